@@ -1,0 +1,479 @@
+"""Soniq: one app, its jobs and its hooks. It wires the parts together; what they do is in their own files."""
+
+import asyncio
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
+
+from soniq import settings as settings_
+from soniq.defaults import default_plugins
+from soniq.definition import Registry
+from soniq.enqueue.bind import frame_locals, resolve_hints
+from soniq.enqueue.notify import Notifier
+from soniq.enqueue.options import check_common, check_seconds, check_text
+from soniq.enqueue.outbox import Outbox
+from soniq.enqueue.producer import Producer
+from soniq.errors import ConfigurationError, JobDefinitionError, PluginError, SoniqError
+from soniq.hooks.dispatch import Manager, Observers, leave, resolved
+from soniq.hooks.manager import Hooks, check_choice, check_distribution
+from soniq.hooks.values import ResultStore, Serializer, Task
+from soniq.ids import JobId
+from soniq.job import Backoff, Job, JobOptions, RetryPolicy
+from soniq.lookup import JobStatus, Lookup, Overview
+from soniq.postgres.connections import Database
+from soniq.postgres.schema import Schema
+from soniq.settings import Settings
+from soniq.worker.worker import Worker, WorkerParts
+
+log = logging.getLogger("soniq")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Soniq:
+    """Background jobs in one PostgreSQL. The constructor only stores its arguments; the first use starts the app.
+
+    Every field of `Settings` may be given by keyword. `plugins` are configured plugins, in addition to those that are
+    installed (`discover=False`: only these). Safe to make at import time, and to use again after `close()`.
+    """
+
+    def __init__(
+        self,
+        database_url: str | None = None,
+        *,
+        plugins: Iterable[object] = (),
+        discover: bool = True,
+        **settings: Any,
+    ) -> None:
+        self._arguments: dict[str, object] = {"database_url": database_url, **settings}
+        self._plugins = tuple(plugins)
+        self._discover = discover
+        self._registry = Registry()
+        self._own_hooks: list[tuple[str, Callable[..., Any]]] = []
+        self._started: _Started | None = None
+        self._starting: asyncio.Lock | None = None
+        self._changed = False
+        self._workers: set[Worker] = set()
+
+    # --- defining jobs and hooks ------------------------------------------------------------------------------------
+
+    @overload
+    def job(self, function: Callable[P, R], /) -> Job[P, R]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def job(
+        self,
+        *typed: object,
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        unique: bool = False,
+        serializer: str | None = None,
+        tags: Sequence[str] = (),
+        expires: float | None = None,
+        keep: float | None = None,
+    ) -> Callable[[Callable[P, R]], Job[P, R]]: ...
+
+    def job(self, *typed: Any, name: str | None = None, **options: Any) -> Any:
+        """Make a function a job of this app: `@eq.job(queue="mail")`. Called, it stays the function it is.
+
+        `name`: what rows call it (default: module and qualified name). `queue`: default "default". `priority`: of two
+        due jobs the lower runs first (0). `max_attempts` (5). `timeout`: seconds for one attempt (none). `retry`:
+        seconds, a `Backoff`, or a callable of context and error. `unique`: while one of the same arguments is not
+        finished, an enqueue changes nothing. `serializer` ("json"). `tags`, `expires` (seconds), `keep` (seconds).
+        Values without a keyword are options for plugins. Raises `JobDefinitionError`.
+        """
+        local = frame_locals(1)
+        if len(typed) == 1 and not options and name is None and inspect.isfunction(typed[0]):
+            return self._add_job(typed[0], None, JobOptions(), (), local)
+        checked = JobOptions(**{**options, "tags": tuple(options.get("tags") or ())})
+        check_common(checked)
+        _check_retry(checked.retry)
+        return lambda function: self._add_job(function, name, checked, typed, local)
+
+    def before_job(self, function: Function) -> Function:
+        """Call `function(ctx)` before each handler. Several run in the order in which they were added."""
+        return self._add_hook("before_job", function)
+
+    def after_job(self, function: Function) -> Function:
+        """Call `function(ctx, result)` after each attempt that succeeded; it may take fewer arguments."""
+        return self._add_hook("after_job", function)
+
+    def on_error(self, function: Function) -> Function:
+        """Call `function(ctx, error)` with the exception itself on each failed attempt; it may take fewer arguments."""
+        return self._add_hook("on_error", function)
+
+    def around_job(self, function: Function) -> Function:
+        """Run each attempt inside `function(ctx)`: a generator function, async or not, that yields once."""
+        return self._add_hook("around_job", function)
+
+    @property
+    def registry(self) -> Mapping[str, Job[..., Any]]:
+        """The jobs that were defined, by name."""
+        return dict(self._registry.jobs)
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the app: plugins, pool, tables. Any use does it; call it to fail early."""
+        await self._ready()
+
+    async def close(self) -> None:
+        """Close the app: what is being enqueued is written first. May be called twice, and the app used again."""
+        started, self._started = self._started, None
+        if started is not None:
+            for worker in self._workers:
+                worker.stop()
+            await started.close()
+
+    async def __aenter__(self) -> Self:
+        await self._ready()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force. Raises `ConfigurationError` for one that cannot be used."""
+        return self._started.settings if self._started else settings_.load(self._arguments)
+
+    @property
+    def database(self) -> Database:
+        """The database of an app that has started."""
+        if self._started is None:
+            raise SoniqError("the app has not been started")
+        return self._started.database
+
+    # --- enqueueing -------------------------------------------------------------------------------------------------
+
+    async def enqueue(self, job: Job[..., Any] | str, /, *args: object, **keywords: Any) -> JobId:
+        """Enqueue a job; its id once it is committed, or is part of the transaction of `connection=`.
+
+        `job` is the decorated function, or a name. Arguments are the job's own, except for the keywords in
+        `EnqueueOptions`: `delay`, `scheduled_at`, `dedup_key`, `headers`, `connection`, `notify`, `queue`, `priority`,
+        `max_attempts`, `timeout`, `unique`, `serializer`, `tags`, `expires`, `keep`, and `args`, the job's arguments as
+        a mapping. Raises `UnknownJob`, `InvalidArguments`, `InvalidOption`, `SerializationError`, `PayloadTooLarge` or
+        `DatabaseError`; nothing is enqueued then.
+        """
+        return await (await self._ready()).producer.enqueue(job, args, keywords)
+
+    async def enqueue_many(
+        self, job: Job[..., Any] | str, arguments: Iterable[Mapping[str, object]], /, **options: Any
+    ) -> list[JobId]:
+        """Enqueue a job for each mapping of arguments, all or none, in one transaction; their ids, in order."""
+        return await (await self._ready()).producer.enqueue_many(job, list(arguments), options)
+
+    # --- jobs that exist --------------------------------------------------------------------------------------------
+
+    async def get_result(self, job_id: str) -> Any:
+        """The result of a job, as the type it returns; None while it is not done, or where it does not exist."""
+        return await (await self._ready()).lookup.result(job_id)
+
+    async def get_job_status(self, job_id: str) -> JobStatus | None:
+        """All about a job, result included; None where it does not exist, or was forgotten."""
+        return await (await self._ready()).lookup.status(job_id)
+
+    async def get_args(self, job_id: str) -> Any:
+        """The arguments of a job as plain values; None where it does not exist."""
+        return await (await self._ready()).lookup.arguments(job_id)
+
+    async def wait_for(self, job_id: str, timeout: float | None = None) -> Any:
+        """The result of a job once it is done. `timeout` in seconds, None for ever.
+
+        Raises `JobFailed`, `JobCancelled`, `JobNotFound`, or `WaitTimeout` (the job goes on).
+        """
+        return await (await self._ready()).lookup.wait_for(job_id, timeout)
+
+    async def jobs(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[JobStatus]:
+        """The newest jobs that match, without results; `before` an id, for the next page."""
+        return await (await self._ready()).lookup.jobs(status, name, queue, tag, before, limit)
+
+    async def cancel(self, job_id: str, reason: str | None = None) -> bool:
+        """Cancel a job that waits, or have the worker that runs it end it. False: it is finished, or does not exist."""
+        return await (await self._ready()).lookup.cancel(job_id, reason)
+
+    async def retry(self, job_id: str) -> None:
+        """Queue a dead job again, with all its attempts. Raises `JobNotFound`, `JobNotDead` or `DuplicateJob`."""
+        await (await self._ready()).lookup.retry(job_id)
+
+    async def prune(self, *, older_than: float | None = None, status: str | None = None) -> int:
+        """Forget finished jobs now: those past their time, or all that finished `older_than` seconds ago; how many."""
+        return await (await self._ready()).lookup.prune(older_than, status)
+
+    async def overview(self) -> Overview:
+        """Counts by queue and status, the live workers, the oldest waiting job, and names that no live worker knows."""
+        return await (await self._ready()).lookup.overview()
+
+    # --- working ----------------------------------------------------------------------------------------------------
+
+    async def run_worker(
+        self,
+        *,
+        concurrency: int | None = None,
+        queues: Sequence[str] | None = None,
+        run_once: bool = False,
+    ) -> int:
+        """Run jobs until SIGTERM, SIGINT or `close()`; with `run_once`, until nothing is due. How many attempts ran.
+
+        `queues`: only these. With `run_once` no signal handlers are installed, and jobs that are due later, retries
+        included, are left for later.
+        """
+        started = await self._ready()
+        worker = started.worker(
+            concurrency=concurrency or started.settings.concurrency,
+            queues=[queues] if isinstance(queues, str) else queues,
+            run_once=run_once,
+        )
+        self._workers.add(worker)
+        try:
+            return await worker.run()
+        finally:
+            self._workers.discard(worker)
+
+    def stop_workers(self) -> None:
+        """Ask the workers that this app runs in this process to stop, as SIGTERM does; returns at once."""
+        for worker in self._workers:
+            worker.stop()
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def load_plugins(self) -> Hooks:
+        """The app's plugins, loaded and checked afresh. Raises `PluginError` or `ConfigurationError`."""
+        check_distribution()
+        chosen = os.environ.get("SONIQ_PLUGINS")
+        if self._discover:
+            check_choice(chosen)
+        hooks = Hooks()
+        hooks.load(default_plugins(self), self._plugins, discover=self._discover, chosen=chosen)
+        for hook, function in self._own_hooks:
+            hooks.add(hook, function)
+        return hooks
+
+    def _add_job(
+        self,
+        function: Callable[..., Any],
+        name: str | None,
+        options: JobOptions,
+        typed: tuple[object, ...],
+        local: Mapping[str, Any],
+    ) -> Job[..., Any]:
+        self._refuse_while_working("a job")
+        if not callable(function):
+            raise JobDefinitionError(f"a job is a function; got {function!r}", job=name or repr(function))
+        name = name if name is not None else _default_name(function)
+        check_text("name", name, 500)
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise JobDefinitionError(f"{name}: a job is a function that returns, not a generator", job=name)
+        job: Job[..., Any] = Job(function, name=name, options=options, typed=typed)
+        try:
+            hints = resolve_hints(name, function, local)
+            self._registry.add(job, lambda: hints)
+        except JobDefinitionError:
+            if name in self._registry.jobs:
+                raise
+            self._registry.add(job, lambda: resolve_hints(name, function, local))  # a name that is defined further down
+        self._changed = True
+        return job
+
+    def _add_hook(self, hook: str, function: Function) -> Function:
+        self._refuse_while_working("a hook")
+        Hooks().add(hook, function)
+        self._own_hooks.append((hook, function))
+        self._changed = True
+        return function
+
+    def _refuse_while_working(self, what: str) -> None:
+        if self._workers:
+            raise SoniqError(f"{what} cannot be added while a worker of this app runs")
+
+    async def _ready(self) -> "_Started":
+        """The parts of the app, started if need be; once, whoever asks first."""
+        loop = asyncio.get_running_loop()
+        if self._started is not None and self._started.loop is not loop:
+            if not self._started.loop.is_closed():
+                raise SoniqError(
+                    "this app is in use in another event loop; close it there, or make an app for each loop"
+                )
+            self._started.database.abandon()
+            self._started = self._starting = None
+        if self._started is None:
+            self._starting = self._starting or asyncio.Lock()
+            async with self._starting:
+                if self._started is None:
+                    self._changed = False
+                    self._started = await _start(self, self._arguments, self._registry)
+        elif self._changed and not self._workers:
+            self._changed = False
+            self._started.rebuild(self.load_plugins())
+        return self._started
+
+
+class _Started:
+    """The parts of an app in use, in one event loop."""
+
+    def __init__(
+        self,
+        app: Soniq,
+        settings: Settings,
+        database: Database,
+        registry: Registry,
+        hooks: Hooks,
+        stack: AsyncExitStack,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.database = database
+        self._app = app
+        self._registry = registry
+        self._stack = stack
+        self._notifier = Notifier(database)
+        self._outbox = Outbox(database, self._notifier)
+        self.rebuild(hooks)
+
+    def rebuild(self, hooks: Hooks) -> None:
+        """Compile jobs and hooks as they are now."""
+        self._hooks = hooks
+        self.serializers = _by_name("serializers", hooks)
+        self.stores = _by_name("result_stores", hooks)
+        self._registry.compile(hooks, self.settings, self.serializers)
+        self._settled = Observers("settled", hooks.implementations("settled"), limit=self.settings.hook_timeout)
+        self.producer = Producer(self.settings, self._registry, hooks, self.serializers, self._outbox)
+        self.lookup = Lookup(
+            self.database, self._registry, self.serializers, self.stores, self._notifier, self._settled
+        )
+
+    def worker(self, *, concurrency: int, queues: Sequence[str] | None, run_once: bool) -> Worker:
+        """A worker over these parts."""
+        tasks: list[tuple[str, Task]] = []
+        for plugin, offered in self._hooks.collect("background_tasks", self._app):
+            tasks += [(plugin, task) for task in offered]
+        parts = WorkerParts(
+            database=self.database,
+            registry=self._registry,
+            serializers=self.serializers,
+            stores=self.stores,
+            claimed=Observers("claimed", self._hooks.implementations("claimed"), limit=self.settings.hook_timeout),
+            settled=self._settled,
+            tasks=tasks,
+            version=core_version(),
+            plugins=[
+                plugin.name for plugin in self._hooks.plugins if plugin.source != "default" and not plugin.blocked
+            ],
+        )
+        return Worker(parts, concurrency=concurrency, queues=queues, run_once=run_once, signals=not run_once)
+
+    async def close(self) -> None:
+        await self._outbox.close()
+        await self._notifier.close()
+        await self._stack.aclose()
+
+
+async def _start(app: Soniq, arguments: Mapping[str, object], registry: Registry) -> _Started:
+    settings = settings_.load(arguments)
+    hooks = app.load_plugins()
+    url = settings.database_url
+    if url is None:
+        url = await _provided_url(app, hooks)
+    async with AsyncExitStack() as stack:
+        for each in hooks.implementations("lifespan"):
+            await _enter_lifespan(stack, Manager(each), app)
+        database = Database(url, settings)
+        await database.open()
+        stack.push_async_callback(database.close)
+        migrations = {plugin: list(steps) for plugin, steps in hooks.collect("migrations")}
+        await Schema(database, migrations).ensure()
+        return _Started(app, settings, database, registry, hooks, stack.pop_all())
+    raise AssertionError("a lifespan swallowed an error")
+
+
+async def _provided_url(app: Soniq, hooks: Hooks) -> str:
+    for each in hooks.implementations("database_url", nearest_first=True):
+        url = await resolved(each.call(app))
+        if url is not None:
+            settings_.check_url(url)
+            return str(url)
+    raise ConfigurationError(
+        "no database is given: set SONIQ_DATABASE_URL or pass Soniq(database_url='postgresql://...'), "
+        "or install soniq-embedded for a PostgreSQL of this project's own"
+    )
+
+
+async def _enter_lifespan(stack: AsyncExitStack, manager: Manager, app: Soniq) -> None:
+    try:
+        leaving = await manager.enter(app)
+    except Exception as error:
+        raise PluginError(f"lifespan of {manager.plugin} failed: {error}", plugin=manager.plugin) from error
+    if leaving is None:
+        return
+
+    async def exit_(_: object, error: BaseException | None, __: object) -> None:
+        try:
+            await leave(leaving, error)
+        except Exception as failure:
+            if failure is not error:
+                log.error("lifespan of %s failed while leaving: %r", manager.plugin, failure, exc_info=failure)
+
+    stack.push_async_exit(exit_)
+
+
+def _by_name(hook: Literal["serializers", "result_stores"], hooks: Hooks) -> dict[str, Any]:
+    """What plugins provide, by name. Two of one name are an error."""
+    found: dict[str, Serializer | ResultStore] = {}
+    owner: dict[str, str] = {}
+    for plugin, offered in hooks.collect(hook):
+        for each in offered:
+            if each.name in found:
+                raise PluginError(
+                    f"{hook} of {plugin}: {each.name!r} is provided by {owner[each.name]} already", plugin=plugin
+                )
+            found[each.name], owner[each.name] = each, plugin
+    return found
+
+
+def _default_name(function: Callable[..., Any]) -> str:
+    """`module.qualname`; a script that is run directly is named after its file, as it is when it is imported."""
+    module = getattr(function, "__module__", "")
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        spec = getattr(main, "__spec__", None)
+        file = getattr(main, "__file__", None)
+        module = spec.name if spec else (Path(file).stem if file else module)
+        module = module.removesuffix(".__main__")
+    return f"{module}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+
+def _check_retry(retry: object) -> None:
+    if not callable(retry) and not isinstance(retry, Backoff):
+        check_seconds("retry", retry)
+
+
+def core_version() -> str:
+    """The version of soniq-core."""
+    try:
+        return version("soniq-core")
+    except PackageNotFoundError:
+        return "unknown"

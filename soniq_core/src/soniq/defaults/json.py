@@ -1,0 +1,54 @@
+"""JSON through msgspec: fast, strict about types, readable with any tool."""
+
+from collections.abc import Hashable
+from typing import Any
+
+import msgspec
+
+from soniq.hooks.specs import hookimpl
+from soniq.hooks.values import Serializer
+from soniq.ids import JobId
+
+
+class JsonSerializer:
+    """Arguments and results as JSON, in UTF-8."""
+
+    name = "json"
+
+    def __init__(self) -> None:
+        self._encode = msgspec.json.Encoder(enc_hook=to_json).encode
+        self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+    def dumps(self, value: object) -> bytes:
+        return self._encode(value)
+
+    def loads(self, data: bytes, type: Any) -> Any:
+        decoder = self._decoders.get(type) if isinstance(type, Hashable) else None
+        if decoder is None:
+            decoder = msgspec.json.Decoder(type, dec_hook=_from_json)
+            if isinstance(type, Hashable):
+                self._decoders[type] = decoder
+        return decoder.decode(data)
+
+
+class JsonPlugin:
+    """The serializer of every job that names no other."""
+
+    name = "json"
+
+    @hookimpl
+    def serializers(self) -> list[Serializer]:
+        return [JsonSerializer()]
+
+
+def to_json(value: object) -> str:
+    """What msgspec does not encode by itself: a subclass of `str`, such as a job's id, is its text."""
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"objects of type {type(value).__module__}.{type(value).__qualname__} are not supported by JSON")
+
+
+def _from_json(type: Any, value: object) -> object:
+    if type is JobId and isinstance(value, str):
+        return JobId(value)
+    raise TypeError(f"{type} cannot be made from JSON")

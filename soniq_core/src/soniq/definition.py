@@ -1,0 +1,183 @@
+"""A job as one app runs it: its options with the app's defaults, its signature, and the hooks that concern it."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import msgspec
+
+from soniq.enqueue.bind import Signature
+from soniq.errors import JobDefinitionError, UnknownJob
+from soniq.hooks.dispatch import Around, FirstResult, Observers
+from soniq.hooks.manager import Hooks
+from soniq.hooks.values import Serializer
+from soniq.job import Job, RetryPolicy
+from soniq.settings import Settings
+
+T = TypeVar("T")
+
+
+class JobDefinition:
+    """What `configure_job` gets, once for each job of an app. What the author left open is None and may be set."""
+
+    def __init__(self, job: Job[..., Any]) -> None:
+        self.job = job
+        self.name = job.name
+        self.function = job.function
+        self.queue = job.options.queue
+        self.priority = job.options.priority
+        self.max_attempts = job.options.max_attempts
+        self.timeout = job.options.timeout
+        self.retry: RetryPolicy | None = job.options.retry
+        self.unique = job.options.unique
+        self.serializer = job.options.serializer
+        self.tags = job.options.tags
+        self.expires = job.options.expires
+        self.keep = job.options.keep
+        self.excluded: dict[str, set[str]] = {}
+
+    def option(self, kind: type[T]) -> T | None:
+        """The typed option of this kind that the author gave the job, or None."""
+        return next((each for each in self.job.typed if isinstance(each, kind)), None)
+
+    def exclude(self, plugin: str, *hooks: str) -> None:
+        """Take this job out of a plugin's hooks of these names: they are not called for it, and cost it nothing."""
+        for hook in hooks:
+            self.excluded.setdefault(hook, set()).add(plugin)
+
+    def __repr__(self) -> str:
+        return f"<JobDefinition {self.name}>"
+
+
+class CompiledJob(msgspec.Struct, frozen=True):
+    """A job ready to be enqueued and run: plain values, and the hooks that concern it as compiled calls."""
+
+    name: str
+    function: Callable[..., Any]
+    threaded: bool
+    """Whether the function is a plain `def`, and runs in a thread."""
+    signature: Signature
+    queue: str
+    priority: int
+    max_attempts: int
+    timeout: float | None
+    retry: RetryPolicy | None
+    unique: bool
+    serializer: Serializer
+    tags: tuple[str, ...]
+    expires: float | None
+    keep: float
+    dedup_key: FirstResult
+    around_job: Around
+    before_job: Observers
+    after_job: Observers
+    on_error: Observers
+    retry_delay: FirstResult
+
+
+class Registry:
+    """The jobs of an app by name: as defined, and compiled once the app has started."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job[..., Any]] = {}
+        self.hints: dict[str, Callable[[], Mapping[str, object]]] = {}
+        self._compiled: dict[str, CompiledJob] = {}
+
+    def add(self, job: Job[..., Any], hints: Callable[[], Mapping[str, object]]) -> None:
+        """Add a job. Raises `JobDefinitionError` if another one has its name."""
+        other = self.jobs.get(job.name)
+        if other is not None and other is not job:
+            raise JobDefinitionError(
+                f"two jobs are named {job.name!r}: {_place(other)} and {_place(job)}; give one of them a name=",
+                job=job.name,
+            )
+        self.jobs[job.name] = job
+        self.hints[job.name] = hints
+
+    def compile(self, hooks: Hooks, settings: Settings, serializers: Mapping[str, Serializer]) -> None:
+        """Compile all jobs, with the hooks as they are now."""
+        provide = FirstResult(hooks.implementations("provide", nearest_first=True))
+        compiled = {}
+        for job in self.jobs.values():
+            definition = JobDefinition(job)
+            for each in hooks.implementations("configure_job"):
+                each.call(definition)
+            signature = Signature(job.name, job.function, self.hints[job.name](), _asker(provide, job.function))
+            compiled[job.name] = _compile(definition, signature, hooks, settings, serializers)
+        self._compiled = compiled
+
+    def compiled(self, name: str) -> CompiledJob:
+        """The compiled job of a name. Raises `UnknownJob`, naming the nearest."""
+        found = self._compiled.get(name)
+        if found is None:
+            raise UnknownJob(name, next(iter(get_close_matches(name, self._compiled, 1)), None))
+        return found
+
+    def get(self, name: str) -> CompiledJob | None:
+        """The compiled job of a name, or None where this app does not know it."""
+        return self._compiled.get(name)
+
+
+def _asker(provide: FirstResult, function: Callable[..., Any]) -> Callable[[object], Any]:
+    def ask(annotation: object) -> Any:
+        for _, call in provide.calls:
+            factory = call(annotation)
+            if factory is not None:
+                return factory
+        return None
+
+    return ask
+
+
+def _compile(
+    job: JobDefinition,
+    signature: Signature,
+    hooks: Hooks,
+    settings: Settings,
+    serializers: Mapping[str, Serializer],
+) -> CompiledJob:
+    def chain(hook: str, *, nearest_first: bool = False) -> Any:
+        return hooks.implementations(hook, nearest_first=nearest_first, without=job.excluded.get(hook, ()))
+
+    def observers(hook: str, *, obeys: bool) -> Observers:
+        return Observers(hook, chain(hook), limit=settings.hook_timeout, obeys=obeys)
+
+    serializer = serializers.get(job.serializer or "json")
+    if serializer is None:
+        raise JobDefinitionError(
+            f"{job.name}: there is no serializer named {job.serializer!r}; there are {', '.join(sorted(serializers))}",
+            job=job.name,
+        )
+    return CompiledJob(
+        name=job.name,
+        function=job.function,
+        threaded=_is_threaded(job.function),
+        signature=signature,
+        queue=job.queue if job.queue is not None else "default",
+        priority=job.priority if job.priority is not None else 0,
+        max_attempts=job.max_attempts if job.max_attempts is not None else settings.max_attempts,
+        timeout=job.timeout,
+        retry=job.retry,
+        unique=job.unique,
+        serializer=serializer,
+        tags=job.tags,
+        expires=job.expires,
+        keep=job.keep if job.keep is not None else settings.keep,
+        dedup_key=FirstResult(chain("dedup_key", nearest_first=True)),
+        around_job=Around("around_job", chain("around_job")),
+        before_job=observers("before_job", obeys=True),
+        after_job=observers("after_job", obeys=False),
+        on_error=observers("on_error", obeys=True),
+        retry_delay=FirstResult(chain("retry_delay", nearest_first=True)),
+    )
+
+
+def _is_threaded(function: Callable[..., Any]) -> bool:
+    call = getattr(function, "__call__", function)  # noqa: B004 - an object whose __call__ is async def
+    return not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call))
+
+
+def _place(job: Job[..., Any]) -> str:
+    code = getattr(job.function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else job.function.__qualname__

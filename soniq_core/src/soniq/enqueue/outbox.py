@@ -1,0 +1,241 @@
+"""Rows on their way in: enqueues that wait at the same moment share one INSERT, and return after its commit.
+
+Jobs with a dedup key have a lane of their own, because a key that an open transaction holds makes them wait.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import msgspec
+
+from soniq.enqueue.notify import Notifier
+from soniq.errors import DatabaseError, DatabaseUnavailable, InvalidOption
+from soniq.hooks.values import NewJob
+from soniq.ids import JobId
+from soniq.postgres.connections import LOST, TRANSIENT, Database
+
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
+
+log = logging.getLogger("soniq.enqueue")
+
+BATCH = 500
+BATCH_BYTES = 4_000_000
+FLUSHERS = 2
+COPY_FROM = 64
+"""Jobs in one call from which COPY is faster than INSERT."""
+KEY_WAIT = "200ms"
+"""How long a shared INSERT waits for a dedup key that an open transaction holds, before its jobs go one by one."""
+
+COLUMNS = ("id", "name", "queue", "priority", "max_attempts", "serializer", "keep", "args", "headers")
+
+Waiting = tuple[NewJob, "asyncio.Future[None]"]
+
+
+class Outbox:
+    """Inserts jobs, on the app's pool or on a connection of the caller's."""
+
+    def __init__(self, database: Database, notifier: Notifier) -> None:
+        self._database = database
+        self._notifier = notifier
+        self._lanes: set[tuple[str, int]] = set()
+        self._plain = _Lane(self, keyed=False)
+        self._keyed = _Lane(self, keyed=True)
+
+    async def insert(
+        self, jobs: Sequence[NewJob], connection: "Connection | None", *, notify: bool, atomic: bool
+    ) -> None:
+        """Insert jobs and set what became of their ids; done at the commit, or inside the caller's transaction."""
+        for job in jobs:
+            _headers(job)
+        await self._register_lanes(jobs)
+        due = {job.queue for job in jobs if not job.extra or not ("delay" in job.extra or "at" in job.extra)}
+        if connection is not None:
+            await self._insert_all(connection, jobs, lock_timeout=None)
+            if notify and due:
+                await connection.execute(self._database.sql["notify_waiting"], self._notifier.channel, "\n".join(due))
+            return
+        if atomic:
+            async with self._database.acquire() as own:
+                await self._database.guard(self._insert_all(own, jobs, lock_timeout=None))
+        else:
+            await asyncio.gather(*((self._keyed if job.dedup else self._plain).add(job) for job in jobs))
+        if notify:
+            self._notifier.wake(due)
+
+    async def close(self) -> None:
+        """Wait for what is being inserted."""
+        await self._plain.close()
+        await self._keyed.close()
+
+    async def _register_lanes(self, jobs: Sequence[NewJob]) -> None:
+        """Tell the workers, once for each queue and priority, that jobs may come; outside the caller's transaction."""
+        new = {(job.queue, job.priority) for job in jobs} - self._lanes
+        if new:
+            await self._database.fetch("add_lanes", [queue for queue, _ in new], [priority for _, priority in new])
+            self._lanes |= new
+
+    async def _insert_all(self, connection: "Connection", jobs: Sequence[NewJob], *, lock_timeout: str | None) -> None:
+        """Insert jobs on one connection, all or none."""
+        plain = [job for job in jobs if job.dedup is None]
+        keyed = [job for job in jobs if job.dedup is not None]
+        async with AsyncExitStack() as stack:
+            if plain and keyed:
+                await stack.enter_async_context(connection.transaction())
+            if plain:
+                await self.insert_plain(connection, plain)
+            if keyed:
+                await self.insert_keyed(connection, keyed, lock_timeout)
+
+    async def insert_plain(self, connection: "Connection", jobs: Sequence[NewJob]) -> None:
+        if len(jobs) >= COPY_FROM and not any(job.extra for job in jobs):
+            records = [
+                (str(j.id), j.name, j.queue, j.priority, j.max_attempts, j.serializer, j.keep, j.payload, _headers(j))
+                for j in jobs
+            ]
+            await connection.copy_records_to_table(
+                "job", schema_name=self._database.settings.schema, records=records, columns=COLUMNS
+            )
+        else:
+            await connection.execute(self._database.sql["insert"], *_arrays(jobs))
+
+    async def insert_keyed(self, connection: "Connection", jobs: Sequence[NewJob], lock_timeout: str | None) -> None:
+        dedups = [job.dedup for job in jobs if job.dedup is not None]
+        rows = await connection.fetch(
+            self._database.sql["insert_keyed"],
+            *_arrays(jobs),
+            [dedup.key for dedup in dedups],
+            [dedup.scope for dedup in dedups],
+            [dedup.on_conflict for dedup in dedups],
+            lock_timeout,
+        )
+        for place, job_id, inserted, replaced in rows:
+            jobs[place - 1].id = JobId(job_id, inserted=inserted, replaced=replaced)
+
+    @property
+    def database(self) -> Database:
+        return self._database
+
+
+class _Lane:
+    """Jobs that wait for the next shared INSERT, and the tasks that write them."""
+
+    def __init__(self, outbox: Outbox, *, keyed: bool) -> None:
+        self._outbox = outbox
+        self._waiting: list[Waiting] = []
+        self._flushers: set[asyncio.Task[None]] = set()
+        self._keyed = keyed
+
+    async def add(self, job: NewJob) -> None:
+        """Wait until the job is committed, or why it cannot be is raised."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((job, future))
+        if len(self._flushers) < FLUSHERS:
+            task = asyncio.create_task(self._flush(), name="soniq outbox")
+            self._flushers.add(task)
+            task.add_done_callback(self._flushers.discard)
+        await future
+
+    async def close(self) -> None:
+        while self._flushers:
+            await asyncio.wait(self._flushers)
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            await self._write(self._next(), KEY_WAIT if self._keyed else None)
+
+    def _next(self) -> list[Waiting]:
+        size = count = 0
+        for job, _ in self._waiting[:BATCH]:
+            size += len(job.payload)
+            if count and size > BATCH_BYTES:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+    async def _write(self, batch: list[Waiting], lock_timeout: str | None, tries: int = 3) -> None:
+        """Write a batch and tell those who wait. What fails together is tried apart: one bad row fails alone."""
+        jobs = [job for job, _ in batch]
+        try:
+            async with self._outbox.database.acquire() as connection:
+                if self._keyed:
+                    await self._outbox.insert_keyed(connection, jobs, lock_timeout)
+                else:
+                    await self._outbox.insert_plain(connection, jobs)
+        except asyncpg.LockNotAvailableError as error:
+            if lock_timeout is None:
+                _fail(batch, error)
+            else:
+                await asyncio.gather(*(self._write([each], None) for each in batch))
+        except TRANSIENT as error:
+            if tries > 1:
+                await self._write(batch, lock_timeout, tries - 1)
+            else:
+                place = self._outbox.database.place
+                reason = f"{type(error).__name__}: {error}" if isinstance(error, LOST) else str(error)
+                unavailable = DatabaseUnavailable(f"cannot write jobs to PostgreSQL at {place}: {reason}")
+                unavailable.__cause__ = error
+                _fail(batch, unavailable)
+        except Exception as error:
+            if isinstance(error, DatabaseUnavailable):
+                _fail(batch, error)
+            elif len(batch) == 1:
+                failure = DatabaseError(f"{jobs[0].name} cannot be enqueued: {error}")
+                failure.__cause__ = error
+                _fail(batch, failure)
+            else:
+                half = len(batch) // 2
+                await self._write(batch[:half], lock_timeout)
+                await self._write(batch[half:], lock_timeout)
+        except BaseException as error:
+            _fail(batch, error)
+            raise
+        else:
+            for _, future in batch:
+                if not future.done():
+                    future.set_result(None)
+
+
+def _fail(batch: Sequence[Waiting], error: BaseException) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)
+
+
+def _headers(job: NewJob) -> str | None:
+    """The headers as JSON. Raises `InvalidOption` for what JSON, or PostgreSQL's form of it, cannot hold."""
+    if not job.headers:
+        return None
+    try:
+        text = msgspec.json.encode(job.headers, enc_hook=_plain).decode()
+    except (TypeError, ValueError) as error:
+        raise InvalidOption(f"{job.name}: headers= holds what is no JSON: {error}", option="headers") from error
+    if "\\u0000" in text:
+        raise InvalidOption(f"{job.name}: headers= cannot hold the character NUL", option="headers")
+    return text
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
+def _arrays(jobs: Sequence[NewJob]) -> tuple[list[Any], ...]:
+    return (
+        [str(job.id) for job in jobs],
+        [job.name for job in jobs],
+        [job.queue for job in jobs],
+        [job.priority for job in jobs],
+        [job.max_attempts for job in jobs],
+        [job.serializer for job in jobs],
+        [job.keep for job in jobs],
+        [job.payload for job in jobs],
+        [_headers(job) for job in jobs],
+        [msgspec.json.encode(job.extra).decode() if job.extra else None for job in jobs],
+    )

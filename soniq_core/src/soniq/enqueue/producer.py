@@ -1,0 +1,224 @@
+"""One call of enqueue, from the arguments to the row: bind, around_enqueue, dedup_key, serialize, insert."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from soniq.definition import CompiledJob, Registry
+from soniq.enqueue.options import OPTION_NAMES, EnqueueOptions, check_headers, check_text, enqueue_options
+from soniq.enqueue.outbox import Outbox
+from soniq.errors import InvalidArguments, InvalidOption, PayloadTooLarge, PluginError, SerializationError, UnknownJob
+from soniq.hooks.dispatch import Entered, FirstResult, Manager, leave
+from soniq.hooks.manager import Hooks
+from soniq.hooks.values import NO_DEDUP, Dedup, EnqueueBatch, NewJob, Serializer
+from soniq.ids import IdFactory, JobId
+from soniq.job import Job
+from soniq.settings import Settings
+
+Target = Job[..., Any] | str
+
+
+class Producer:
+    """Turns calls of enqueue into rows."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        hooks: Hooks,
+        serializers: Mapping[str, Serializer],
+        outbox: Outbox,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._serializers = serializers
+        self._outbox = outbox
+        self._new_id = IdFactory()
+        self._around = tuple(Manager(each) for each in hooks.implementations("around_enqueue"))
+        self._dedup_key = FirstResult(hooks.implementations("dedup_key", nearest_first=True))
+
+    async def enqueue(self, target: Target, args: tuple[object, ...], keywords: Mapping[str, object]) -> JobId:
+        """Enqueue one job; its id once it is committed, or is part of the caller's transaction."""
+        name = _name(target)
+        job = self._known(name)
+        given = {key: value for key, value in keywords.items() if key in OPTION_NAMES}
+        arguments = {key: value for key, value in keywords.items() if key not in OPTION_NAMES}
+        if job is not None:
+            _refuse_ambiguous(job, given)
+        options = enqueue_options(given)
+        if options.args is not None and (args or arguments):
+            raise InvalidArguments(f"{name}: give the arguments in args= or directly, not both", job=name)
+        bound = _bind(name, job, args, options.args if options.args is not None else arguments)
+        new = self._new_job(name, job, bound, options)
+        await self._enqueue([new], options, bulk=False)
+        return new.id
+
+    async def enqueue_many(
+        self, target: Target, calls: Sequence[Mapping[str, object]], keywords: Mapping[str, object]
+    ) -> list[JobId]:
+        """Enqueue one job for each mapping of arguments, all or none; their ids, in order."""
+        name = _name(target)
+        job = self._known(name)
+        unknown = sorted(set(keywords) - OPTION_NAMES)
+        if unknown or "args" in keywords:
+            raise InvalidOption(
+                f"enqueue_many takes the arguments of each job in a list; {(unknown or ['args'])[0]}= is no option",
+                option=(unknown or ["args"])[0],
+            )
+        options = enqueue_options(keywords)
+        new = [self._new_job(name, job, _bind(name, job, (), arguments), options) for arguments in calls]
+        if new:
+            await self._enqueue(new, options, bulk=True)
+        return [each.id for each in new]
+
+    def _known(self, name: str) -> CompiledJob | None:
+        try:
+            return self._registry.compiled(name)
+        except UnknownJob:
+            if self._settings.unknown_jobs == "allow":
+                check_text("name", name, 500)
+                return None
+            raise
+
+    def _new_job(
+        self, name: str, job: CompiledJob | None, args: Mapping[str, object], options: EnqueueOptions
+    ) -> NewJob:
+        settings = self._settings
+        serializer = options.serializer or (job.serializer.name if job else "json")
+        tags = options.tags if options.tags is not None else (job.tags if job else ())
+        expires = options.expires if options.expires is not None else (job.expires if job else None)
+        extra: dict[str, object] = {}
+        if options.delay:
+            extra["delay"] = options.delay
+        if options.scheduled_at is not None:
+            extra["at"] = options.scheduled_at
+        if options.timeout is not None:
+            extra["timeout"] = options.timeout
+        if expires is not None:
+            extra["expires_at" if isinstance(expires, datetime) else "expires"] = expires
+        if tags:
+            extra["tags"] = list(tags)
+        return NewJob(
+            id=JobId(self._new_id()),
+            name=name,
+            args=args,
+            queue=options.queue or (job.queue if job else "default"),
+            priority=options.priority if options.priority is not None else (job.priority if job else 0),
+            max_attempts=options.max_attempts or (job.max_attempts if job else settings.max_attempts),
+            keep=options.keep if options.keep is not None else (job.keep if job else settings.keep),
+            unique=options.unique if options.unique is not None else (job.unique if job else False),
+            serializer=serializer,
+            headers=dict(options.headers) if options.headers else {},
+            dedup=Dedup(options.dedup_key) if options.dedup_key is not None else None,
+            extra=extra or None,
+        )
+
+    async def _enqueue(self, jobs: list[NewJob], options: EnqueueOptions, *, bulk: bool) -> None:
+        if not self._around:
+            await self._insert(jobs, options, bulk=bulk)
+            return
+        batch = EnqueueBatch(jobs=jobs, connection=options.connection, bulk=bulk)
+        failure: BaseException | None = None
+        async with AsyncExitStack() as stack:
+            for manager in self._around:
+                leaving = await manager.enter(batch)
+                if leaving is not None:
+                    stack.push_async_exit(_leaver(leaving))
+            try:
+                await self._insert(jobs, options, bulk=bulk)
+            except BaseException as error:
+                failure = error
+                raise
+        if failure is not None:
+            raise failure  # a hook swallowed it, and the caller must not take the jobs for enqueued
+
+    async def _insert(self, jobs: list[NewJob], options: EnqueueOptions, *, bulk: bool) -> None:
+        for job in jobs:
+            known = self._registry.get(job.name)
+            if job.dedup is None:
+                job.dedup = await self._ask_dedup_key(known, job)
+            job.payload = self._serialize(known, job)
+        await self._outbox.insert(jobs, options.connection, notify=options.notify, atomic=bulk)
+
+    async def _ask_dedup_key(self, known: CompiledJob | None, job: NewJob) -> Dedup | None:
+        chain = known.dedup_key if known else self._dedup_key
+        key = await chain(job)
+        if key is None or key is NO_DEDUP:
+            return None
+        if isinstance(key, str):
+            key = Dedup(key)
+        if not isinstance(key, Dedup):
+            raise PluginError(
+                f"dedup_key returned {key!r} for {job.name}; it returns a string, a Dedup, NO_DEDUP or None",
+                plugin="dedup_key",
+            )
+        check_text("dedup_key", key.key, 2_000)
+        return key
+
+    def _serialize(self, known: CompiledJob | None, job: NewJob) -> bytes:
+        """The payload, checked as the worker will read it: encoded, then decoded into the types of the signature."""
+        serializer = self._serializers.get(job.serializer)
+        if serializer is None:
+            names = ", ".join(sorted(self._serializers))
+            raise InvalidOption(f"no serializer is named {job.serializer!r}; there are {names}", option="serializer")
+        check_headers(job.headers)
+        try:
+            payload = serializer.dumps(job.args)
+        except Exception as error:
+            raise SerializationError(
+                f"{job.name}: the arguments cannot be serialized ({serializer.name}): {error}", job=job.name
+            ) from error
+        if len(payload) > self._settings.max_payload:
+            raise PayloadTooLarge(job=job.name, what="arguments", size=len(payload), limit=self._settings.max_payload)
+        if known is not None:
+            try:
+                serializer.loads(payload, known.signature.arguments)
+            except Exception as error:
+                raise known.signature.explain(error, job.args) from error
+        return payload
+
+
+def _leaver(
+    leaving: Entered,
+) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], Awaitable[bool]]:
+    async def exit_(_: object, error: BaseException | None, __: object) -> bool:
+        return await leave(leaving, error)
+
+    return exit_
+
+
+def _name(target: Target) -> str:
+    if isinstance(target, Job):
+        return target.name
+    if isinstance(target, str):
+        return target
+    raise InvalidArguments(
+        f"enqueue takes a job (a function decorated with @app.job()) or a job's name; got {target!r}",
+        job=getattr(target, "__name__", repr(target)),
+    )
+
+
+def _bind(
+    name: str, job: CompiledJob | None, args: tuple[object, ...], arguments: Mapping[str, object]
+) -> dict[str, object]:
+    if job is not None:
+        return job.signature.bind(args, arguments)
+    if args:
+        raise InvalidArguments(f"{name}: this app does not know its parameters; pass args={{...}} by name", job=name)
+    return dict(arguments)
+
+
+def _refuse_ambiguous(job: CompiledJob, given: Mapping[str, object]) -> None:
+    """Refuse a keyword that is both a parameter of the job and an option of enqueue."""
+    fields = {field.name for field in msgspec.structs.fields(job.signature.arguments)}
+    for name in given:
+        if name in fields and name != "args":
+            raise InvalidArguments(
+                f"{job.name}: {name}= is a parameter of the job and an option of enqueue; "
+                f"pass the job's in args={{{name!r}: ...}}",
+                job=job.name,
+            )

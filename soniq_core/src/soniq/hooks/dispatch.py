@@ -1,0 +1,205 @@
+"""How hooks are called: implementations compiled into plain tuples, observers isolated, waiting ones limited.
+
+An implementation that does not wait costs no timer: its coroutine is stepped once, and the timer is armed only if it
+is not finished then.
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any, cast
+
+from soniq.errors import HookTimeout
+from soniq.hooks.manager import Implementation
+from soniq.signals import Signal
+
+log = logging.getLogger("soniq.hooks")
+
+
+class Observers:
+    """A hook of observers: each is called in turn, none harms the job, and the first signal is handed back."""
+
+    __slots__ = ("_calls", "_hook", "_limit", "_obeys")
+
+    def __init__(
+        self, hook: str, implementations: Sequence[Implementation], *, limit: float, obeys: bool = False
+    ) -> None:
+        self._hook = hook
+        self._calls = tuple((each.plugin, each.call) for each in implementations)
+        self._limit = limit
+        self._obeys = obeys
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    async def __call__(self, *values: object) -> Signal | None:
+        """Call all; the first signal that one of them raised, if the hook obeys signals."""
+        first: Signal | None = None
+        for plugin, call in self._calls:
+            try:
+                waiting = call(*values)
+                if waiting is not None:
+                    await limited(waiting, self._limit)
+            except Signal as signal:
+                if not self._obeys:
+                    log.warning("%s of %s raised %r, which has no effect there", self._hook, plugin, signal)
+                elif first is None:
+                    first = signal
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and being_cancelled():
+                    raise
+                log.error("%s of %s failed: %r", self._hook, plugin, error, exc_info=error)
+        return first
+
+
+class FirstResult:
+    """A hook where the first result wins; the others are not asked."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self, implementations: Sequence[Implementation]) -> None:
+        self.calls = tuple((each.plugin, each.call) for each in implementations)
+
+    async def __call__(self, *values: object) -> Any:
+        for _, call in self.calls:
+            result = await resolved(call(*values))
+            if result is not None:
+                return result
+        return None
+
+
+class Manager:
+    """One implementation's context manager: an (async) generator function, or a function that returns a manager."""
+
+    __slots__ = ("_enter", "plugin")
+
+    def __init__(self, each: Implementation) -> None:
+        self.plugin = each.plugin
+        self._enter = _as_manager(each)
+
+    async def enter(self, *values: object) -> "Entered | None":
+        """Enter it; None where the implementation wants no part in this one."""
+        manager = self._enter(*values)
+        if inspect.isawaitable(manager) and not hasattr(manager, "__aenter__"):
+            manager = await manager
+        if manager is None:
+            return None
+        if hasattr(manager, "__aenter__"):
+            await manager.__aenter__()
+            return manager.__aexit__  # type: ignore[no-any-return]
+        manager.__enter__()
+        return manager.__exit__  # type: ignore[no-any-return]
+
+
+Entered = Callable[
+    [type[BaseException] | None, BaseException | None, TracebackType | None], "Awaitable[bool | None] | bool | None"
+]
+
+
+async def leave(entered: Entered, error: BaseException | None) -> bool:
+    """Leave a context manager with an error, or none. Whether it swallowed the error."""
+    result = entered(type(error) if error else None, error, error.__traceback__ if error else None)
+    return bool(await resolved(result))
+
+
+class Around:
+    """The context managers of a hook, entered in order, left in reverse; leaving never changes what happened."""
+
+    __slots__ = ("_hook", "_managers")
+
+    def __init__(self, hook: str, implementations: Sequence[Implementation]) -> None:
+        self._hook = hook
+        self._managers = tuple(Manager(each) for each in implementations)
+
+    def __bool__(self) -> bool:
+        return bool(self._managers)
+
+    async def enter(self, entered: list[tuple[str, Entered]], *values: object) -> None:
+        """Enter all, and note those entered in `entered`, also when one of them raises."""
+        for manager in self._managers:
+            leaving = await manager.enter(*values)
+            if leaving is not None:
+                entered.append((manager.plugin, leaving))
+
+    async def leave(self, entered: list[tuple[str, Entered]], error: BaseException | None) -> None:
+        """Leave all, in reverse; what they raise is logged."""
+        while entered:
+            plugin, leaving = entered.pop()
+            try:
+                await leave(leaving, error)
+            except (Exception, asyncio.CancelledError) as failure:
+                if isinstance(failure, asyncio.CancelledError) and being_cancelled() and failure is not error:
+                    raise
+                if failure is not error:
+                    log.error("%s of %s failed while leaving: %r", self._hook, plugin, failure, exc_info=failure)
+
+
+def _as_manager(each: Implementation) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(each.function):
+        return asynccontextmanager(each.call)
+    if inspect.isgeneratorfunction(each.function):
+        return contextmanager(each.call)
+    return each.call
+
+
+async def resolved(value: object) -> Any:
+    """What a function returned that may be `def` or `async def`."""
+    return await value if inspect.isawaitable(value) else value
+
+
+def being_cancelled() -> bool:
+    """Whether someone has asked the current task to end, so that a CancelledError is not the hook's own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def limited(waiting: Awaitable[object], seconds: float) -> object:
+    """Await what an observer returned; `HookTimeout` if it is not finished after `seconds`.
+
+    The coroutine is stepped here first, in the same task and context. Only if it waits is a timer armed.
+    """
+    if not inspect.iscoroutine(waiting):
+        waiting = _await(waiting)
+    coroutine = cast("Coroutine[Any, Any, object]", waiting)
+    try:
+        first = coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    timer = asyncio.timeout(seconds)
+    try:
+        async with timer:
+            return await _Resumed(coroutine, first)
+    except TimeoutError as error:
+        if timer.expired():
+            raise HookTimeout(f"it waited longer than {seconds:g} s (hook_timeout)") from error
+        raise
+
+
+async def _await(waiting: Awaitable[object]) -> object:
+    return await waiting
+
+
+class _Resumed:
+    """Goes on with a coroutine that was stepped by hand and now waits for `first`."""
+
+    __slots__ = ("_coroutine", "_first")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, object], first: object) -> None:
+        self._coroutine = coroutine
+        self._first = first
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        waits_for, value, thrown = self._first, None, None
+        while True:
+            try:
+                value = yield waits_for
+            except BaseException as error:
+                thrown = error
+            try:
+                waits_for = self._coroutine.throw(thrown) if thrown else self._coroutine.send(value)
+            except StopIteration as stop:
+                return stop.value
+            thrown = None

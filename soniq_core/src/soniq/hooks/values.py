@@ -1,0 +1,106 @@
+"""The values that hooks take and return."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+from soniq.job import JobContext, JobId
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+class Serializer(Protocol):
+    """Turns arguments and results into bytes and back. `name` is kept in each row."""
+
+    @property
+    def name(self) -> str: ...
+
+    def dumps(self, value: object) -> bytes:
+        """Bytes for a value: for arguments a `dict` by parameter name. Any error says that it cannot be done."""
+        ...
+
+    def loads(self, data: bytes, type: Any) -> Any:
+        """The value of `data` as an instance of `type`. Any error says that the bytes are not such a value."""
+        ...
+
+
+class ResultStore(Protocol):
+    """Keeps results. `name` and the reference that `put` returns are kept in the job's row."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def put(self, ctx: JobContext, data: bytes) -> bytes | None:
+        """Store a serialized result; the reference to it, or None (ask the next). An error fails the attempt."""
+        ...
+
+    async def get(self, reference: bytes) -> bytes:
+        """The serialized result. An error goes to whoever asked."""
+        ...
+
+    async def delete(self, references: Sequence[bytes]) -> None:
+        """Remove results whose jobs are forgotten. An error is logged, and it is asked again."""
+        ...
+
+
+class Dedup(msgspec.Struct, frozen=True):
+    """Under which key a job is unique among those of its name, for how long, and what a duplicate does."""
+
+    key: str
+    scope: Literal["unfinished", "queued"] = "unfinished"
+    """`unfinished` holds the key until the job is finished, `queued` until it is first claimed."""
+    on_conflict: Literal["keep", "replace", "debounce"] = "keep"
+    """`keep` changes nothing; `replace` gives the queued job the new arguments and time; `debounce` the new time."""
+
+
+NO_DEDUP = Dedup("")
+"""What a `dedup_key` implementation returns to say that this job is not unique, whatever others would say."""
+
+
+class NewJob(msgspec.Struct, kw_only=True):
+    """A job on its way in. `headers` may be changed inside `around_enqueue`."""
+
+    id: JobId
+    """The job's id; once enqueued, `.inserted` is False where it is that of an existing duplicate."""
+    name: str
+    args: Mapping[str, object]
+    """The bound arguments by name, defaults included."""
+    queue: str
+    priority: int
+    max_attempts: int
+    keep: float
+    unique: bool
+    serializer: str
+    headers: MutableMapping[str, Any]
+    dedup: Dedup | None
+    payload: bytes = b""
+    extra: dict[str, object] | None = None
+    """Options that few jobs have: delay, at, timeout, expires, expires_at, tags."""
+
+
+class EnqueueBatch(msgspec.Struct, kw_only=True):
+    """One enqueue call: its jobs, and the connection whose transaction it joins, if the caller gave one."""
+
+    jobs: Sequence[NewJob]
+    connection: "asyncpg.Connection[Any] | None"
+    bulk: bool
+    """Whether it is `enqueue_many`."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """Work that goes on beside a worker, until it is cancelled when the worker stops."""
+
+    name: str
+    run: Callable[[], Awaitable[None]]
+    elected: bool = False
+    """Run it in one worker at a time. It is a lease: two may overlap for a moment after a network split."""
+
+
+class Migration(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a plugin's own tables. `{schema}` in the SQL is the plugin's schema, `{soniq}` that of the core."""
+
+    version: int
+    """1, 2, 3 ..., never reused."""
+    sql: str

@@ -1,0 +1,53 @@
+"""Job ids: UUIDs of version 7 (RFC 9562), made by the client, in the order in which a process makes them."""
+
+import os
+import random
+import time
+import uuid
+from typing import Self
+
+from soniq.errors import InvalidJobId
+
+
+class JobId(str):
+    """A job's id: a `str` that holds a UUID, and knows what its enqueue did.
+
+    `inserted` is False where a job with the same dedup key existed: this is then the id of that job. `replaced` says
+    whether that job was given the new arguments or time, which a `Dedup` may ask for.
+    """
+
+    inserted: bool
+    replaced: bool
+
+    def __new__(cls, value: object, *, inserted: bool = True, replaced: bool = False) -> Self:
+        self = super().__new__(cls, value)
+        self.inserted = inserted
+        self.replaced = replaced
+        return self
+
+
+def parse_id(value: object) -> str:
+    """An id in any of its forms, as PostgreSQL writes it. Raises `InvalidJobId`."""
+    try:
+        return str(uuid.UUID(value) if isinstance(value, str) else uuid.UUID(int=value.int))  # type: ignore[attr-defined]
+    except (ValueError, AttributeError):
+        raise InvalidJobId(value) from None
+
+
+class IdFactory:
+    """Makes UUIDv7s, as text, that rise within the process, also within one millisecond and after a clock set back.
+
+    48 bits of Unix milliseconds, then 12 + 14 bits of counter (RFC 9562, section 6.2, method 1), then 48 random bits.
+    """
+
+    def __init__(self) -> None:
+        self._random = random.Random()  # seeded by the system; an id is unique, not secret
+        self._last = 0  # milliseconds << 26 | counter
+        os.register_at_fork(after_in_child=self._random.seed)
+
+    def __call__(self) -> str:
+        bits = self._random.getrandbits(72)
+        self._last = max(time.time_ns() // 1_000_000 << 26 | bits >> 48 & 0x3FFFFF, self._last + 1)
+        millisecond, counter = self._last >> 26, self._last & 0x3FFFFFF
+        digits = f"{millisecond:012x}7{counter >> 14:03x}{0x8000 | counter & 0x3FFF:04x}{bits & 0xFFFFFFFFFFFF:012x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,0 +1,221 @@
+"""What a job is to its author: the decorated function with its options, and the context of one attempt."""
+
+import random
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+
+import msgspec
+
+from soniq.ids import JobId
+from soniq.signals import Cancel, Retry
+
+if TYPE_CHECKING:
+    import asyncpg
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+
+__all__ = ["Backoff", "Job", "JobContext", "JobId", "JobOptions", "Outcome", "RetryPolicy", "Stash", "StashKey"]
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Exponential backoff with jitter: attempt n is retried after about `first * factor ** (n - 1)` seconds.
+
+    Source: Marc Brooker, "Exponential Backoff and Jitter" (AWS Architecture Blog, 2015); here the jitter is a share
+    of the delay, so that the first retry never comes at once.
+    """
+
+    first: float = 1.0
+    """Seconds before the first retry."""
+    factor: float = 2.0
+    """What each delay is multiplied by for the next."""
+    cap: float = 3600.0
+    """The longest delay, in seconds."""
+    jitter: float = 0.25
+    """The share by which a delay is made shorter or longer at random: 0.25 is up to a quarter."""
+
+    def __post_init__(self) -> None:
+        if self.first < 0 or self.factor < 1 or self.cap < 0 or not 0 <= self.jitter <= 1:
+            raise ValueError(f"first and cap are 0 or more, factor 1 or more, jitter between 0 and 1; got {self}")
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after the failed attempt number `attempt`, counted from 1."""
+        try:
+            plain = min(self.cap, self.first * self.factor ** (attempt - 1))
+        except OverflowError:
+            plain = self.cap
+        return plain * (1 + self.jitter * random.uniform(-1, 1))
+
+
+RetryPolicy = float | Backoff | Callable[["JobContext", BaseException], "float | Retry | Cancel | None"]
+"""`retry=` of a job: seconds, a `Backoff`, or a callable of context and error that returns seconds, `Retry(delay)`,
+`Cancel(reason)` or None (ask the plugins, then the default)."""
+
+
+class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a job as its author gave them; None is "not said", for plugins and settings to fill."""
+
+    queue: str | None = None
+    priority: int | None = None
+    max_attempts: int | None = None
+    timeout: float | None = None
+    retry: RetryPolicy | None = None
+    unique: bool = False
+    serializer: str | None = None
+    tags: tuple[str, ...] = ()
+    expires: float | None = None
+    keep: float | None = None
+
+
+class Job(Generic[P, R_co]):
+    """A function that can be enqueued. Called, it is the function itself, so that a unit test can await it."""
+
+    __name__: str
+    __wrapped__: Callable[P, R_co]
+
+    def __init__(
+        self, function: Callable[P, R_co], *, name: str, options: JobOptions, typed: tuple[object, ...] = ()
+    ) -> None:
+        update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        """The name that rows carry: `module.qualname`, or the one given."""
+        self.options = options
+        self.typed = typed
+        """Typed options for plugins, such as `Limit(concurrency=3)`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name}>"
+
+
+class StashKey(Generic[T]):
+    """A key for what a plugin remembers during one attempt; make one at module level for each thing remembered."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"StashKey({self.name!r})"
+
+
+class Stash:
+    """What plugins remember during one attempt: `ctx.stash[KEY] = value`, typed by the key."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[StashKey[Any], object] = {}
+
+    def __setitem__(self, key: StashKey[T], value: T) -> None:
+        self._values[key] = value
+
+    def __getitem__(self, key: StashKey[T]) -> T:
+        return cast("T", self._values[key])
+
+    def __delitem__(self, key: StashKey[T]) -> None:
+        del self._values[key]
+
+    def __contains__(self, key: StashKey[Any]) -> bool:
+        return key in self._values
+
+    def get(self, key: StashKey[T], default: T | None = None) -> T | None:
+        return cast("T | None", self._values.get(key, default))
+
+    def pop(self, key: StashKey[T], default: T | None = None) -> T | None:
+        return cast("T | None", self._values.pop(key, default))
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended: `status` is what the job becomes."""
+
+    job_id: str
+    job_name: str
+    queue: str
+    attempt: int
+    status: str
+    """`done`, `dead`, `cancelled`, or `queued` (it runs again)."""
+    kind: str
+    """What decided it: `done`, `dead`, `cancel`, `retry`, `snooze`, `stopped`, or `lost` (the worker died)."""
+    delay: float | None = None
+    """Seconds until it runs again, where `status` is `queued`."""
+    error: BaseException | None = None
+    reason: str | None = None
+    """Why it was cancelled, if a reason was given."""
+
+
+class JobContext:
+    """One attempt at a job, as its handler and the hooks see it. In a unit test: `JobContext(job_id="...", ...)`."""
+
+    __slots__ = (
+        "_headers", "_stash", "args", "attempt", "completing", "created_at", "job_id", "job_name", "max_attempts",
+        "outcome", "payload_size", "queue", "queued_for", "scheduled_at", "worker_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        job_name: str,
+        attempt: int = 1,
+        max_attempts: int = 1,
+        queue: str = "default",
+        worker_id: str = "",
+        scheduled_at: datetime | None = None,
+        created_at: datetime | None = None,
+        headers: Mapping[str, Any] | str | None = None,
+        payload_size: int = 0,
+        queued_for: float = 0.0,
+    ) -> None:
+        self.job_id = job_id
+        self.job_name = job_name
+        self.attempt = attempt
+        """Which attempt this is, from 1."""
+        self.max_attempts = max_attempts
+        self.queue = queue
+        self.worker_id = worker_id
+        self.scheduled_at = scheduled_at or datetime.now(UTC)
+        """When the job was due; with a time zone, like `created_at`."""
+        self.created_at = created_at or self.scheduled_at
+        self.args: Mapping[str, object] | None = None
+        """The job's arguments by name; None until they are decoded."""
+        self.payload_size = payload_size
+        """Bytes of the serialized arguments."""
+        self.queued_for = queued_for
+        """Seconds between `scheduled_at` and the claim, by the database's clock."""
+        self.outcome: Outcome | None = None
+        """How the attempt ended; None until it is decided."""
+        self.completing: asyncpg.Connection[Any] | None = None
+        self._headers = headers
+        self._stash: Stash | None = None
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """What the enqueue sent along: JSON values by name."""
+        if not isinstance(self._headers, Mapping):
+            self._headers = msgspec.json.decode(self._headers) if self._headers else {}
+        return self._headers
+
+    @property
+    def stash(self) -> Stash:
+        """What plugins remember during this attempt."""
+        if self._stash is None:
+            self._stash = Stash()
+        return self._stash
+
+    def complete_in(self, connection: "asyncpg.Connection[Any]") -> None:
+        """Write the completion inside the open transaction of `connection`, once the handler has succeeded.
+
+        For providers: whoever hands out the connection commits it afterwards, and the handler's effects and the
+        completion are one transaction. If the job was taken from this worker, `LeaseLost` is raised in the provider,
+        which must roll back.
+        """
+        self.completing = connection
+
+    def __repr__(self) -> str:
+        return f"<JobContext {self.job_name} {self.job_id} attempt {self.attempt}/{self.max_attempts}>"

@@ -1,0 +1,323 @@
+"""Reading jobs, and what a person does to them: status, result, list, cancel, retry, wait, prune."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+import asyncpg
+import msgspec
+
+from soniq.definition import Registry
+from soniq.enqueue.notify import Notifier
+from soniq.enqueue.options import check_integer
+from soniq.errors import (
+    DatabaseError,
+    DuplicateJob,
+    InvalidOption,
+    JobCancelled,
+    JobFailed,
+    JobNotDead,
+    JobNotFound,
+    SerializationError,
+    WaitTimeout,
+)
+from soniq.hooks.dispatch import Observers
+from soniq.hooks.values import ResultStore, Serializer
+from soniq.ids import parse_id
+from soniq.job import Outcome
+from soniq.postgres.connections import Database
+
+Status = Literal["queued", "held", "running", "done", "dead", "cancelled"]
+STATUSES: tuple[Status, ...] = ("queued", "held", "running", "done", "dead", "cancelled")
+FINISHED = ("done", "dead", "cancelled")
+
+CANCEL = "\x01cancel "
+"""Begins a notification that asks whoever runs a job to end it; no queue's name begins so."""
+
+
+class JobError(TypedDict):
+    """The error of a job's latest failed attempt."""
+
+    type: str
+    message: str
+    traceback: str | None
+
+
+class JobStatus(TypedDict):
+    """A job as `get_job_status` and `jobs` show it; datetimes have a time zone."""
+
+    job_id: str
+    job_name: str
+    status: Status
+    result: Any
+    error: JobError | None
+    queue: str
+    priority: int
+    attempt: int
+    max_attempts: int
+    created_at: datetime
+    scheduled_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker_id: str | None
+    tags: list[str]
+    progress: Any
+
+
+class WorkerStatus(TypedDict):
+    """A live worker."""
+
+    worker_id: str
+    hostname: str
+    pid: int
+    version: str
+    queues: list[str] | None
+    concurrency: int
+    started_at: datetime
+    seen_at: datetime
+
+
+class OldestJob(TypedDict):
+    """The job that has been due for the longest time; `waiting` in seconds."""
+
+    job_id: str
+    job_name: str
+    queue: str
+    scheduled_at: datetime
+    waiting: float
+
+
+class Overview(TypedDict):
+    """The state of the queues: counts by queue and status, workers, and what may need a person."""
+
+    queues: dict[str, dict[str, int]]
+    workers: list[WorkerStatus]
+    oldest_waiting: OldestJob | None
+    unknown_names: dict[str, int]
+    """Jobs that wait, by name, where no live worker knows the name."""
+
+
+class Lookup:
+    """Reads and changes jobs that exist."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        serializers: Mapping[str, Serializer],
+        stores: Mapping[str, ResultStore],
+        notifier: Notifier,
+        settled: Observers,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._serializers = serializers
+        self._stores = stores
+        self._notifier = notifier
+        self._settled = settled
+
+    async def status(self, job_id: object) -> JobStatus | None:
+        """The job with its result, or None where it does not exist or was forgotten."""
+        row = await self._row(job_id)
+        return None if row is None else _status(row, await self._result(row))
+
+    async def result(self, job_id: object) -> Any:
+        """The result, as the type that the job returns; None while it is not done, or where it does not exist."""
+        row = await self._row(job_id)
+        return None if row is None else await self._result(row)
+
+    async def arguments(self, job_id: object) -> Any:
+        """The arguments of a job as plain values; None where it does not exist. Raises `SerializationError`."""
+        row = await self._row(job_id)
+        return None if row is None else self._loads(row["name"], row["serializer"], row["args"], Any, "arguments")
+
+    async def wait_for(self, job_id: object, timeout: float | None) -> Any:
+        """The result once the job is done. Raises `JobFailed`, `JobCancelled`, `JobNotFound` or `WaitTimeout`."""
+        loop = asyncio.get_running_loop()
+        started, pause = loop.time(), 0.01
+        while True:
+            row = await self._row(job_id)
+            if row is None:
+                raise JobNotFound(parse_id(job_id))
+            if row["status"] == "done":
+                return await self._result(row)
+            if row["status"] in FINISHED:
+                raise _no_result(row)
+            remaining = float("inf") if timeout is None else started + timeout - loop.time()
+            if timeout is not None and remaining <= 0:
+                raise WaitTimeout(parse_id(job_id), timeout)
+            await asyncio.sleep(min(pause, remaining))
+            pause = min(pause * 1.5, 1.0) * random.uniform(0.9, 1.1)
+
+    async def jobs(
+        self, status: str | None, name: str | None, queue: str | None, tag: str | None, before: object, limit: int
+    ) -> list[JobStatus]:
+        """The newest jobs that match, without their results."""
+        if status is not None and status not in STATUSES:
+            raise InvalidOption(f"status= is one of {', '.join(STATUSES)}; got {status!r}", option="status")
+        check_integer("limit", limit, 1, 100_000)
+        last = None if before is None else parse_id(before)
+        rows = await self._database.fetch("jobs", status, name, queue, tag, last, limit)
+        return [_status(row, None) for row in rows]
+
+    async def overview(self) -> Overview:
+        """Counts by queue and status, the live workers, the oldest waiting job, names that no live worker knows."""
+        queues: dict[str, dict[str, int]] = {}
+        for row in await self._database.fetch("overview"):
+            queues.setdefault(row["queue"], {})[row["status"]] = row["jobs"]
+        oldest = await self._database.fetch("oldest")
+        return {
+            "queues": queues,
+            "workers": [
+                {
+                    "worker_id": str(row["id"]),
+                    "hostname": row["hostname"],
+                    "pid": row["pid"],
+                    "version": row["version"],
+                    "queues": row["queues"],
+                    "concurrency": row["concurrency"],
+                    "started_at": row["started_at"],
+                    "seen_at": row["seen_at"],
+                }
+                for row in await self._database.fetch("workers")
+            ],
+            "oldest_waiting": {
+                "job_id": str(oldest[0]["id"]),
+                "job_name": oldest[0]["name"],
+                "queue": oldest[0]["queue"],
+                "scheduled_at": oldest[0]["scheduled_at"],
+                "waiting": oldest[0]["waiting"],
+            }
+            if oldest
+            else None,
+            "unknown_names": {row["name"]: row["jobs"] for row in await self._database.fetch("unknown_names")},
+        }
+
+    async def cancel(self, job_id: object, reason: str | None) -> bool:
+        """Cancel a job that waits; ask the worker of one that runs to end it. False where it is neither."""
+        id_ = parse_id(job_id)
+        error = error_json("JobCancelled", reason, None) if reason else None
+        for row in await self._database.fetch("cancel_waiting", id_, error):
+            await self._settled(
+                [
+                    Outcome(
+                        job_id=id_, job_name=row["name"], queue=row["queue"], attempt=row["attempt"],
+                        status="cancelled", kind="cancel", reason=reason,
+                    )
+                ]
+            )  # fmt: skip
+            return True
+        running = await self._database.fetch("cancel_running", id_)
+        if running:
+            self._notifier.wake([f"{CANCEL}{id_}"])
+        return bool(running)
+
+    async def retry(self, job_id: object) -> None:
+        """Queue a dead job again, with all its attempts. Raises `JobNotFound`, `JobNotDead` or `DuplicateJob`."""
+        id_ = parse_id(job_id)
+        try:
+            rows = await self._database.fetch("retry_dead", id_)
+        except DatabaseError as error:
+            if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
+                raise
+            holders = await self._database.fetch("holder_of_key", id_)
+            holder = str(holders[0]["id"]) if holders else "another job"
+            raise DuplicateJob(
+                f"job {id_} cannot be retried: {holder} holds its dedup key and is not finished", job_id=holder
+            ) from error
+        if rows:
+            self._notifier.wake([rows[0]["queue"]])
+            return
+        row = await self._row(id_)
+        if row is None:
+            raise JobNotFound(id_)
+        raise JobNotDead(id_, row["status"])
+
+    async def prune(self, older_than: float | None, status: str | None) -> int:
+        """Forget finished jobs now: those past their time, or all finished at least `older_than` seconds ago."""
+        if status is not None and status not in FINISHED:
+            raise InvalidOption(f"status= is one of {', '.join(FINISHED)}; got {status!r}", option="status")
+        total = 0
+        while True:
+            rows = await self._database.fetch("prune", older_than, status, 5_000)
+            references: dict[str, list[bytes]] = {}
+            for row in rows:
+                if row["result_store"] is not None and row["result"] is not None:
+                    references.setdefault(row["result_store"], []).append(row["result"])
+            for name, stored in references.items():
+                if name in self._stores:
+                    await self._stores[name].delete(stored)
+            total += len(rows)
+            if len(rows) < 5_000:
+                return total
+
+    async def _row(self, job_id: object) -> asyncpg.Record | None:
+        rows = await self._database.fetch("job", parse_id(job_id))
+        return rows[0] if rows else None
+
+    async def _result(self, row: asyncpg.Record) -> Any:
+        if row["status"] != "done" or row["result"] is None:
+            return None
+        store = self._stores.get(row["result_store"])
+        if store is None:
+            raise SerializationError(
+                f"the result of {row['name']} is in the store {row['result_store']!r}, which no plugin here provides",
+                job=row["name"],
+            )
+        data = await store.get(row["result"])
+        job = self._registry.get(row["name"])
+        return self._loads(row["name"], row["serializer"], data, job.signature.returns if job else Any, "result")
+
+    def _loads(self, name: str, serializer: str, data: bytes, kind: Any, what: str) -> Any:
+        known = self._serializers.get(serializer)
+        if known is None:
+            raise SerializationError(
+                f"the {what} of {name} needs the serializer {serializer!r}, which no plugin here provides", job=name
+            )
+        try:
+            return known.loads(data, kind)
+        except Exception as error:
+            raise SerializationError(
+                f"the {what} of {name} cannot be read ({serializer}): {error}", job=name
+            ) from error
+
+
+def error_json(kind: str, message: str, traceback: str | None) -> str:
+    """An error as it is kept in a row: without what PostgreSQL's JSON cannot hold."""
+    fields = {"type": kind, "message": message, "traceback": traceback}
+    clean = {
+        name: value and value.replace("\0", "").encode("utf-8", "backslashreplace").decode()
+        for name, value in fields.items()
+    }
+    return msgspec.json.encode(clean).decode()
+
+
+def _status(row: asyncpg.Record, result: Any) -> JobStatus:
+    return {
+        "job_id": str(row["id"]),
+        "job_name": row["name"],
+        "status": row["status"],
+        "result": result,
+        "error": msgspec.json.decode(row["error"]) if row["error"] else None,
+        "queue": row["queue"],
+        "priority": row["priority"],
+        "attempt": row["attempt"],
+        "max_attempts": row["max_attempts"],
+        "created_at": row["created_at"],
+        "scheduled_at": row["scheduled_at"],
+        "started_at": row["started_at"],
+        "finished_at": row["finished_at"],
+        "worker_id": str(row["worker_id"]) if row["worker_id"] else None,
+        "tags": list(row["tags"] or ()),
+        "progress": msgspec.json.decode(row["progress"]) if row["progress"] else None,
+    }
+
+
+def _no_result(row: asyncpg.Record) -> JobFailed | JobCancelled:
+    error: dict[str, Any] = msgspec.json.decode(row["error"]) if row["error"] else {}
+    job_id = str(row["id"])
+    if row["status"] == "cancelled":
+        return JobCancelled(job_id, error.get("message"))
+    return JobFailed(job_id, error.get("type", "Unknown"), error.get("message", ""), error.get("traceback"))

@@ -1,0 +1,1 @@
+"""The store: connections, the schema and its migrations, and one file for each statement."""

@@ -1,0 +1,147 @@
+"""Connections: the app's pool, and single ones for what needs its own. Errors say where, and never show a password."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncpg
+
+from soniq.errors import DatabaseError, DatabaseUnavailable, DatabaseUnsupported
+from soniq.postgres.sql import Statements
+from soniq.settings import Settings, describe_url
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+
+T = TypeVar("T")
+
+OLDEST_SERVER = 15
+
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    OSError,
+    asyncio.TimeoutError,
+    asyncio.IncompleteReadError,
+)
+"""What a lost or refused connection looks like; trying again later may help."""
+
+TRANSIENT = (*LOST, asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
+"""What may work when it is simply tried again."""
+
+
+class Database:
+    """One PostgreSQL: a pool that opens at first use, and connections of one's own."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.url = url
+        self.place = describe_url(url)
+        self.settings = settings
+        self.sql = Statements(settings.schema)
+        self._pool: Pool | None = None
+
+    async def open(self) -> None:
+        """Open the pool and check the server. Raises `DatabaseUnavailable` or `DatabaseUnsupported`."""
+        self._pool = asyncpg.create_pool(
+            self.url, min_size=0, max_size=self.settings.pool_size, connect=self._connect_pooled
+        )
+        try:
+            await self._pool
+            async with self.acquire() as connection:
+                await self._check(connection)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the pool; connections in use have a few seconds to come back."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                await asyncio.wait_for(pool.close(), self.settings.connect_timeout)
+            except (TimeoutError, *LOST):
+                pool.terminate()
+
+    def abandon(self) -> None:
+        """Forget a pool whose event loop is gone."""
+        self._pool = None
+
+    async def connect(self) -> "Connection":
+        """A connection of one's own. Raises `DatabaseUnavailable`, naming host and database."""
+        return await self._connect_pooled(self.url)
+
+    async def _connect_pooled(self, *args: Any, **kwargs: Any) -> "Connection":
+        session = {"application_name": "soniq", "default_transaction_isolation": "read committed"}
+        options: dict[str, Any] = {"server_settings": session}
+        if self.settings.pgbouncer:
+            options = {"statement_cache_size": 0}
+        kwargs |= {"timeout": self.settings.connect_timeout, "command_timeout": self.settings.command_timeout}
+        try:
+            connection: Connection = await asyncpg.connect(*args, **kwargs, **options)  # type: ignore[call-overload]
+            return connection
+        except (*LOST, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+            reason = str(error) or type(error).__name__
+            raise DatabaseUnavailable(f"cannot connect to PostgreSQL at {self.place}: {reason}") from error
+        except (ValueError, asyncpg.PostgresError) as error:
+            raise DatabaseError(f"cannot connect to PostgreSQL at {self.place}: {error}") from error
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> "AsyncIterator[Connection]":
+        """A connection of the pool. Raises `DatabaseUnavailable` if none is free, or none can be made, in time."""
+        pool = self._pool
+        if pool is None:
+            raise DatabaseUnavailable("the app is closed")
+        try:
+            connection = await pool.acquire(timeout=self.settings.connect_timeout)
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"no connection to {self.place} was free for {self.settings.connect_timeout:g} s "
+                f"(pool_size={self.settings.pool_size})"
+            ) from error
+        try:
+            yield connection  # type: ignore[misc] # a proxy, which has all the methods
+        finally:
+            await pool.release(connection)
+
+    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        """Run one statement of queries/ on the pool; its rows. A lost connection is a `DatabaseUnavailable`."""
+        async with self.acquire() as connection:
+            return await self.guard(connection.fetch(self.sql[statement], *values))
+
+    async def guard(self, waiting: Awaitable[T]) -> T:
+        """Await a call of the driver's, and say in our words when the database is not there."""
+        try:
+            return await waiting
+        except LOST as error:
+            reason = str(error) or type(error).__name__
+            raise DatabaseUnavailable(f"the connection to PostgreSQL at {self.place} was lost: {reason}") from error
+        except asyncpg.PostgresError as error:
+            raise DatabaseError(f"PostgreSQL at {self.place} refused a statement: {error}") from error
+
+    async def _check(self, connection: "Connection") -> None:
+        version = connection.get_server_version()
+        if version.major < OLDEST_SERVER:
+            raise DatabaseUnsupported(
+                f"PostgreSQL at {self.place} is version {version.major}; Soniq needs {OLDEST_SERVER} or later"
+            )
+        isolation = await connection.fetchval("show default_transaction_isolation")
+        if isolation != "read committed":
+            raise DatabaseUnsupported(
+                f"PostgreSQL at {self.place} begins transactions as {isolation}; Soniq needs read committed. Behind "
+                "PgBouncer: alter role ... set default_transaction_isolation = 'read committed'"
+            )
+
+
+async def close_quietly(connection: "Connection | None") -> None:
+    """Close a connection that may be broken; never raises, never waits long."""
+    if connection is not None and not connection.is_closed():
+        try:
+            await connection.close(timeout=2)
+        except (asyncpg.PostgresError, *LOST):
+            connection.terminate()

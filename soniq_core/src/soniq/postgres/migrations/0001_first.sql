@@ -1,0 +1,317 @@
+-- oldest: 1
+-- {schema} is the quoted name of the schema. What is alive is in job, what is finished in history.
+
+create table {schema}.job (
+    id               uuid primary key,
+    created_at       timestamptz not null default statement_timestamp(),
+    scheduled_at     timestamptz not null default statement_timestamp(),
+    started_at       timestamptz,
+    expires_at       timestamptz,
+    deferred_since   timestamptz,                 -- first given back by a worker that does not know its name
+    claim            bigint      not null default 0, -- rises with each claim: a settlement names it
+    timeout          float8,
+    keep             float8      not null,        -- seconds that it can be looked up once it is finished
+    worker_id        uuid,
+    priority         smallint    not null default 0,
+    attempt          smallint    not null default 0, -- attempts that ended and count
+    max_attempts     smallint    not null,
+    deferrals        smallint    not null default 0,
+    suspect          boolean     not null default false, -- its worker died: the next start is written down
+    started          boolean     not null default false, -- ... and here it is
+    cancel_requested boolean     not null default false,
+    name             text        not null,
+    queue            text        not null default 'default',
+    status           text        not null default 'queued' check (status in ('queued', 'held', 'running')),
+    serializer       text        not null,
+    dedup_key        text,                        -- the key it holds now
+    dedup_scope      text        check (dedup_scope in ('unfinished', 'queued')),
+    dedup_label      text,                        -- the key it was given, for display
+    args             bytea       not null,
+    headers          jsonb,
+    tags             text[],
+    error            jsonb,                       -- of the latest failed attempt
+    progress         jsonb
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+
+create index job_ready on {schema}.job (queue, priority, scheduled_at, id) where status = 'queued';
+create unique index job_dedup on {schema}.job (name, dedup_key) where dedup_key is not null;
+create index job_tags on {schema}.job using gin (tags) where tags is not null;
+
+create table {schema}.history (
+    id               uuid        not null,
+    forget_at        timestamptz not null,        -- finished_at + keep: partitions are dropped when it is past
+    created_at       timestamptz not null,
+    scheduled_at     timestamptz not null,
+    started_at       timestamptz,
+    finished_at      timestamptz not null,
+    claim            bigint      not null,
+    timeout          float8,
+    keep             float8      not null,
+    worker_id        uuid,
+    priority         smallint    not null,
+    attempt          smallint    not null,
+    max_attempts     smallint    not null,
+    name             text        not null,
+    queue            text        not null,
+    status           text        not null check (status in ('done', 'dead', 'cancelled')),
+    serializer       text        not null,
+    dedup_scope      text,
+    dedup_label      text,
+    result_store     text,
+    args             bytea       not null,
+    result           bytea,                       -- the reference that the result store gave; of store row the result
+    headers          jsonb,
+    tags             text[],
+    error            jsonb,
+    progress         jsonb,
+    primary key (id, forget_at)
+) partition by range (forget_at);
+
+create index history_tags on {schema}.history using gin (tags) where tags is not null;
+
+create table {schema}.history_forever partition of {schema}.history for values from ('infinity') to (maxvalue);
+
+-- Where the partitions by time end; what would be forgotten later goes to history_forever.
+create table {schema}.retention (bound timestamptz not null);
+insert into {schema}.retention values ('2000-01-01');
+
+create table {schema}.worker (
+    id          uuid primary key,
+    started_at  timestamptz not null default now(),
+    seen_at     timestamptz not null default now(),
+    lease       float8      not null,
+    concurrency integer     not null,
+    pid         integer     not null,
+    waiting     boolean     not null default false, -- asleep: an enqueue in someone's transaction must wake it
+    hostname    text        not null,
+    version     text        not null,
+    queues      text[],                             -- null: all
+    names       text[]      not null                -- the jobs it knows
+) with (fillfactor = 50);
+
+create table {schema}.lane (queue text, priority smallint, primary key (queue, priority)); -- where jobs may be
+create table {schema}.paused_queue (queue text primary key, paused_at timestamptz not null default now());
+create table {schema}.election (name text primary key, worker_id uuid not null, until timestamptz not null);
+
+-- Settles finished jobs, gives others back to the queue, and claims the next, in this order: the claim depends on both
+-- CTEs that lock rows, so that it never waits for a worker that waits for it. The first row that it returns is a header:
+-- in claim how many rows were settled or given back, in flags whether the worker is still registered.
+-- Outcomes: status, reference and store of the result, error as JSON, seconds since the attempt started (null: never).
+-- Given back: kind 0 never started, 1 snoozed, 2 failed and counts, 3 the name is not known here, 4 stopped; seconds of delay.
+-- Lanes: queue and priority, and the place in each after which to look. Flags: 1 suspect, 2 expired, 4 to be cancelled.
+create function {schema}.settle_and_claim_1(
+    p_worker uuid,
+    p_ids uuid[], p_claims bigint[], p_statuses text[], p_results bytea[], p_stores text[], p_errors text[], p_ages float8[],
+    q_ids uuid[], q_claims bigint[], q_kinds smallint[], q_delays float8[], q_errors text[],
+    l_queues text[], l_priorities smallint[], l_times timestamptz[], l_ids uuid[],
+    p_limit integer
+) returns table (
+    r_id uuid, r_claim bigint, r_flags smallint, r_name text, r_queue text, r_priority smallint, r_attempt smallint,
+    r_max_attempts smallint, r_args bytea, r_serializer text, r_headers text, r_created_at timestamptz,
+    r_scheduled_at timestamptz, r_queued_for float8, r_timeout float8, r_unknown_for float8
+)
+language plpgsql
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set lock_timeout = '2s'
+as $$
+#variable_conflict use_column
+begin
+return query
+with outcome as (
+    select * from unnest(p_ids, p_claims, p_statuses, p_results, p_stores, p_errors, p_ages)
+        as o (id, claim, status, result, store, error, age)
+), settled as (
+    delete from {schema}.job using outcome
+    where job.id = outcome.id and job.claim = outcome.claim and job.status = 'running'
+    returning job.*, outcome.status as final, outcome.result, outcome.store, outcome.error as final_error, outcome.age
+), given_back as (
+    update {schema}.job set
+        status = 'queued',
+        worker_id = null,
+        started_at = null,
+        started = false,
+        suspect = back.kind in (0, 3) and suspect,
+        attempt = attempt + (back.kind = 2)::int::smallint,
+        scheduled_at = now() + make_interval(secs => case when back.kind = 3 then least(2 ^ least(deferrals, 9), 300) else back.delay end),
+        deferrals = case when back.kind = 3 then least(deferrals + 1, 1000) else 0 end,
+        deferred_since = case when back.kind = 3 then coalesce(deferred_since, now()) end,
+        error = coalesce(back.error::jsonb, job.error)
+    from unnest(q_ids, q_claims, q_kinds, q_delays, q_errors) as back (id, claim, kind, delay, error)
+    where job.id = back.id and job.claim = back.claim and job.status = 'running'
+    returning job.id
+), me as (
+    select 1 from {schema}.worker where id = p_worker for key share
+), picked as (
+    select ready.id
+    from unnest(l_queues, l_priorities, l_times, l_ids) with ordinality as lane (queue, priority, time, id, place)
+    cross join lateral (
+        select job.id from {schema}.job
+        where job.status = 'queued' and job.queue = lane.queue and job.priority = lane.priority
+            and (job.scheduled_at, job.id) > (lane.time, lane.id) and job.scheduled_at <= now()
+        order by job.scheduled_at, job.id
+        limit p_limit
+        for update skip locked
+    ) as ready
+    where (select count(*) from settled) >= 0 and (select count(*) from given_back) >= 0
+        and (select count(*) from me) = 1
+    limit p_limit
+), claimed as (
+    update {schema}.job set
+        status = 'running',
+        claim = job.claim + 1,
+        worker_id = p_worker,
+        started_at = now(),
+        dedup_key = case when dedup_scope = 'queued' then null else dedup_key end
+    from picked where job.id = picked.id
+    returning job.*
+), recorded as (
+    insert into {schema}.history (
+        id, forget_at, created_at, scheduled_at, started_at, finished_at, claim, timeout, keep, worker_id, priority,
+        attempt, max_attempts, name, queue, status, serializer, dedup_scope, dedup_label, result_store, args, result,
+        headers, tags, error, progress
+    )
+    select
+        id, case
+            when keep < (select extract(epoch from bound - now()) from {schema}.retention)
+            then now() + make_interval(secs => keep) else 'infinity'
+        end, created_at, scheduled_at, now() - make_interval(secs => age), now(), claim,
+        timeout, keep, worker_id, priority, attempt + (age is not null)::int, max_attempts, name, queue, final, serializer,
+        dedup_scope, dedup_label, store, args, result, headers, tags, coalesce(final_error::jsonb, case when final <> 'done' then error end),
+        progress
+    from settled
+)
+select
+    null::uuid, (select count(*) from settled) + (select count(*) from given_back),
+    (select count(*) from me)::smallint, null::text, null::text, null::smallint, null::smallint, null::smallint,
+    null::bytea, null::text, null::text, null::timestamptz, null::timestamptz, null::float8, null::float8, null::float8
+union all
+select
+    id, claim,
+    (suspect::int + 2 * coalesce(expires_at <= now(), false)::int + 4 * cancel_requested::int)::smallint,
+    name, queue, priority, attempt, max_attempts, args, serializer, headers::text, created_at, scheduled_at,
+    extract(epoch from now() - scheduled_at)::float8, timeout, extract(epoch from now() - deferred_since)::float8
+from claimed;
+end
+$$;
+
+-- Moves what fell behind a lane's cursor (a late commit, a job given back) in front of it; how many jobs that were.
+create function {schema}.surface_1(p_queue text, p_priority smallint, p_before timestamptz) returns bigint
+language plpgsql
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    moved bigint;
+begin
+with behind as (
+    select id from {schema}.job
+    where status = 'queued' and queue = p_queue and priority = p_priority and scheduled_at < p_before
+    order by scheduled_at, id
+    limit 1000
+    for update skip locked
+)
+update {schema}.job set scheduled_at = now() from behind where job.id = behind.id;
+get diagnostics moved = row_count;
+return moved;
+end
+$$;
+
+-- Inserts jobs that have a dedup key, one at a time and in one order, so that two callers never wait crosswise. Returns
+-- for each, by its place, the id of the job that exists now, whether it was inserted, and whether one was replaced.
+-- p_lock_timeout bounds the wait for a key that an open transaction holds; null leaves it to the caller.
+create function {schema}.enqueue_keyed_1(
+    p_ids uuid[], p_names text[], p_queues text[], p_priorities smallint[], p_max_attempts smallint[],
+    p_serializers text[], p_keeps float8[], p_args bytea[], p_headers text[], p_extras text[],
+    p_keys text[], p_scopes text[], p_conflicts text[], p_lock_timeout text
+) returns table (place integer, job_id uuid, inserted boolean, replaced boolean)
+language plpgsql
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
+declare
+    n integer;
+    due timestamptz;
+    extra jsonb;
+begin
+if p_lock_timeout is not null then
+    perform set_config('lock_timeout', p_lock_timeout, true);
+end if;
+for n in
+    select k.place from unnest(p_names, p_keys) with ordinality as k (name, key, place)
+    order by k.name collate "C", k.key collate "C", k.place
+loop
+    place := n;
+    extra := p_extras[n]::jsonb;
+    due := {schema}.due_1(extra);
+    loop
+        inserted := false;
+        replaced := false;
+        insert into {schema}.job (
+            id, name, queue, priority, max_attempts, serializer, args, headers, scheduled_at, timeout, expires_at, keep,
+            tags, dedup_key, dedup_label, dedup_scope
+        ) values (
+            p_ids[n], p_names[n], p_queues[n], p_priorities[n], p_max_attempts[n], p_serializers[n], p_args[n],
+            p_headers[n]::jsonb, due, (extra ->> 'timeout')::float8, {schema}.expires_1(extra),
+            p_keeps[n], {schema}.tags_1(extra), p_keys[n], p_keys[n], p_scopes[n]
+        ) on conflict do nothing;
+        if found then
+            job_id := p_ids[n];
+            inserted := true;
+            exit;
+        end if;
+        select job.id into job_id from {schema}.job where job.name = p_names[n] and job.dedup_key = p_keys[n];
+        continue when job_id is null; -- it ended in between: try to insert again
+        inserted := job_id = p_ids[n]; -- sent twice, after a lost connection
+        exit when inserted or p_conflicts[n] = 'keep';
+        update {schema}.job set
+            scheduled_at = due,
+            args = case when p_conflicts[n] = 'replace' then p_args[n] else job.args end,
+            serializer = case when p_conflicts[n] = 'replace' then p_serializers[n] else job.serializer end,
+            headers = case when p_conflicts[n] = 'replace' then p_headers[n]::jsonb else job.headers end
+        where job.name = p_names[n] and job.dedup_key = p_keys[n] and job.status in ('queued', 'held')
+        returning job.id into job_id;
+        replaced := found;
+        exit when replaced;
+        select job.id into job_id from {schema}.job where job.name = p_names[n] and job.dedup_key = p_keys[n];
+        exit when job_id is not null; -- it is running: what it runs with stays
+    end loop;
+    return next;
+end loop;
+end
+$$;
+
+-- When a new job is due, from its options: a time, never before now, or seconds from now.
+create function {schema}.due_1(extra jsonb) returns timestamptz
+language sql stable
+as $$
+    select greatest(
+        statement_timestamp() + make_interval(secs => coalesce((extra ->> 'delay')::float8, 0)),
+        (extra ->> 'at')::timestamptz
+    )
+$$;
+
+create function {schema}.expires_1(extra jsonb) returns timestamptz
+language sql stable
+as $$
+    select coalesce(
+        (extra ->> 'expires_at')::timestamptz,
+        statement_timestamp() + make_interval(secs => (extra ->> 'expires')::float8)
+    )
+$$;
+
+create function {schema}.tags_1(extra jsonb) returns text[]
+language sql immutable
+as $$
+    select case when extra ? 'tags' then array(select jsonb_array_elements_text(extra -> 'tags')) end
+$$;

@@ -1,0 +1,16 @@
+-- Jobs without a dedup key. `extras` holds the options that few jobs have.
+insert into {schema}.job (
+    id, name, queue, priority, max_attempts, serializer, args, headers, scheduled_at, timeout, expires_at, keep, tags
+)
+select
+    id, name, queue, priority, max_attempts, serializer, args, headers::jsonb,
+    case when extra is null then statement_timestamp() else {schema}.due_1(extra::jsonb) end,
+    (extra::jsonb ->> 'timeout')::float8,
+    case when extra is not null then {schema}.expires_1(extra::jsonb) end,
+    keep,
+    case when extra is not null then {schema}.tags_1(extra::jsonb) end
+from unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::text[], $7::float8[], $8::bytea[], $9::text[],
+    $10::text[]
+) as new (id, name, queue, priority, max_attempts, serializer, keep, args, headers, extra)
+on conflict do nothing

@@ -1,0 +1,1 @@
+update {schema}.worker set waiting = $2 where id = $1

@@ -1,0 +1,1 @@
+select {schema}.surface_1($1, $2, $3)

@@ -1,0 +1,134 @@
+"""Every setting, in one frozen value: arguments first, then `SONIQ_*` in the environment, then the defaults here."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, get_type_hints
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from soniq.errors import ConfigurationError
+
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How an app behaves. `SONIQ_<FIELD>` in the environment sets a field that was not given as an argument."""
+
+    database_url: str | None = None
+    """The PostgreSQL to use, as `postgresql://user:password@host/database`. Without one a plugin may provide it."""
+
+    schema: str = "soniq"
+    """The PostgreSQL schema that holds Soniq's tables: lower-case letters, digits and underscores, at most 40."""
+
+    setup: bool = True
+    """Make or update the tables at first use. False: never, and it is an error if they are missing or too old."""
+
+    pgbouncer: bool = False
+    """The URL leads to a PgBouncer in transaction mode: no prepared statements, no LISTEN (workers poll)."""
+
+    pool_size: Count = 10
+    """The most connections of the app's pool. A worker has three more: claims, notifications, heartbeat."""
+
+    connect_timeout: Seconds = 10.0
+    """Seconds to wait for a new connection, and for a free one of the pool."""
+
+    command_timeout: Seconds = 60.0
+    """Seconds that one statement of Soniq's own may take before it counts as lost and is tried again."""
+
+    unknown_jobs: str = "error"
+    """What enqueueing a name does that this app does not know: "error", or "allow" (its jobs live elsewhere)."""
+
+    max_payload: Annotated[int, Meta(ge=1, le=250_000_000)] = 1_048_576
+    """The most bytes that a job's serialized arguments may take, and its result."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=32_767)] = 5
+    """How often a job is tried before it is dead, where the job does not say."""
+
+    keep: Annotated[float, Meta(ge=0)] = 7 * 86_400.0
+    """Seconds that a finished job can still be looked up, where the job does not say."""
+
+    concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 20
+    """How many attempts a worker runs at once."""
+
+    prefetch: Annotated[int, Meta(ge=0, le=10_000)] = 500
+    """The most jobs that a worker claims beyond those it runs. It takes far fewer where handlers are slow."""
+
+    lease: Annotated[float, Meta(ge=1)] = 30.0
+    """Seconds that a silent worker keeps its jobs. Then they are given to others."""
+
+    poll_interval: Seconds = 1.0
+    """Seconds between two looks for due jobs when no notification comes; with jitter."""
+
+    grace: Annotated[float, Meta(ge=0)] = 30.0
+    """Seconds that running attempts have to end when a worker stops. Then they are ended and run again elsewhere."""
+
+    hook_timeout: Seconds = 5.0
+    """Seconds that an observer may wait before it is ended; the job goes on."""
+
+    def __repr__(self) -> str:
+        fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        shown = (f"{n}={describe_url(v) if n == 'database_url' and v else v!r}" for n, v in fields)
+        return f"Settings({', '.join(shown)})"
+
+
+def load(arguments: Mapping[str, object], environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings from `arguments` (None means: not given), then the environment, then the defaults.
+
+    Raises `ConfigurationError`, naming the setting and where its value came from; a URL is never shown whole.
+    """
+    values: dict[str, object] = {}
+    for name, kind in get_type_hints(Settings, include_extras=True).items():
+        if arguments.get(name) is not None:
+            values[name] = _checked(name, kind, arguments[name], f"{name}=", strict=True)
+        elif environment.get(variable := f"SONIQ_{name.upper()}"):
+            values[name] = _checked(name, kind, environment[variable], variable, strict=False)
+    unknown = sorted(set(arguments) - set(Settings.__struct_fields__))
+    if unknown:
+        raise ConfigurationError(
+            f"no setting is named {unknown[0]!r}; there are {', '.join(Settings.__struct_fields__)}"
+        )
+    settings = msgspec.convert(values, Settings)
+    if not SCHEMA_NAME.fullmatch(settings.schema):
+        raise ConfigurationError(
+            f"schema {settings.schema!r}: lower-case letters, digits and underscores, not a digit first, at most 40"
+        )
+    if settings.unknown_jobs not in ("error", "allow"):
+        raise ConfigurationError(f"unknown_jobs is 'error' or 'allow', not {settings.unknown_jobs!r}")
+    if settings.database_url is not None:
+        check_url(settings.database_url)
+    return settings
+
+
+def _checked(name: str, kind: object, value: object, source: str, *, strict: bool) -> object:
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        shown = "its value" if name == "database_url" else repr(value)
+        raise ConfigurationError(f"{source} {shown} cannot be used: {error}") from None
+
+
+def check_url(url: str) -> None:
+    """Raise `ConfigurationError` unless `url` is one of PostgreSQL's. The message never holds the URL itself."""
+    scheme, separator, _ = url.partition("://")
+    if scheme not in ("postgresql", "postgres") or not separator:
+        shown = f"{scheme}://..." if separator and re.fullmatch(r"[a-z0-9+.-]{1,30}", scheme) else "no such URL"
+        raise ConfigurationError(f"the database URL must begin with postgresql://; this is {shown}")
+
+
+def describe_url(url: str) -> str:
+    """Where a URL leads, without user name and password: `host:port/database`."""
+    try:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        hosts = parts.netloc.rpartition("@")[2] or query.get("host", "localhost")
+        if "," not in hosts and ":" not in hosts and not hosts.startswith("/"):
+            hosts += f":{query.get('port', '5432')}"
+    except ValueError:
+        return "(a URL that cannot be read)"
+    return unquote(hosts) + (parts.path or "/")

@@ -1,0 +1,155 @@
+"""The one statement: settle what has ended, then claim what is next; and what to do when it fails."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence, Set
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from soniq.errors import DatabaseError
+from soniq.postgres.connections import LOST, Database, close_quietly
+from soniq.worker.lanes import Arrays
+from soniq.worker.settle import Settlement, arrays
+
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
+
+log = logging.getLogger("soniq.worker")
+
+SUSPECT, EXPIRED, CANCELLED = 1, 2, 4
+
+NO_LANES: Arrays = ([], [], [], [])
+
+
+class Claimed(NamedTuple):
+    """A claimed row, as the SQL function returns it."""
+
+    id: UUID
+    claim: int
+    flags: int
+    name: str
+    queue: str
+    priority: int
+    attempt: int
+    max_attempts: int
+    args: bytes
+    serializer: str
+    headers: str | None
+    created_at: datetime
+    scheduled_at: datetime
+    queued_for: float
+    timeout: float | None
+    unknown_for: float | None
+
+
+class Exchange(NamedTuple):
+    """What one exchange with the database brought."""
+
+    claimed: Sequence[Claimed] = ()
+    looked: bool = False
+    """Whether the lanes were looked into; not where a settlement had to be tried again by itself."""
+    registered: bool = True
+    """Whether the worker's row was still there; if not, nothing was claimed, and its jobs are others' now."""
+    lost: Set[UUID] = frozenset()
+    """Settlements that changed nothing: the jobs had been taken from this worker."""
+    left: Sequence[Settlement] = ()
+    """Settlements whose rows somebody else has locked; to be sent again."""
+    refused: Sequence[tuple[Settlement, Exception]] = ()
+    """Settlements that PostgreSQL does not take, and why."""
+
+
+class Claimer:
+    """A connection of its own, and the statement on it. Waits out a database that is away."""
+
+    def __init__(self, database: Database, worker_id: Callable[[], str], held: Callable[[], list[UUID]]) -> None:
+        self._database = database
+        self._worker_id = worker_id
+        self._held = held
+        self._connection: Connection | None = None
+        self._was_lost = False
+
+    async def exchange(self, settlements: Sequence[Settlement], lanes: Arrays, limit: int) -> Exchange:
+        """Settle and claim. Tried again until it has been done, for as long as the database is away."""
+        pause = 0.05
+        while True:
+            try:
+                return await self._once(await self._ready(), settlements, lanes, limit)
+            except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError) as error:
+                log.info("a settlement waits for a lock, and the others go on without it: %s", error)
+                return await self._around_locks(settlements)
+            except asyncpg.SerializationError as error:
+                log.info("a settlement is tried again: %s", error)
+            except (*LOST, DatabaseError) as error:
+                reason = str(error) or type(error).__name__
+                log.warning("the database is away, trying again in %.1f s: %s", pause, reason)
+                await self.close()
+                self._was_lost = True
+            except asyncpg.PostgresError as error:
+                if not settlements:
+                    raise
+                return await self._halved(settlements, error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        await close_quietly(connection)
+
+    async def _once(
+        self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
+    ) -> Exchange:
+        header, *rows = await connection.fetch(
+            self._database.sql["settle_and_claim"], self._worker_id(), *arrays(settlements), *lanes, limit
+        )
+        lost = await self._lost(connection, settlements) if header[1] < len(settlements) else set()
+        return Exchange([Claimed(*row) for row in rows], looked=limit > 0, registered=header[2] == 1, lost=lost)
+
+    async def _lost(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:
+        """Which settlements changed nothing. One that was sent twice, after a lost connection, did."""
+        ids, claims = [s.id for s in settlements], [s.claim for s in settlements]
+        rows = await connection.fetch(self._database.sql["lost_settlements"], ids, claims)
+        return {row["id"] for row in rows}
+
+    async def _around_locks(self, settlements: Sequence[Settlement]) -> Exchange:
+        """Settle what nobody else has locked."""
+        connection = await self._ready()
+        async with connection.transaction(isolation="read_committed"):
+            rows = await connection.fetch(self._database.sql["locked"], [s.id for s in settlements])
+            locked = {row["id"] for row in rows}
+            free = [s for s in settlements if s.id not in locked]
+            exchange = await self._once(connection, free, NO_LANES, 0)
+        return exchange._replace(left=[s for s in settlements if s.id in locked])
+
+    async def _halved(self, settlements: Sequence[Settlement], error: asyncpg.PostgresError) -> Exchange:
+        """Find the settlement that is refused by halving, so that it takes no other with it."""
+        if len(settlements) == 1:
+            return Exchange(refused=[(settlements[0], error)])
+        half = len(settlements) // 2
+        one = await self.exchange(settlements[:half], NO_LANES, 0)
+        two = await self.exchange(settlements[half:], NO_LANES, 0)
+        return Exchange(
+            registered=two.registered,
+            lost=one.lost | two.lost,
+            left=[*one.left, *two.left],
+            refused=[*one.refused, *two.refused],
+        )
+
+    async def _ready(self) -> "Connection":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._database.connect()
+        if self._was_lost:
+            await self.give_back_unheld(self._connection, claimed_for=0)
+            self._was_lost = False
+        return self._connection
+
+    async def give_back_unheld(self, connection: "Connection", *, claimed_for: float) -> None:
+        """Give back jobs that were claimed for this worker and never arrived: the answer was lost on its way."""
+        rows = await connection.fetch(
+            self._database.sql["give_back_unheld"], self._worker_id(), self._held(), float(claimed_for)
+        )
+        if rows:
+            log.warning("gave back %d jobs that were claimed and never arrived", len(rows))

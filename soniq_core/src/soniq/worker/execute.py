@@ -1,0 +1,377 @@
+"""One attempt at one job: decode, provide, before_job, handler, encode, store, commit, after_job or on_error.
+
+`Attempt.run` reads as the table of contents; what ends an attempt early (`end`) is a cause plus a cancelled task.
+"""
+
+import asyncio
+import contextvars
+import logging
+import time
+import traceback
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import msgspec
+
+from soniq.definition import CompiledJob
+from soniq.errors import (
+    AttemptTimeout,
+    LeaseLost,
+    PayloadTooLarge,
+    RetriesExhausted,
+    SerializationError,
+    WorkerStopped,
+)
+from soniq.hooks.dispatch import Entered, resolved
+from soniq.hooks.values import ResultStore, Serializer
+from soniq.job import Backoff, JobContext, Outcome
+from soniq.lookup import error_json
+from soniq.postgres.connections import Database
+from soniq.signals import Cancel, Retry, Signal, Snooze
+from soniq.worker.claim import NO_LANES, Claimed
+from soniq.worker.settle import FAILED, SNOOZED, STOPPED, Settlement, arrays
+
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
+
+log = logging.getLogger("soniq.worker")
+
+Cause = Literal["timeout", "cancelled", "stopped", "lost"]
+"""Why an attempt is ended from outside."""
+
+OWN_CODE = str(Path(__file__).parent.parent)
+LONGEST_TRACEBACK = 50_000
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """What the attempts of a worker share."""
+
+    database: Database
+    serializers: Mapping[str, Serializer]
+    stores: tuple[ResultStore, ...]
+    threads: ThreadPoolExecutor
+    max_payload: int
+
+
+class Attempt:
+    """One attempt at a claimed job, in a task of its own."""
+
+    __slots__ = ("_decided", "_environment", "_job", "cause", "claimed", "ctx", "deadline", "started", "task", "thread")
+
+    def __init__(self, claimed: Claimed, job: CompiledJob, worker_id: str, environment: Environment) -> None:
+        self.claimed = claimed
+        self._job = job
+        self._environment = environment
+        self._decided = False
+        self.ctx = JobContext(
+            job_id=str(claimed.id),
+            job_name=claimed.name,
+            attempt=claimed.attempt + 1,
+            max_attempts=claimed.max_attempts,
+            queue=claimed.queue,
+            worker_id=worker_id,
+            scheduled_at=claimed.scheduled_at,
+            created_at=claimed.created_at,
+            headers=claimed.headers,
+            payload_size=len(claimed.args),
+            queued_for=claimed.queued_for,
+        )
+        self.cause: Cause | None = None
+        self.deadline: float | None = None
+        self.started = time.monotonic()
+        self.task: asyncio.Task[None] | None = None
+        self.thread = False
+        """Whether a thread runs the handler now: it cannot be ended, only waited for."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the attempt may take: the job's own, or that of the enqueue."""
+        return self.claimed.timeout if self.claimed.timeout is not None else self._job.timeout
+
+    def expire(self) -> None:
+        """Its deadline is past."""
+        self.end("timeout")
+
+    def end(self, cause: Cause) -> None:
+        """End the attempt from outside. A thread is not ended; what it leads to is decided when it returns."""
+        if self.cause is None and not self._decided:
+            self.cause = cause
+            if self.task is not None and not self.thread:
+                self.task.cancel()
+
+    async def run(self) -> Settlement | None:
+        """Run it; what is to be settled, or None where the job is no longer this worker's."""
+        entered: list[tuple[str, Entered]] = []
+        error: BaseException | None = None
+        settlement: Settlement | None
+        try:
+            if self._job.around_job:
+                await self._job.around_job.enter(entered, self.ctx)
+            settlement = await self._perform()
+        except BaseException as raised:
+            error = raised
+            settlement = await self._judge(raised)
+        self.ctx.outcome = settlement.outcome if settlement else None
+        if entered:
+            await self._job.around_job.leave(entered, error)
+        return settlement
+
+    # --- the attempt itself ---------------------------------------------------------------------------------------
+
+    async def _perform(self) -> Settlement:
+        job, ctx = self._job, self.ctx
+        arguments = self._decode()
+        async with AsyncExitStack() as provided:
+            for name, factory in job.signature.provided.items():
+                arguments[name] = await _enter(provided, factory(ctx))
+            if job.before_job:
+                signal = await job.before_job(ctx)
+                if signal is not None:
+                    raise signal
+            value = await self._call(arguments)
+            reference, store = await self._store(value)
+            settlement = self._settlement("done", "done", result=reference, store=store)
+            if ctx.completing is not None:
+                await self._complete(ctx.completing, settlement)
+        self._decided = True
+        if job.after_job:
+            await job.after_job(ctx, value)
+        return settlement
+
+    def _decode(self) -> dict[str, object]:
+        claimed = self.claimed
+        serializer = self._environment.serializers.get(claimed.serializer)
+        if serializer is None:
+            raise SerializationError(
+                f"{claimed.name}: no plugin of this worker provides the serializer {claimed.serializer!r}",
+                job=claimed.name,
+            )
+        try:
+            arguments = msgspec.structs.asdict(serializer.loads(claimed.args, self._job.signature.arguments))
+        except Exception as error:
+            raise Undecodable(
+                f"{claimed.name}: the stored arguments cannot be read ({claimed.serializer}): {error}", job=claimed.name
+            ) from error
+        self.ctx.args = dict(arguments) if self._job.signature.provided else arguments
+        return arguments
+
+    async def _call(self, arguments: Mapping[str, object]) -> object:
+        """Call the handler: `async def` here, `def` in a thread, with the context variables of this attempt."""
+        if self._job.threaded:
+            self.thread = True
+            try:
+                call = partial(contextvars.copy_context().run, partial(self._job.function, **arguments))
+                value = await asyncio.get_running_loop().run_in_executor(self._environment.threads, call)
+            finally:
+                self.thread = False
+            value = await resolved(value)
+        else:
+            value = await self._job.function(**arguments)
+        if self.cause is not None:  # it was asked to end, and returned all the same
+            _uncancel()
+            if self.cause == "timeout":
+                raise AttemptTimeout(self.timeout or 0.0)
+        if isinstance(value, Signal):
+            raise value
+        return value
+
+    async def _store(self, value: object) -> tuple[bytes | None, str | None]:
+        """Encode the result, checked as `get_result` will read it, and store it; the reference, and whose it is."""
+        job, returns = self._job, self._job.signature.returns
+        if value is None and (returns is Any or returns is type(None)):
+            return None, None
+        serializer = self._environment.serializers[self.claimed.serializer]
+        try:
+            data = serializer.dumps(value)
+            if returns is not Any:
+                serializer.loads(data, returns)
+        except Exception as error:
+            raise SerializationError(
+                f"{job.name}: the result cannot be stored as {returns}: {error}; got {type(value).__name__}",
+                job=job.name,
+            ) from error
+        for store in self._environment.stores:
+            if store.name == "row" and len(data) > self._environment.max_payload:
+                raise PayloadTooLarge(job=job.name, what="result", size=len(data), limit=self._environment.max_payload)
+            reference = await store.put(self.ctx, data)
+            if reference is not None:
+                return reference, store.name
+        raise SerializationError(f"{job.name}: no result store took the result", job=job.name)
+
+    async def _complete(self, connection: "Connection", settlement: Settlement) -> None:
+        """Write the completion in the open transaction of an injected connection."""
+        header, *_ = await connection.fetch(
+            self._environment.database.sql["settle_and_claim"],
+            self.ctx.worker_id, *arrays([settlement]), *NO_LANES, 0,
+        )  # fmt: skip
+        if header[1] != 1:
+            raise LeaseLost(f"job {self.ctx.job_id} was taken from this worker; its transaction was rolled back")
+
+    # --- how it ended ---------------------------------------------------------------------------------------------
+
+    async def _judge(self, error: BaseException) -> Settlement | None:
+        """What an attempt that did not succeed comes to; calls `on_error` where it failed."""
+        self._decided = True
+        if isinstance(error, asyncio.CancelledError) and self.cause is not None:
+            _uncancel()
+            if self.cause == "lost":
+                return None
+            if self.cause == "cancelled":
+                return self._cancelled("cancelled while it ran")
+            if self.cause == "stopped":
+                return await self._stopped()
+            error = AttemptTimeout(self.timeout or 0.0)
+        if isinstance(error, LeaseLost):
+            log.warning("%s", error)
+            return None
+        if isinstance(error, Signal):
+            return await self._obey(error)
+        return await self._failed(error)
+
+    async def _obey(self, signal: Signal, error: BaseException | None = None) -> Settlement | None:
+        """Do as a signal says; `error` is the failure that `on_error` answered with it."""
+        if isinstance(signal, Snooze):
+            return self._settlement(None, "snooze", back=SNOOZED, delay=signal.delay)
+        if isinstance(signal, Cancel):
+            return self._cancelled(signal.reason)
+        if self.ctx.attempt < self.ctx.max_attempts:
+            chosen = isinstance(signal, Retry) and signal.delay is not None
+            return self._again(error, cast("Retry", signal) if chosen else await self._delay(error or signal))
+        if error is not None:
+            return self._dead(error)
+        exhausted = RetriesExhausted(self.ctx.attempt)
+        exhausted.__cause__ = signal
+        return await self._failed(exhausted)
+
+    async def _failed(self, error: BaseException) -> Settlement | None:
+        signal = await self._job.on_error(self.ctx, error) if self._job.on_error else None
+        if signal is not None:
+            return await self._obey(signal, error)
+        if self.ctx.attempt < self.ctx.max_attempts and not isinstance(error, Undecodable):
+            return self._again(error, await self._delay(error))
+        return self._dead(error)
+
+    def _dead(self, error: BaseException) -> Settlement:
+        log.error("%s failed, and is dead: %s", self._described(), described(error))
+        return self._settlement("dead", "dead", error=error)
+
+    async def _stopped(self) -> Settlement:
+        error = WorkerStopped("the worker stopped before the attempt had ended; the job runs again")
+        if self._job.on_error:
+            await self._job.on_error(self.ctx, error)
+        log.warning("%s had not ended when the worker stopped, and runs again", self._described())
+        return self._settlement(None, "stopped", back=STOPPED, error=error)
+
+    def _again(self, error: BaseException | None, verdict: "Retry | Cancel") -> Settlement:
+        if isinstance(verdict, Cancel):
+            return self._cancelled(verdict.reason)
+        delay = verdict.delay or 0.0
+        why = described(error) if error else "the handler asked for a retry"
+        log.warning("%s failed, next in %.1f s: %s", self._described(), delay, why)
+        return self._settlement(None, "retry", back=FAILED, delay=delay, error=error)
+
+    async def _delay(self, error: BaseException) -> "Retry | Cancel":
+        """When a failed attempt is tried again: the job's own policy, else the hook, nearest first."""
+        policy, ctx = self._job.retry, self.ctx
+        if isinstance(policy, Backoff):
+            return Retry(policy.delay(ctx.attempt))
+        if isinstance(policy, int | float):
+            return Retry(policy)
+        calls = self._job.retry_delay.calls if policy is None else (("retry=", policy), *self._job.retry_delay.calls)
+        for whose, call in calls:
+            try:
+                answer = await resolved(call(ctx, error))
+                if isinstance(answer, Cancel) or (isinstance(answer, Retry) and answer.delay is not None):
+                    return answer
+                if answer is not None and not isinstance(answer, Retry):
+                    return Retry(answer)
+            except Exception as failure:
+                log.error("retry_delay of %s failed for %s: %r", whose, ctx.job_name, failure, exc_info=failure)
+        return Retry(Backoff().delay(ctx.attempt))
+
+    def _cancelled(self, reason: str | None) -> Settlement:
+        log.info("%s was cancelled%s", self._described(), f": {reason}" if reason else "")
+        return self._settlement("cancelled", "cancel", reason=reason)
+
+    def _settlement(
+        self,
+        status: str | None,
+        kind: str,
+        *,
+        error: BaseException | None = None,
+        reason: str | None = None,
+        result: bytes | None = None,
+        store: str | None = None,
+        back: int = 0,
+        delay: float = 0.0,
+    ) -> Settlement:
+        ctx = self.ctx
+        told = None
+        if error is not None:
+            told = error_json(type_name(error), str(error), formatted(error))
+        elif reason is not None:
+            told = error_json("JobCancelled", reason, None)
+        return Settlement(
+            id=self.claimed.id, claim=self.claimed.claim, status=status, result=result, store=store, error=told,
+            age=time.monotonic() - self.started, back=back, delay=delay,
+            outcome=Outcome(
+                job_id=ctx.job_id, job_name=ctx.job_name, queue=ctx.queue, attempt=ctx.attempt,
+                status=status or "queued", kind=kind, delay=None if status else delay, error=error, reason=reason,
+            ),
+        )  # fmt: skip
+
+    def _described(self) -> str:
+        ctx = self.ctx
+        return f"job {ctx.job_id} ({ctx.job_name}, attempt {ctx.attempt} of {ctx.max_attempts})"
+
+
+class Undecodable(SerializationError):
+    """Stored arguments that cannot be read: another attempt would not read them either."""
+
+
+def described(error: BaseException) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
+
+
+def type_name(error: BaseException) -> str:
+    """The qualified name of an error's type."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def formatted(error: BaseException) -> str:
+    """An error's traceback, from the first line that is not Soniq's own."""
+    start: TracebackType | None = error.__traceback__
+    while start is not None and start.tb_frame.f_code.co_filename.startswith(OWN_CODE):
+        start = start.tb_next
+    text = "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
+    return text if len(text) <= LONGEST_TRACEBACK else f"...{text[-LONGEST_TRACEBACK:]}"
+
+
+async def _enter(stack: AsyncExitStack, manager: Any) -> object:
+    """Enter what a provider made; it sees how the attempt went, and cannot swallow an error."""
+    asynchronous = hasattr(manager, "__aenter__")
+    value: object = await manager.__aenter__() if asynchronous else manager.__enter__()
+
+    async def exit_(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if asynchronous:
+            await manager.__aexit__(kind, error, trace)
+        else:
+            manager.__exit__(kind, error, trace)
+
+    stack.push_async_exit(exit_)
+    return value
+
+
+def _uncancel() -> None:
+    """The task was cancelled to end the attempt, and now goes on to say so."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()

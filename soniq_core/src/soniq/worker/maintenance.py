@@ -1,0 +1,160 @@
+"""What keeps the store in order while workers run: rescue, what fell behind the cursors, partitions, lost answers."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from soniq.definition import Registry
+from soniq.errors import WorkerLost
+from soniq.hooks.dispatch import Observers
+from soniq.hooks.values import ResultStore, Task
+from soniq.job import JobContext, Outcome
+from soniq.lookup import error_json
+from soniq.postgres.connections import Database
+from soniq.postgres.schema import drop_partitions, ensure_partitions, past_partitions
+from soniq.postgres.sql import quote
+from soniq.worker.claim import Claimer
+from soniq.worker.execute import type_name
+from soniq.worker.lanes import Lanes
+
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
+
+log = logging.getLogger("soniq.worker")
+
+NET = 60.0
+"""Seconds between two looks at all running jobs, for those that nobody runs."""
+SHARE = 0.02
+"""The most of its time that a worker looks behind its cursors."""
+
+
+class Maintenance:
+    """The core's own background tasks."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        stores: Mapping[str, ResultStore],
+        claimer: Claimer,
+        lanes: Lanes,
+        settled: Observers,
+        wake: Callable[[Sequence[str]], None],
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._stores = stores
+        self._claimer = claimer
+        self._lanes = lanes
+        self._settled = settled
+        self._wake = wake
+
+    def tasks(self) -> list[tuple[str, Task]]:
+        """The tasks, as the supervisor takes them."""
+        return [
+            ("soniq", Task(name="rescue", run=self._rescue)),
+            ("soniq", Task(name="surface", run=self._surface)),
+            ("soniq", Task(name="partitions", run=self._partitions, elected=True)),
+        ]
+
+    # --- rescue ---------------------------------------------------------------------------------------------------
+
+    async def _rescue(self) -> None:
+        """Give the jobs of dead workers to others: after a death, and once a minute whatever came between."""
+        interval = self._database.settings.lease / 3
+        looked = time.monotonic()
+        while True:
+            buried = await self._database.fetch("bury_workers")
+            if buried or time.monotonic() - looked > NET:
+                looked = time.monotonic()
+                await self.rescue()
+                async with self._database.acquire() as connection:
+                    await self._claimer.give_back_unheld(connection, claimed_for=NET / 2)
+            await asyncio.sleep(interval * random.uniform(0.8, 1.0))
+
+    async def rescue(self) -> None:
+        """Rescue the jobs of workers whose rows are gone, and tell the observers."""
+        sample = WorkerLost("unknown")
+        error = error_json(type_name(sample), "the worker died or fell silent while it ran this attempt", None)
+        rows = await self._database.fetch("rescue", error)
+        if not rows:
+            return
+        lost = sorted({str(row["worker_id"]) for row in rows})
+        log.warning("rescued %d jobs of %d workers that died or fell silent: %s", len(rows), len(lost), ", ".join(lost))
+        self._wake(sorted({row["queue"] for row in rows if row["status"] == "queued"}))
+        for row in rows:
+            if row["charged"]:
+                await self._tell(row)
+        outcomes = [_outcome(row) for row in rows if row["status"] != "queued" or row["charged"]]
+        if outcomes:
+            await self._settled(outcomes)
+
+    async def _tell(self, row: asyncpg.Record) -> None:
+        job = self._registry.get(row["name"])
+        if job is None or not job.on_error:
+            return
+        ctx = JobContext(
+            job_id=str(row["id"]), job_name=row["name"], attempt=row["attempt"], max_attempts=row["max_attempts"],
+            queue=row["queue"], worker_id=str(row["worker_id"]), scheduled_at=row["scheduled_at"],
+            created_at=row["created_at"], headers=row["headers"],
+        )  # fmt: skip
+        ctx.outcome = _outcome(row)
+        await job.on_error(ctx, WorkerLost(ctx.worker_id))
+
+    # --- what fell behind -----------------------------------------------------------------------------------------
+
+    async def _surface(self) -> None:
+        """Move what fell behind this worker's cursors in front of them.
+
+        The look walks all that PostgreSQL has not cleaned up yet, so the longer it takes, the less often it is done.
+        """
+        while True:
+            took = 0.0
+            for queue, priority, before in self._lanes.passed():
+                async with self._database.acquire() as connection:
+                    began = time.monotonic()
+                    moved = await connection.fetchval(self._database.sql["surface"], queue, priority, before)
+                    took += time.monotonic() - began
+                if moved:
+                    log.info("%d jobs had fallen behind in queue %s, priority %d", moved, queue, priority)
+                    self._wake([queue])
+            await asyncio.sleep(max(5.0, took / SHARE) * random.uniform(0.8, 1.2))
+
+    # --- history --------------------------------------------------------------------------------------------------
+
+    async def _partitions(self) -> None:
+        """Make the partitions of history well ahead, and drop those whose time is past."""
+        settings = self._database.settings
+        while True:
+            async with self._database.acquire() as connection:
+                await ensure_partitions(connection, settings.schema, settings.keep)
+                for partition in await past_partitions(connection, settings.schema):
+                    await self._forget_results(connection, partition)
+                    await drop_partitions(connection, settings.schema, [partition])
+                    log.info("dropped %s: all its jobs are past their time", partition)
+            await asyncio.sleep(3600 * random.uniform(0.8, 1.2))
+
+    async def _forget_results(self, connection: "Connection", partition: str) -> None:
+        """Have the stores outside the row remove the results that a partition refers to."""
+        table = f"{quote(self._database.settings.schema)}.{quote(partition)}"
+        rows = await connection.fetch(
+            f"select result_store, array_agg(result) as results from {table} "
+            "where result_store <> 'row' and result is not null group by 1"
+        )
+        for row in rows:
+            store = self._stores.get(row["result_store"])
+            if store is not None:
+                await store.delete(row["results"])
+
+
+def _outcome(row: asyncpg.Record) -> Outcome:
+    return Outcome(
+        job_id=str(row["id"]), job_name=row["name"], queue=row["queue"], attempt=row["attempt"], status=row["status"],
+        kind="cancel" if row["status"] == "cancelled" else "lost", delay=0.0 if row["status"] == "queued" else None,
+        error=WorkerLost(str(row["worker_id"])) if row["charged"] else None,
+    )  # fmt: skip

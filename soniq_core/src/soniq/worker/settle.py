@@ -1,0 +1,50 @@
+"""Outcomes on their way to the database: buffered, and written with the next claim."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from soniq.job import Outcome
+
+NOT_STARTED, SNOOZED, FAILED, UNKNOWN, STOPPED = range(5)
+"""Why a job goes back to its queue; the numbers are those of the SQL function."""
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be written for one claimed job. `outcome` is None for one that never started."""
+
+    id: UUID
+    claim: int
+    outcome: Outcome | None = None
+    status: str | None = None
+    """`done`, `dead` or `cancelled`; None: it goes back to its queue."""
+    result: bytes | None = None
+    store: str | None = None
+    error: str | None = None
+    """JSON: type, message, traceback."""
+    age: float | None = None
+    """Seconds since the attempt started; None if it never did."""
+    back: int = NOT_STARTED
+    delay: float = 0.0
+
+
+def arrays(settlements: Sequence[Settlement]) -> tuple[Sequence[Any], ...]:
+    """Settlements as the arrays that the SQL function takes."""
+    final = [s for s in settlements if s.status is not None]
+    back = [s for s in settlements if s.status is None]
+    return (
+        [s.id for s in final],
+        [s.claim for s in final],
+        [s.status for s in final],
+        [s.result for s in final],
+        [s.store for s in final],
+        [s.error for s in final],
+        [s.age for s in final],
+        [s.id for s in back],
+        [s.claim for s in back],
+        [s.back for s in back],
+        [s.delay for s in back],
+        [s.error for s in back],
+    )

@@ -1,0 +1,81 @@
+"""Tasks beside the worker: started with it, started again when they fail, some of them in one worker at a time."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+import asyncpg
+
+from soniq.errors import DatabaseError
+from soniq.hooks.values import Task
+from soniq.postgres.connections import LOST, Database
+
+log = logging.getLogger("soniq.worker")
+
+
+class Tasks:
+    """Supervises background tasks."""
+
+    def __init__(self, database: Database, worker_id: Callable[[], str]) -> None:
+        self._database = database
+        self._worker_id = worker_id
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, tasks: Sequence[tuple[str, Task]]) -> None:
+        """Start tasks, each with the name of the plugin it belongs to."""
+        for plugin, task in tasks:
+            run = self._elected if task.elected else self._supervised
+            self._tasks.append(asyncio.create_task(run(plugin, task), name=f"soniq {plugin} {task.name}"))
+
+    async def stop(self) -> None:
+        """Cancel all; they have five seconds to end."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            _, pending = await asyncio.wait(self._tasks, timeout=5)
+            for task in pending:
+                log.error("%s did not end when it was cancelled", task.get_name())
+        self._tasks.clear()
+
+    async def _supervised(self, plugin: str, task: Task) -> None:
+        """Run a task until it returns; start it again when it fails, ever later, a minute at most."""
+        pause = 1.0
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                await task.run()
+                return
+            except Exception as error:
+                pause = 1.0 if loop.time() - began > 60 else min(pause * 2, 60.0)
+                log.error(
+                    "the task %s of %s failed, again in %.0f s: %r", task.name, plugin, pause, error, exc_info=error
+                )
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+
+    async def _elected(self, plugin: str, task: Task) -> None:
+        """Run a task while this worker holds its lease, which is renewed each third of it."""
+        name, lease = f"{plugin}.{task.name}", self._database.settings.lease
+        running: asyncio.Task[None] | None = None
+        try:
+            while True:
+                try:
+                    rows = await asyncio.wait_for(
+                        self._database.fetch("elect", name, self._worker_id(), lease), lease / 3
+                    )
+                except (DatabaseError, asyncpg.PostgresError, *LOST) as error:
+                    log.warning("the election for %s is put off: %s", name, str(error) or type(error).__name__)
+                    rows = []
+                if rows and (running is None or running.done()):
+                    running = asyncio.create_task(self._supervised(plugin, task), name=f"soniq {name}")
+                elif not rows and running is not None:
+                    running.cancel()
+                    running = None
+                await asyncio.sleep(lease / 3 * random.uniform(0.9, 1.0))
+        finally:
+            if running is not None:
+                running.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
