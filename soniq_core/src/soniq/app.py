@@ -131,11 +131,15 @@ class Soniq:
         await self._ready()
 
     async def close(self) -> None:
-        """Close the app: what is being enqueued is written first. May be called twice, and the app used again."""
+        """Close the app: workers of this process stop first, and what is being enqueued is written.
+
+        May be called twice, and the app used again afterwards.
+        """
         started, self._started = self._started, None
         if started is not None:
-            for worker in self._workers:
+            for worker in list(self._workers):
                 worker.stop()
+                await worker.finished.wait()
             await started.close()
 
     async def __aenter__(self) -> Self:

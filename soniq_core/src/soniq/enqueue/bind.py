@@ -49,6 +49,10 @@ class Signature:
                 default = msgspec.field(default_factory=_constant(parameter.default))
                 fields.append((parameter.name, cast("type", annotation), default))
         self._passed = self._signature.replace(parameters=passed)
+        self.names = frozenset(parameter.name for parameter in passed)
+        """The names of the parameters that are passed."""
+        self._defaults = {p.name: p.default for p in passed if p.default is not p.empty}
+        self._required = self.names - self._defaults.keys()
         self.returns = without_signals(hints.get("return", Any))
         try:
             self.arguments = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
@@ -63,6 +67,8 @@ class Signature:
 
     def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
         """All arguments by name, defaults included. Raises `InvalidArguments` for those missing or too many."""
+        if not args and self._required <= kwargs.keys() <= self.names:
+            return {**self._defaults, **kwargs}
         try:
             bound = self._passed.bind(*args, **kwargs)
         except TypeError as error:

@@ -63,7 +63,8 @@ class Outbox:
             async with self._database.acquire() as own:
                 await self._database.guard(self._insert_all(own, jobs, lock_timeout=None))
         else:
-            await asyncio.gather(*((self._keyed if job.dedup else self._plain).add(job) for job in jobs))
+            for job in jobs:  # one: more than one are atomic
+                await (self._keyed if job.dedup else self._plain).add(job)
         if notify:
             self._notifier.wake(due)
 

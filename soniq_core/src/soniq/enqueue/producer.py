@@ -6,8 +6,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
-import msgspec
-
 from soniq.definition import CompiledJob, Registry
 from soniq.enqueue.options import OPTION_NAMES, EnqueueOptions, check_headers, check_text, enqueue_options
 from soniq.enqueue.outbox import Outbox
@@ -214,9 +212,8 @@ def _bind(
 
 def _refuse_ambiguous(job: CompiledJob, given: Mapping[str, object]) -> None:
     """Refuse a keyword that is both a parameter of the job and an option of enqueue."""
-    fields = {field.name for field in msgspec.structs.fields(job.signature.arguments)}
     for name in given:
-        if name in fields and name != "args":
+        if name in job.signature.names and name != "args":
             raise InvalidArguments(
                 f"{job.name}: {name}= is a parameter of the job and an option of enqueue; "
                 f"pass the job's in args={{{name!r}: ...}}",

@@ -65,7 +65,9 @@ class FirstResult:
 
     async def __call__(self, *values: object) -> Any:
         for _, call in self.calls:
-            result = await resolved(call(*values))
+            result = call(*values)
+            if result is not None:
+                result = await resolved(result)
             if result is not None:
                 return result
         return None

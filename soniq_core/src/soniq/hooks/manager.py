@@ -4,20 +4,24 @@ pluggy registers, validates and holds the implementations; discovery, blocking a
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import reduce
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Any
 
 import msgspec
 import pluggy
 
-from soniq.errors import ConfigurationError, DistributionConflict, PluginError
+from soniq.errors import ConfigurationError, DistributionConflict, PluginError, SoniqError
 from soniq.hooks.specs import DEF_ONLY, SPECS
 
 GROUP = "soniq"
 
 APPLICATION = "application"
+RESERVED = (APPLICATION, "soniq")
+"""Names that no plugin may have: they stand for the application's own hooks, and for the core's tables and tasks."""
 DISCOVERED, PASSED, OWN, DEFAULT = range(4)
 
 
@@ -59,7 +63,12 @@ class Hooks:
 
         `chosen` is the value of SONIQ_PLUGINS, or None where it is not set.
         """
-        given = {_plugin_name(plugin): plugin for plugin in passed}
+        given: dict[str, object] = {}
+        for plugin in passed:
+            name = _plugin_name(plugin)
+            if name in given:
+                raise PluginError(f"two of the plugins passed to the app are named {name!r}", plugin=name)
+            given[name] = _made(name, plugin)
         for found in _installed() if discover else ():
             if found.name in given:
                 continue
@@ -80,13 +89,23 @@ class Hooks:
                 ) from error
             self._register(found.name, plugin, DISCOVERED, _origin(found), version)
         for name, plugin in given.items():
-            self._register(name, plugin() if inspect.isclass(plugin) else plugin, PASSED, None, None)
+            self._register(name, plugin, PASSED, None, None)
         for plugin in defaults:
             self._register(_plugin_name(plugin), plugin, DEFAULT, "soniq-core", None)
 
     def _register(self, name: str, plugin: object, group: int, origin: str | None, version: str | None) -> None:
         where = f" (from {origin})" if origin and group == DISCOVERED else ""
+        if name in RESERVED:
+            raise PluginError(f"a plugin{where} is named {name!r}, which is reserved", plugin=name, distribution=origin)
         _check_functions(name, plugin, where, origin)
+        for attribute in _marked(plugin):
+            if self._manager.parse_hookimpl_opts(plugin, attribute) is None:
+                raise PluginError(
+                    f"the plugin {name!r}{where}: {attribute} is marked @hookimpl and is no function; write it with "
+                    "def or async def, @hookimpl beneath @staticmethod or @classmethod",
+                    plugin=name,
+                    distribution=origin,
+                )
         try:
             self._manager.register(plugin, name)
             self._manager.check_pending()
@@ -96,6 +115,12 @@ class Hooks:
         hooks = sorted(caller.name for caller in self._manager.get_hookcallers(plugin) or ())
         source = {DISCOVERED: "discovered", PASSED: "passed", DEFAULT: "default"}[group]
         self.plugins.append(LoadedPlugin(name, origin, version, source, hooks))
+
+    def replace_own(self, functions: Iterable[tuple[str, Callable[..., Any]]]) -> None:
+        """Let the application's own functions be these, as (hook, function). The plugins stay as they are."""
+        self._application.clear()
+        for hook, function in functions:
+            self.add(hook, function)
 
     def add(self, hook: str, function: Callable[..., Any]) -> None:
         """Add a function of the application's own; it takes the hook's arguments by position, as many as it wants."""
@@ -142,9 +167,27 @@ class Hooks:
         return tuple(sorted(found, key=lambda i: (groups.index(i.group), i.rank)))
 
     def collect(self, hook: str, *values: object) -> list[tuple[str, Any]]:
-        """What each implementation of a hook returned, with the plugin's name; None is left out."""
-        results = [(each.plugin, each.call(*values)) for each in self.implementations(hook)]
-        return [(plugin, result) for plugin, result in results if result is not None]
+        """What each implementation of a hook returned, as a list with the plugin's name; None is left out.
+
+        Raises `PluginError` where one of them fails.
+        """
+        results = []
+        for each in self.implementations(hook):
+            try:
+                result = each.call(*values)
+                if result is not None:
+                    results.append((each.plugin, list(result)))
+            except Exception as error:
+                raise failed(hook, each.plugin, error) from error
+        return results
+
+
+def failed(hook: str, plugin: str, error: Exception, what: str = "") -> SoniqError:
+    """What to raise for an error in a hook that ends what was asked for: Soniq's own as it is, others with names."""
+    if isinstance(error, SoniqError):
+        return error
+    text = f"{hook} of {plugin} failed{what}: {type(error).__name__}: {error}"
+    return PluginError(text, plugin=plugin)
 
 
 def check_distribution() -> None:
@@ -229,23 +272,38 @@ def _plugin_name(plugin: object) -> str:
     """The name of a plugin that was passed: its entry point's, if it has one, else its own `name`, else its type's."""
     kind = plugin if inspect.isclass(plugin) or inspect.ismodule(plugin) else type(plugin)
     for point in entry_points(group=GROUP):
-        module, _, attribute = point.value.partition(":")
-        if (module, attribute or None) == (
-            getattr(kind, "__module__", kind.__name__),
-            getattr(kind, "__qualname__", None),
-        ):
+        module = sys.modules.get(point.module)  # a plugin that can be passed has been imported
+        offered = reduce(lambda value, part: getattr(value, part, None), filter(None, point.attr.split(".")), module)
+        if offered is not None and (offered is kind or offered is plugin):
             return point.name
     name = getattr(plugin, "name", None)
     return name if isinstance(name, str) else kind.__name__
 
 
+def _made(name: str, plugin: object) -> object:
+    """A plugin that was passed; of a class, an instance."""
+    try:
+        return plugin() if inspect.isclass(plugin) else plugin
+    except Exception as error:
+        raise PluginError(
+            f"the plugin {name!r} cannot be made: {type(error).__name__}: {error}. Pass an instance of it", plugin=name
+        ) from error
+
+
+def _marked(plugin: object) -> dict[str, Mapping[str, Any]]:
+    """The attributes of a plugin that are marked `@hookimpl`, and the marker's options."""
+    marked = {}
+    for attribute in dir(plugin):
+        value = inspect.getattr_static(plugin, attribute, None)
+        options = getattr(value, "soniq_impl", None) or getattr(getattr(value, "__func__", None), "soniq_impl", None)
+        if isinstance(options, Mapping):
+            marked[attribute] = options
+    return marked
+
+
 def _check_functions(name: str, plugin: object, where: str, origin: str | None) -> None:
     """Raise `PluginError` for what pluggy lets pass, or says less clearly."""
-    for attribute in dir(plugin):
-        function = inspect.getattr_static(plugin, attribute, None)
-        options: Mapping[str, Any] | None = getattr(getattr(function, "__func__", function), "soniq_impl", None)
-        if options is None:
-            continue
+    for attribute, options in _marked(plugin).items():
         hook = options["specname"] or attribute
 
         def refuse(what: str) -> PluginError:

@@ -31,8 +31,6 @@ hookspec = HookspecMarker("soniq")
 hookimpl = HookimplMarker("soniq")
 """Marks a function of a plugin as the implementation of the hook of its name."""
 
-# How each kind is dispatched, and what an exception does, is in `KINDS` below and in dispatch.py.
-
 
 @hookspec
 def database_url(app: "Soniq") -> str | None:

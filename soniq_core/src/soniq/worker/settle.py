@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from soniq.defaults.results import ROW
 from soniq.job import Outcome
 
 NOT_STARTED, SNOOZED, FAILED, UNKNOWN, STOPPED = range(5)
@@ -30,17 +31,22 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     delay: float = 0.0
 
 
-def arrays(settlements: Sequence[Settlement]) -> tuple[Sequence[Any], ...]:
+def _sparse(values: list[str | None]) -> list[str | None] | None:
+    """No array at all where every value is the usual one: the driver looks at each element."""
+    return values if any(values) else None
+
+
+def arrays(settlements: Sequence[Settlement]) -> tuple[Sequence[Any] | None, ...]:
     """Settlements as the arrays that the SQL function takes."""
     final = [s for s in settlements if s.status is not None]
     back = [s for s in settlements if s.status is None]
     return (
         [s.id for s in final],
         [s.claim for s in final],
-        [s.status for s in final],
+        _sparse([None if s.status == "done" else s.status for s in final]),
         [s.result for s in final],
-        [s.store for s in final],
-        [s.error for s in final],
+        _sparse([None if s.store == ROW else s.store for s in final]),
+        _sparse([s.error for s in final]),
         [s.age for s in final],
         [s.id for s in back],
         [s.claim for s in back],

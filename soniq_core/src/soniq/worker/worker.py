@@ -18,6 +18,7 @@ from contextlib import suppress
 import msgspec
 
 from soniq.definition import CompiledJob, Registry
+from soniq.errors import DatabaseError
 from soniq.hooks.dispatch import Observers
 from soniq.hooks.values import ResultStore, Serializer, Task
 from soniq.job import JobContext, Outcome
@@ -39,6 +40,10 @@ UNKNOWN_FOR = 86_400.0
 """Seconds after which a job whose name no worker knows is dead."""
 AHEAD = 0.05
 """Seconds of work that a worker claims ahead."""
+STALE = 1.0
+"""Seconds after which jobs that were claimed ahead, and could not start, are given back for others to run."""
+LAST_WORDS = 5.0
+"""Seconds that the last outcomes have to be written when a worker stops."""
 DROWSY = 0.02
 """Seconds without work after which a worker says that it sleeps, and looks once more."""
 
@@ -80,9 +85,13 @@ class Worker:
         self._running: dict[uuid.UUID, Attempt] = {}
         self._settlements: list[Settlement] = []
         self._wake = asyncio.Event()
+        self.finished = asyncio.Event()
+        """Set when the worker has said goodbye."""
         self._stopping = False
+        self._moved = 0.0  # when a job last started
         self._seconds = 0.0  # what an attempt takes, as a moving average
         self._poll_at = 0.0
+        self._buried = False  # whether the worker's row was found missing
         self._waiting = False  # what the worker's row says
         self._context = contextvars.copy_context()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="soniq job")
@@ -130,6 +139,7 @@ class Worker:
                 await tasks.stop()
                 await heartbeat.stop()
                 await self._say_goodbye()
+                self.finished.set()
         return self.count
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -140,10 +150,10 @@ class Worker:
         idle_since: float | None = None
         while not self._stopping:
             self._wake.clear()
+            if self._buried:
+                await self._begin_again()
             if time.monotonic() >= self._poll_at:
-                self._poll_at = self._next_poll()
-                await self._learn_lanes()
-                self._lanes.wake()
+                await self._poll()
             room = self._room()
             looking = room > 0 and self._lanes.hot
             if looking or self._settlements:
@@ -168,11 +178,31 @@ class Worker:
                 continue
             await self._sleep(self._poll_at if self._waiting else min(self._poll_at, idle_since + DROWSY))
 
+    async def _poll(self) -> None:
+        """What is done once in a poll interval: learn new lanes, look into all, give back what cannot start soon."""
+        self._poll_at = self._next_poll()
+        try:
+            await self._learn_lanes()
+            if self._waiting and self._running:
+                await self._set_waiting(False)
+        except DatabaseError as error:
+            log.warning("the database is away: %s", error)
+        self._lanes.wake()
+        if self._buffer and time.monotonic() - self._moved > STALE:
+            log.info("giving back %d jobs: the attempts that run take longer than those before", len(self._buffer))
+            self._settlements += [_back(each, NOT_STARTED) for each in self._buffer]
+            self._buffer.clear()
+            self._seconds = max(self._seconds, STALE)
+
     async def _exchange(self, limit: int) -> int:
         """One exchange with the database, and what follows from it; how many jobs it brought."""
         settlements, self._settlements = self._settlements, []
         lanes = self._lanes.ask() if limit else ([], [], [], [])
-        exchange = await self._claimer.exchange(settlements, lanes, limit)
+        try:
+            exchange = await self._claimer.exchange(settlements, lanes, limit)
+        except BaseException:
+            self._settlements = [*settlements, *self._settlements]  # to be sent again; twice does no harm
+            raise
         if exchange.looked and exchange.registered:
             self._lanes.answer([(c.queue, c.priority, c.scheduled_at, c.id) for c in exchange.claimed], limit)
         self._settlements.extend(exchange.left)
@@ -180,8 +210,7 @@ class Worker:
             self._settle_refused(settlement, error)
         if settlements:
             await self._tell_settled(settlements, exchange)
-        if not exchange.registered:
-            await self._taken_for_dead_here()
+        self._buried = self._buried or not exchange.registered
         if exchange.claimed:
             await self._receive(exchange.claimed)
         elif exchange.left:
@@ -192,8 +221,6 @@ class Worker:
         """Start what was claimed, as far as there is room, and keep the rest at hand."""
         if self._parts.claimed:
             await self._parts.claimed([_context(each, self.id) for each in claimed])
-        if self._waiting:
-            await self._set_waiting(False)
         self._buffer.extend(claimed)
         self._fill()
 
@@ -210,6 +237,7 @@ class Worker:
     def _fill(self) -> None:
         """Start buffered jobs while slots are free."""
         while self._buffer and len(self._running) < self._concurrency and not self._stopping:
+            self._moved = time.monotonic()
             self._start(self._buffer.popleft())
 
     def _start(self, claimed: Claimed) -> None:
@@ -232,6 +260,9 @@ class Worker:
         try:
             if not claimed.flags & SUSPECT or await self._write_start(claimed):
                 settlement = await attempt.run()
+        except DatabaseError as error:
+            log.warning("job %s (%s) could not be started: %s", claimed.id, claimed.name, error)
+            settlement = _back(claimed, NOT_STARTED)
         except asyncio.CancelledError:
             settlement = _back(claimed, STOPPED, attempt)  # ended before it could say so
         except Exception as error:
@@ -279,7 +310,8 @@ class Worker:
     async def _sleep(self, until: float) -> None:
         """Sleep until something happens, or a monotonic time."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, until - time.monotonic()))
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await self._wake.wait()
 
     def _next_poll(self) -> float:
         return time.monotonic() + self._settings.poll_interval * random.uniform(0.8, 1.2)
@@ -315,8 +347,12 @@ class Worker:
         asyncio.get_running_loop().call_later(delay + 0.005, self._look_again, [queue])
 
     async def _set_waiting(self, waiting: bool) -> None:
+        """Say in the worker's row whether it sleeps: an enqueue in someone's transaction then wakes it."""
         self._waiting = waiting
-        await self._parts.database.fetch("set_waiting", self.id, waiting)
+        try:
+            await self._parts.database.fetch("set_waiting", self.id, waiting)
+        except DatabaseError as error:
+            log.warning("the database is away: %s", error)
 
     # --- leases ---------------------------------------------------------------------------------------------------
 
@@ -333,9 +369,11 @@ class Worker:
                 attempt.end("cancelled")
 
     def _taken_for_dead(self, worker_id: str) -> None:
-        self._wake.set()
+        if worker_id == self.id:
+            self._buried = True
+            self._wake.set()
 
-    async def _taken_for_dead_here(self) -> None:
+    async def _begin_again(self) -> None:
         """This worker's row was removed: its jobs are others' now. Start again under a new id."""
         log.error("worker %s was silent for longer than its lease, and its jobs were given to others", self.id)
         self._buffer.clear()
@@ -343,7 +381,13 @@ class Worker:
         running, self._running = list(self._running.values()), {}
         for attempt in running:
             attempt.end("lost")
-        await self._register()
+        while self._buried and not self._stopping:
+            try:
+                await self._register()
+                self._buried = False
+            except DatabaseError as error:
+                log.warning("the worker cannot register again, trying again: %s", error)
+                await asyncio.sleep(1)
 
     # --- beginning and end ----------------------------------------------------------------------------------------
 
@@ -379,12 +423,14 @@ class Worker:
         ends = time.monotonic() + self._settings.grace
         self._settlements += [_back(each, NOT_STARTED) for each in self._buffer]
         self._buffer.clear()
-        while self._running and time.monotonic() < ends:
-            self._wake.clear()
-            if self._settlements:
-                await self._exchange(0)
-            else:
-                await self._sleep(ends)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.grace):
+                while self._running:
+                    self._wake.clear()
+                    if self._settlements:
+                        await self._exchange(0)
+                    else:
+                        await self._sleep(ends)
         for attempt in list(self._running.values()):
             attempt.end("stopped")
         tasks = [a.task for a in self._running.values() if a.task is not None and not a.thread]
@@ -394,15 +440,25 @@ class Worker:
             log.error("job %s (%s) could not be ended, and runs again", attempt.claimed.id, attempt.claimed.name)
             self._settlements.append(_back(attempt.claimed, STOPPED, attempt))
         self._running.clear()
-        for _ in range(20):
-            if self._settlements:
-                await self._exchange(0)
+        await self._settle_the_rest(max(ends, time.monotonic() + LAST_WORDS))
+
+    async def _settle_the_rest(self, until: float) -> None:
+        """Write what is not yet written. What the database does not take in time is rescued, and runs again."""
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                while self._settlements:
+                    await self._exchange(0)
+        except TimeoutError:
+            log.error("the database did not take the last outcomes in time; those jobs are rescued, and run again")
 
     async def _say_goodbye(self) -> None:
         self._deadlines.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._claimer.close()
-        await self._parts.database.fetch("unregister_worker", self.id)
+        try:
+            await self._parts.database.fetch("unregister_worker", self.id)
+        except DatabaseError as error:
+            log.warning("the worker's row stays until its lease is over: %s", error)
         log.info("worker %s stopped after %d attempts", self.id, self.count)
 
     def _say_hello(self) -> None:

@@ -96,7 +96,8 @@ create table {schema}.election (name text primary key, worker_id uuid not null, 
 -- Settles finished jobs, gives others back to the queue, and claims the next, in this order: the claim depends on both
 -- CTEs that lock rows, so that it never waits for a worker that waits for it. The first row that it returns is a header:
 -- in claim how many rows were settled or given back, in flags whether the worker is still registered.
--- Outcomes: status, reference and store of the result, error as JSON, seconds since the attempt started (null: never).
+-- Outcomes: status (null: done), reference and store of the result (null: the row), error as JSON, seconds since the
+-- attempt started (null: never). An array whose values are all null may be null itself.
 -- Given back: kind 0 never started, 1 snoozed, 2 failed and counts, 3 the name is not known here, 4 stopped; seconds of delay.
 -- Lanes: queue and priority, and the place in each after which to look. Flags: 1 suspect, 2 expired, 4 to be cancelled.
 create function {schema}.settle_and_claim_1(
@@ -129,7 +130,9 @@ with outcome as (
 ), settled as (
     delete from {schema}.job using outcome
     where job.id = outcome.id and job.claim = outcome.claim and job.status = 'running'
-    returning job.*, outcome.status as final, outcome.result, outcome.store, outcome.error as final_error, outcome.age
+    returning job.*, coalesce(outcome.status, 'done') as final, outcome.result,
+        case when outcome.result is not null then coalesce(outcome.store, 'row') end as store,
+        outcome.error as final_error, outcome.age
 ), given_back as (
     update {schema}.job set
         status = 'queued',
