@@ -5,24 +5,26 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
+import msgspec
+
 from soniq import settings as settings_
 from soniq.defaults import default_plugins
 from soniq.definition import Registry
-from soniq.enqueue.bind import frame_locals, resolve_hints
+from soniq.enqueue.bind import frame_locals, parameters, resolve_hints
 from soniq.enqueue.notify import Notifier
 from soniq.enqueue.options import check_common, check_seconds, check_text
 from soniq.enqueue.outbox import Outbox
 from soniq.enqueue.producer import Producer
-from soniq.errors import ConfigurationError, JobDefinitionError, PluginError, SoniqError
-from soniq.hooks.dispatch import Manager, Observers, leave, resolved
-from soniq.hooks.manager import Hooks, check_choice, check_distribution
+from soniq.errors import ConfigurationError, InvalidOption, JobDefinitionError, PluginError, SoniqError
+from soniq.hooks.dispatch import Manager, Observers, being_cancelled, leave, resolved
+from soniq.hooks.manager import Hooks, check_choice, check_distribution, failed
 from soniq.hooks.values import ResultStore, Serializer, Task
 from soniq.ids import JobId
 from soniq.job import Backoff, Job, JobOptions, RetryPolicy
@@ -30,6 +32,7 @@ from soniq.lookup import JobStatus, Lookup, Overview
 from soniq.postgres.connections import Database
 from soniq.postgres.schema import Schema
 from soniq.settings import Settings
+from soniq.signals import Signal
 from soniq.worker.worker import Worker, WorkerParts
 
 log = logging.getLogger("soniq")
@@ -60,7 +63,8 @@ class Soniq:
         self._registry = Registry()
         self._own_hooks: list[tuple[str, Callable[..., Any]]] = []
         self._started: _Started | None = None
-        self._starting: asyncio.Lock | None = None
+        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._starter: asyncio.Task[Any] | None = None
         self._changed = False
         self._workers: set[Worker] = set()
 
@@ -93,14 +97,13 @@ class Soniq:
         due jobs the lower runs first (0). `max_attempts` (5). `timeout`: seconds for one attempt (none). `retry`:
         seconds, a `Backoff`, or a callable of context and error. `unique`: while one of the same arguments is not
         finished, an enqueue changes nothing. `serializer` ("json"). `tags`, `expires` (seconds), `keep` (seconds).
-        Values without a keyword are options for plugins. Raises `JobDefinitionError`.
+        Values without a keyword are options for plugins. Raises `JobDefinitionError` or `InvalidOption`.
         """
         local = frame_locals(1)
-        if len(typed) == 1 and not options and name is None and inspect.isfunction(typed[0]):
+        bare = len(typed) == 1 and not options and name is None
+        if bare and (inspect.isfunction(typed[0]) or isinstance(typed[0], Job)):
             return self._add_job(typed[0], None, JobOptions(), (), local)
-        checked = JobOptions(**{**options, "tags": tuple(options.get("tags") or ())})
-        check_common(checked)
-        _check_retry(checked.retry)
+        checked = _job_options(options)
         return lambda function: self._add_job(function, name, checked, typed, local)
 
     def before_job(self, function: Function) -> Function:
@@ -126,20 +129,25 @@ class Soniq:
 
     # --- life -------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Start the app: plugins, pool, tables. Any use does it; call it to fail early."""
-        await self._ready()
+    async def start(self, *, setup: bool | None = None) -> None:
+        """Start the app: plugins, pool, tables. Any use does it; call it to fail early.
+
+        `setup` takes the place of the setting for this start: whether tables are made or updated.
+        """
+        await self._ready(setup)
 
     async def close(self) -> None:
         """Close the app: workers of this process stop first, and what is being enqueued is written.
 
         May be called twice, and the app used again afterwards.
         """
-        started, self._started = self._started, None
-        if started is not None:
-            for worker in list(self._workers):
+        self._leave_dead_loop()
+        if self._started is not None:
+            for worker in list(self._workers):  # their handlers may still enqueue
                 worker.stop()
                 await worker.finished.wait()
+        started, self._started = self._started, None
+        if started is not None:
             await started.close()
 
     async def __aenter__(self) -> Self:
@@ -188,9 +196,9 @@ class Soniq:
         """The result of a job, as the type it returns; None while it is not done, or where it does not exist."""
         return await (await self._ready()).lookup.result(job_id)
 
-    async def get_job_status(self, job_id: str) -> JobStatus | None:
-        """All about a job, result included; None where it does not exist, or was forgotten."""
-        return await (await self._ready()).lookup.status(job_id)
+    async def get_job_status(self, job_id: str, *, result: bool = True) -> JobStatus | None:
+        """All about a job; None where it does not exist, or was forgotten. `result=False` leaves the result unread."""
+        return await (await self._ready()).lookup.status(job_id, result)
 
     async def get_args(self, job_id: str) -> Any:
         """The arguments of a job as plain values; None where it does not exist."""
@@ -257,22 +265,29 @@ class Soniq:
             return await worker.run()
         finally:
             self._workers.discard(worker)
+            worker.finished.set()
 
-    def stop_workers(self) -> None:
-        """Ask the workers that this app runs in this process to stop, as SIGTERM does; returns at once."""
+    def stop_workers(self, *, now: bool = False) -> None:
+        """Ask the workers that this app runs in this process to stop, as SIGTERM does; returns at once.
+
+        `now`: the running attempts get no grace time, or no more of it, as with a second SIGTERM.
+        """
         for worker in self._workers:
-            worker.stop()
+            worker.stop(now=now)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def load_plugins(self) -> Hooks:
-        """The app's plugins, loaded and checked afresh. Raises `PluginError` or `ConfigurationError`."""
+    def load_plugins(self, *, leave_out: Collection[str] = ()) -> Hooks:
+        """The app's plugins, loaded and checked afresh. Raises `PluginError` or `ConfigurationError`.
+
+        `leave_out`: names of installed plugins that are left out, as SONIQ_PLUGINS may do it.
+        """
         check_distribution()
         chosen = os.environ.get("SONIQ_PLUGINS")
         if self._discover:
             check_choice(chosen)
         hooks = Hooks()
-        hooks.load(default_plugins(self), self._plugins, discover=self._discover, chosen=chosen)
+        hooks.load(default_plugins(self), self._plugins, discover=self._discover, chosen=_without(chosen, leave_out))
         for hook, function in self._own_hooks:
             hooks.add(hook, function)
         return hooks
@@ -288,18 +303,20 @@ class Soniq:
         self._refuse_while_working("a job")
         if not callable(function):
             raise JobDefinitionError(f"a job is a function; got {function!r}", job=name or repr(function))
+        if isinstance(function, Job):  # of another app
+            function = function.function
         name = name if name is not None else _default_name(function)
         check_text("name", name, 500)
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             raise JobDefinitionError(f"{name}: a job is a function that returns, not a generator", job=name)
+        parameters(name, function)
         job: Job[..., Any] = Job(function, name=name, options=options, typed=typed)
         try:
             hints = resolve_hints(name, function, local)
+        except JobDefinitionError:  # a name that is defined further down
+            self._registry.add(job, lambda: resolve_hints(name, function, local))
+        else:
             self._registry.add(job, lambda: hints)
-        except JobDefinitionError:
-            if name in self._registry.jobs:
-                raise
-            self._registry.add(job, lambda: resolve_hints(name, function, local))  # a name that is defined further down
         self._changed = True
         return job
 
@@ -314,26 +331,42 @@ class Soniq:
         if self._workers:
             raise SoniqError(f"{what} cannot be added while a worker of this app runs")
 
-    async def _ready(self) -> "_Started":
+    async def _ready(self, setup: bool | None = None) -> "_Started":
         """The parts of the app, started if need be; once, whoever asks first."""
-        loop = asyncio.get_running_loop()
-        if self._started is not None and self._started.loop is not loop:
-            if not self._started.loop.is_closed():
-                raise SoniqError(
-                    "this app is in use in another event loop; close it there, or make an app for each loop"
-                )
-            self._started.database.abandon()
-            self._started = self._starting = None
+        self._leave_dead_loop()
         if self._started is None:
-            self._starting = self._starting or asyncio.Lock()
-            async with self._starting:
+            if self._starter is not None and self._starter is asyncio.current_task():
+                raise SoniqError("the app is being started; database_url and lifespan cannot use it before it is")
+            loop = asyncio.get_running_loop()
+            if self._starting is None or self._starting[0] is not loop:
+                self._starting = (loop, asyncio.Lock())
+            async with self._starting[1]:
                 if self._started is None:
                     self._changed = False
-                    self._started = await _start(self, self._arguments, self._registry)
+                    self._starter = asyncio.current_task()
+                    try:
+                        self._started = await _start(self, self._arguments, self._registry, setup)
+                    finally:
+                        self._starter = None
         elif self._changed and not self._workers:
+            self._started.rebuild(self._own_hooks)
             self._changed = False
-            self._started.rebuild(self.load_plugins())
         return self._started
+
+
+    def _leave_dead_loop(self) -> None:
+        """Forget the parts in use if their event loop is closed. Raises `SoniqError` if it is another, live one."""
+        loop, started = asyncio.get_running_loop(), self._started
+        in_use = started.loop if started is not None else None
+        if in_use is None and self._starting is not None and self._starting[1].locked():
+            in_use = self._starting[0]
+        if in_use is None or in_use is loop:
+            return
+        if not in_use.is_closed():
+            raise SoniqError("this app is in use in another event loop; close it there, or make an app for each loop")
+        if started is not None:
+            started.database.abandon()
+        self._started = self._starting = None
 
 
 class _Started:
@@ -346,23 +379,28 @@ class _Started:
         database: Database,
         registry: Registry,
         hooks: Hooks,
-        stack: AsyncExitStack,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.settings = settings
         self.database = database
         self._app = app
         self._registry = registry
-        self._stack = stack
+        self.stack = AsyncExitStack()
+        """The database and the plugins' lifespans, to be left at the close."""
         self._notifier = Notifier(database)
         self._outbox = Outbox(database, self._notifier)
-        self.rebuild(hooks)
-
-    def rebuild(self, hooks: Hooks) -> None:
-        """Compile jobs and hooks as they are now."""
         self._hooks = hooks
         self.serializers = _by_name("serializers", hooks)
         self.stores = _by_name("result_stores", hooks)
+        self._compile()
+
+    def rebuild(self, own: Iterable[tuple[str, Callable[..., Any]]]) -> None:
+        """Compile the jobs and the application's own hooks as they are now; the plugins stay what they are."""
+        self._hooks.replace_own(own)
+        self._compile()
+
+    def _compile(self) -> None:
+        hooks = self._hooks
         self._registry.compile(hooks, self.settings, self.serializers)
         self._settled = Observers("settled", hooks.implementations("settled"), limit=self.settings.hook_timeout)
         self.producer = Producer(self.settings, self._registry, hooks, self.serializers, self._outbox)
@@ -393,11 +431,13 @@ class _Started:
     async def close(self) -> None:
         await self._outbox.close()
         await self._notifier.close()
-        await self._stack.aclose()
+        await self.stack.aclose()
 
 
-async def _start(app: Soniq, arguments: Mapping[str, object], registry: Registry) -> _Started:
-    settings = settings_.load(arguments)
+async def _start(
+    app: Soniq, arguments: Mapping[str, object], registry: Registry, setup: bool | None = None
+) -> _Started:
+    settings = settings_.load(arguments if setup is None else {**arguments, "setup": setup})
     hooks = app.load_plugins()
     url = settings.database_url
     if url is None:
@@ -408,17 +448,22 @@ async def _start(app: Soniq, arguments: Mapping[str, object], registry: Registry
         database = Database(url, settings)
         await database.open()
         stack.push_async_callback(database.close)
-        migrations = {plugin: list(steps) for plugin, steps in hooks.collect("migrations")}
+        migrations = dict(hooks.collect("migrations"))
         await Schema(database, migrations).ensure()
-        return _Started(app, settings, database, registry, hooks, stack.pop_all())
+        started = _Started(app, settings, database, registry, hooks)
+        started.stack = stack.pop_all()
+        return started
     raise AssertionError("a lifespan swallowed an error")
 
 
 async def _provided_url(app: Soniq, hooks: Hooks) -> str:
     for each in hooks.implementations("database_url", nearest_first=True):
-        url = await resolved(each.call(app))
+        try:
+            url = await resolved(each.call(app))
+        except Exception as error:
+            raise failed("database_url", each.plugin, error) from error
         if url is not None:
-            settings_.check_url(url)
+            settings_.check_url(str(url))
             return str(url)
     raise ConfigurationError(
         "no database is given: set SONIQ_DATABASE_URL or pass Soniq(database_url='postgresql://...'), "
@@ -437,7 +482,9 @@ async def _enter_lifespan(stack: AsyncExitStack, manager: Manager, app: Soniq) -
     async def exit_(_: object, error: BaseException | None, __: object) -> None:
         try:
             await leave(leaving, error)
-        except Exception as failure:
+        except (Exception, asyncio.CancelledError) as failure:
+            if isinstance(failure, asyncio.CancelledError) and being_cancelled():
+                raise
             if failure is not error:
                 log.error("lifespan of %s failed while leaving: %r", manager.plugin, failure, exc_info=failure)
 
@@ -470,7 +517,32 @@ def _default_name(function: Callable[..., Any]) -> str:
     return f"{module}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
+def _job_options(given: Mapping[str, Any]) -> JobOptions:
+    for option in given:
+        if option not in JobOptions.__struct_fields__:
+            names = ", ".join(JobOptions.__struct_fields__)
+            raise InvalidOption(f"job has no option {option}=; there are name, {names}", option=option)
+    options = JobOptions(**given)
+    check_common(options)
+    _check_retry(options.retry)
+    return msgspec.structs.replace(options, tags=tuple(options.tags or ()))
+
+
+def _without(chosen: str | None, leave_out: Collection[str]) -> str | None:
+    """A value of SONIQ_PLUGINS that leaves out these plugins, too."""
+    names = [name.strip() for name in (chosen or "").split(",") if name.strip()]
+    if not leave_out:
+        return chosen
+    if chosen is None or any(name.startswith("-") for name in names):
+        return ",".join([*names, *(f"-{name}" for name in leave_out)])
+    return ",".join(name for name in names if name not in leave_out)
+
+
 def _check_retry(retry: object) -> None:
+    if inspect.isclass(retry) or isinstance(retry, Signal):
+        raise InvalidOption(
+            f"retry= takes seconds, a Backoff(...), or a callable of context and error; got {retry!r}", option="retry"
+        )
     if not callable(retry) and not isinstance(retry, Backoff):
         check_seconds("retry", retry)
 

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+import asyncpg
 import msgspec
 
-from soniq.enqueue.bind import Signature
+from soniq.enqueue.bind import Signature, bare
 from soniq.errors import JobDefinitionError, UnknownJob
 from soniq.hooks.dispatch import Around, FirstResult, Observers
-from soniq.hooks.manager import Hooks
+from soniq.hooks.manager import Hooks, failed
 from soniq.hooks.values import Serializer
 from soniq.job import Job, RetryPolicy
 from soniq.settings import Settings
@@ -83,6 +84,8 @@ class Registry:
         self.jobs: dict[str, Job[..., Any]] = {}
         self.hints: dict[str, Callable[[], Mapping[str, object]]] = {}
         self._compiled: dict[str, CompiledJob] = {}
+        self._defined: dict[str, tuple[JobDefinition, Signature]] = {}
+        self._hooks: Hooks | None = None  # whose plugins were asked about `_defined`
 
     def add(self, job: Job[..., Any], hints: Callable[[], Mapping[str, object]]) -> None:
         """Add a job. Raises `JobDefinitionError` if another one has its name."""
@@ -96,16 +99,29 @@ class Registry:
         self.hints[job.name] = hints
 
     def compile(self, hooks: Hooks, settings: Settings, serializers: Mapping[str, Serializer]) -> None:
-        """Compile all jobs, with the hooks as they are now."""
-        provide = FirstResult(hooks.implementations("provide", nearest_first=True))
+        """Compile all jobs, with the hooks as they are now. The plugins are asked about each job once."""
+        if hooks is not self._hooks:
+            self._hooks, self._defined = hooks, {}
         compiled = {}
         for job in self.jobs.values():
-            definition = JobDefinition(job)
-            for each in hooks.implementations("configure_job"):
-                each.call(definition)
-            signature = Signature(job.name, job.function, self.hints[job.name](), _asker(provide, job.function))
+            if job.name not in self._defined:
+                self._defined[job.name] = self._define(job, hooks)
+            definition, signature = self._defined[job.name]
             compiled[job.name] = _compile(definition, signature, hooks, settings, serializers)
         self._compiled = compiled
+
+    def _define(self, job: Job[..., Any], hooks: Hooks) -> tuple[JobDefinition, Signature]:
+        """Ask the plugins about a job: configure_job, and provide for each of its parameters."""
+        definition = JobDefinition(job)
+        for each in hooks.implementations("configure_job"):
+            try:
+                each.call(definition)
+            except Exception as error:
+                raise failed("configure_job", each.plugin, error, f" for {job.name}") from error
+        provide = FirstResult(hooks.implementations("provide", nearest_first=True))
+        hints = self.hints[job.name]()
+        _refuse_connection_in_thread(job, hints)
+        return definition, Signature(job.name, job.function, hints, _asker(provide, job.name))
 
     def compiled(self, name: str) -> CompiledJob:
         """The compiled job of a name. Raises `UnknownJob`, naming the nearest."""
@@ -119,10 +135,23 @@ class Registry:
         return self._compiled.get(name)
 
 
-def _asker(provide: FirstResult, function: Callable[..., Any]) -> Callable[[object], Any]:
+def _refuse_connection_in_thread(job: Job[..., Any], hints: Mapping[str, object]) -> None:
+    for name, hint in hints.items():
+        if name != "return" and bare(hint) is asyncpg.Connection and _is_threaded(job.function):
+            raise JobDefinitionError(
+                f"{job.name}: the parameter {name!r} is an asyncpg.Connection, which only an `async def` job is given; "
+                "a plain `def` runs in a thread, and the connection belongs to the event loop",
+                job=job.name,
+            )
+
+
+def _asker(provide: FirstResult, name: str) -> Callable[[object], Any]:
     def ask(annotation: object) -> Any:
-        for _, call in provide.calls:
-            factory = call(annotation)
+        for plugin, call in provide.calls:
+            try:
+                factory = call(annotation)
+            except Exception as error:
+                raise failed("provide", plugin, error, f" for {name}") from error
             if factory is not None:
                 return factory
         return None

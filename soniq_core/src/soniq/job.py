@@ -38,8 +38,10 @@ class Backoff(msgspec.Struct, frozen=True):
     """The share by which a delay is made shorter or longer at random: 0.25 is up to a quarter."""
 
     def __post_init__(self) -> None:
-        if self.first < 0 or self.factor < 1 or self.cap < 0 or not 0 <= self.jitter <= 1:
-            raise ValueError(f"first and cap are 0 or more, factor 1 or more, jitter between 0 and 1; got {self}")
+        if not (self.first >= 0 and self.factor >= 1 and 0 <= self.cap < 1e10 and 0 <= self.jitter <= 1):
+            raise ValueError(
+                f"first and cap are 0 or more, cap below 1e10, factor 1 or more, jitter between 0 and 1; got {self}"
+            )
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after the failed attempt number `attempt`, counted from 1."""

@@ -118,10 +118,10 @@ class Lookup:
         self._notifier = notifier
         self._settled = settled
 
-    async def status(self, job_id: object) -> JobStatus | None:
-        """The job with its result, or None where it does not exist or was forgotten."""
+    async def status(self, job_id: object, result: bool = True) -> JobStatus | None:
+        """The job, with its result unless `result` is False; None where it does not exist or was forgotten."""
         row = await self._row(job_id)
-        return None if row is None else _status(row, await self._result(row))
+        return None if row is None else _status(row, await self._result(row) if result else None)
 
     async def result(self, job_id: object) -> Any:
         """The result, as the type that the job returns; None while it is not done, or where it does not exist."""
@@ -198,6 +198,7 @@ class Lookup:
     async def cancel(self, job_id: object, reason: str | None) -> bool:
         """Cancel a job that waits; ask the worker of one that runs to end it. False where it is neither."""
         id_ = parse_id(job_id)
+        reason = None if reason is None else str(reason)
         error = error_json("JobCancelled", reason, None) if reason else None
         for row in await self._database.fetch("cancel_waiting", id_, error):
             await self._settled(

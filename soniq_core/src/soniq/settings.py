@@ -11,9 +11,12 @@ from msgspec import Meta
 
 from soniq.errors import ConfigurationError
 
-Seconds = Annotated[float, Meta(gt=0)]
+LONGEST = 100 * 365 * 86_400.0
+Seconds = Annotated[float, Meta(gt=0, le=LONGEST)]
 Count = Annotated[int, Meta(ge=1)]
 
+HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:[0-9]*)?")
+OPTION = re.compile(r"[A-Za-z_.]+=")
 SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
 
@@ -50,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: Annotated[int, Meta(ge=1, le=32_767)] = 5
     """How often a job is tried before it is dead, where the job does not say."""
 
-    keep: Annotated[float, Meta(ge=0)] = 7 * 86_400.0
+    keep: Annotated[float, Meta(ge=0, le=LONGEST)] = 7 * 86_400.0
     """Seconds that a finished job can still be looked up, where the job does not say."""
 
     concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 20
@@ -59,13 +62,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prefetch: Annotated[int, Meta(ge=0, le=10_000)] = 500
     """The most jobs that a worker claims beyond those it runs. It takes far fewer where handlers are slow."""
 
-    lease: Annotated[float, Meta(ge=1)] = 30.0
+    lease: Annotated[float, Meta(ge=1, le=LONGEST)] = 30.0
     """Seconds that a silent worker keeps its jobs. Then they are given to others."""
 
     poll_interval: Seconds = 1.0
     """Seconds between two looks for due jobs when no notification comes; with jitter."""
 
-    grace: Annotated[float, Meta(ge=0)] = 30.0
+    grace: Annotated[float, Meta(ge=0, le=LONGEST)] = 30.0
     """Seconds that running attempts have to end when a worker stops. Then they are ended and run again elsewhere."""
 
     hook_timeout: Seconds = 5.0
@@ -119,15 +122,38 @@ def check_url(url: str) -> None:
     if scheme not in ("postgresql", "postgres") or not separator:
         shown = f"{scheme}://..." if separator and re.fullmatch(r"[a-z0-9+.-]{1,30}", scheme) else "no such URL"
         raise ConfigurationError(f"the database URL must begin with postgresql://; this is {shown}")
+    if not _is_whole(url):
+        raise ConfigurationError(
+            "the database URL cannot be read: a port that is no number, or one of the characters / ? # @ in the user "
+            "name or the password, where they must be percent-encoded (urllib.parse.quote(password, safe=''))"
+        )
+
+
+def _is_whole(url: str) -> bool:
+    """Whether what a URL shows as host, database and options is just that, and not a part of the password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    hosts = parts.netloc.rpartition("@")[2]
+    return (
+        all(HOST.fullmatch(host) for host in hosts.split(","))
+        and parts.netloc.count("@") <= 1
+        and "@" not in parts.path
+        and not parts.fragment
+        and all(OPTION.match(option) for option in parts.query.split("&") if option)
+    )
 
 
 def describe_url(url: str) -> str:
     """Where a URL leads, without user name and password: `host:port/database`."""
+    if not _is_whole(url):
+        return "(a URL that cannot be read)"
     try:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query))
         hosts = parts.netloc.rpartition("@")[2] or query.get("host", "localhost")
-        if "," not in hosts and ":" not in hosts and not hosts.startswith("/"):
+        if "," not in hosts and ":" not in hosts.rpartition("]")[2] and not hosts.startswith("/"):
             hosts += f":{query.get('port', '5432')}"
     except ValueError:
         return "(a URL that cannot be read)"

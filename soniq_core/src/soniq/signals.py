@@ -49,7 +49,7 @@ class Cancel(Signal):
 
     def __init__(self, reason: str | None = None) -> None:
         super().__init__(reason)
-        self._reason = reason
+        self._reason = None if reason is None else str(reason)  # an exception is a likely reason, too
 
     @property
     def reason(self) -> str | None:

@@ -5,8 +5,8 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import reduce
-from operator import or_
+from functools import partial, reduce
+from operator import getitem, or_
 from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -30,13 +30,7 @@ class Signature:
         self._signature = inspect.signature(function)
         fields: list[tuple[str, type] | tuple[str, type, Any]] = []
         passed = []
-        for parameter in self._signature.parameters.values():
-            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                raise JobDefinitionError(
-                    f"{name}: the parameter {parameter} cannot be a job's; name each parameter, so that it can be "
-                    "checked, stored and passed by name",
-                    job=name,
-                )
+        for parameter in parameters(name, function):
             annotation = hints.get(parameter.name, Any)
             factory = provide(bare(annotation))
             if factory is not None:
@@ -85,11 +79,23 @@ class Signature:
         if parameter is None:
             return InvalidArguments(f"{self.name}: {text}", job=self.name)
         reason = text.partition(" - at `")[0]
+        got = f"; got {type(args.get(parameter.name)).__name__}" if place == parameter.name else ""
         return InvalidArguments(
-            f"{self.name}: the argument {place!r} (declared {parameter}): {reason}; got "
-            f"{type(args.get(parameter.name)).__name__}",
-            job=self.name,
+            f"{self.name}: the argument {place!r} (declared {parameter}): {reason}{got}", job=self.name
         )
+
+
+def parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a job's function. Raises `JobDefinitionError` for one that cannot be passed by name."""
+    found = list(inspect.signature(function).parameters.values())
+    for parameter in found:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise JobDefinitionError(
+                f"{name}: the parameter {parameter} cannot be a job's; name each parameter, so that it can be "
+                "checked, stored and passed by name",
+                job=name,
+            )
+    return found
 
 
 def resolve_hints(name: str, function: Callable[..., Any], local: Mapping[str, Any]) -> dict[str, object]:
@@ -97,8 +103,13 @@ def resolve_hints(name: str, function: Callable[..., Any], local: Mapping[str, A
 
     Raises `JobDefinitionError` for one that names nothing.
     """
+    annotated = inspect.unwrap(function)
+    while isinstance(annotated, partial):
+        annotated = inspect.unwrap(annotated.func)
+    if not inspect.isroutine(annotated):
+        annotated = type(annotated).__call__
     try:
-        return get_type_hints(inspect.unwrap(function), localns=dict(local), include_extras=True)
+        return get_type_hints(annotated, localns=dict(local), include_extras=True)
     except (NameError, TypeError, AttributeError) as error:
         raise JobDefinitionError(f"{name}: an annotation cannot be read: {error}", job=name) from error
 
@@ -124,6 +135,9 @@ def without_signals(annotation: object) -> Any:
     """A return annotation without the signals that a handler may return instead of a result."""
     if annotation in (typing.NoReturn, typing.Never):
         return type(None)
+    if get_origin(annotation) is Annotated:
+        inner, *about = get_args(annotation)
+        return getitem(cast("Any", Annotated), (without_signals(inner), *about))
     if get_origin(annotation) in (Union, types.UnionType):
         kept = [each for each in get_args(annotation) if not _is_signal(each)]
         return reduce(or_, kept) if kept else type(None)

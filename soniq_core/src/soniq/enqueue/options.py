@@ -106,11 +106,13 @@ def check_common(options: Any) -> None:
 
 
 def check_text(option: str, value: object, longest: int) -> None:
-    """Raise `InvalidOption` unless `value` is text that PostgreSQL can hold: not empty, no NUL, at most `longest`."""
-    if not isinstance(value, str) or not value or len(value) > longest:
-        raise InvalidOption(f"{option}= takes text of 1 to {longest} characters; got {value!r:.100}", option=option)
+    """Raise `InvalidOption` unless `value` is text that PostgreSQL can hold and index: 1 to `longest` bytes, no NUL."""
+    if not isinstance(value, str):
+        raise InvalidOption(f"{option}= takes text; got {value!r:.100}", option=option)
     if "\0" in value or not _is_unicode(value):
         raise InvalidOption(f"{option}= cannot hold the character NUL or half of a surrogate pair", option=option)
+    if not 1 <= len(value.encode()) <= longest:
+        raise InvalidOption(f"{option}= takes 1 to {longest} bytes of text; got {value!r:.100}", option=option)
 
 
 def check_seconds(option: str, value: object) -> float | None:

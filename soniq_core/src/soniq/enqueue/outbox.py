@@ -5,6 +5,7 @@ Jobs with a dedup key have a lane of their own, because a key that an open trans
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ COPY_FROM = 64
 KEY_WAIT = "200ms"
 """How long a shared INSERT waits for a dedup key that an open transaction holds, before its jobs go one by one."""
 
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""The character NUL as JSON writes it, and not a backslash that is followed by u0000."""
+
 COLUMNS = ("id", "name", "queue", "priority", "max_attempts", "serializer", "keep", "args", "headers")
 
 Waiting = tuple[NewJob, "asyncio.Future[None]"]
@@ -45,11 +49,24 @@ class Outbox:
         self._lanes: set[tuple[str, int]] = set()
         self._plain = _Lane(self, keyed=False)
         self._keyed = _Lane(self, keyed=True)
+        self._inserting = 0
+        self._idle = asyncio.Event()
 
     async def insert(
         self, jobs: Sequence[NewJob], connection: "Connection | None", *, notify: bool, atomic: bool
     ) -> None:
         """Insert jobs and set what became of their ids; done at the commit, or inside the caller's transaction."""
+        self._inserting += 1
+        try:
+            await self._insert(jobs, connection, notify=notify, atomic=atomic)
+        finally:
+            self._inserting -= 1
+            if not self._inserting:
+                self._idle.set()
+
+    async def _insert(
+        self, jobs: Sequence[NewJob], connection: "Connection | None", *, notify: bool, atomic: bool
+    ) -> None:
         for job in jobs:
             _headers(job)
         await self._register_lanes(jobs)
@@ -70,6 +87,9 @@ class Outbox:
 
     async def close(self) -> None:
         """Wait for what is being inserted."""
+        while self._inserting:
+            self._idle.clear()
+            await self._idle.wait()
         await self._plain.close()
         await self._keyed.close()
 
@@ -216,7 +236,7 @@ def _headers(job: NewJob) -> str | None:
         text = msgspec.json.encode(job.headers, enc_hook=_plain).decode()
     except (TypeError, ValueError) as error:
         raise InvalidOption(f"{job.name}: headers= holds what is no JSON: {error}", option="headers") from error
-    if "\\u0000" in text:
+    if "\\u0000" in text and NUL.search(text):
         raise InvalidOption(f"{job.name}: headers= cannot hold the character NUL", option="headers")
     return text
 

@@ -1,5 +1,6 @@
 """One call of enqueue, from the arguments to the row: bind, around_enqueue, dedup_key, serialize, insert."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -16,6 +17,9 @@ from soniq.hooks.values import NO_DEDUP, Dedup, EnqueueBatch, NewJob, Serializer
 from soniq.ids import IdFactory, JobId
 from soniq.job import Job
 from soniq.settings import Settings
+
+BREATH = 500
+"""Jobs of one call that are prepared before the event loop may do something else."""
 
 Target = Job[..., Any] | str
 
@@ -68,7 +72,11 @@ class Producer:
                 option=(unknown or ["args"])[0],
             )
         options = enqueue_options(keywords)
-        new = [self._new_job(name, job, _bind(name, job, (), arguments), options) for arguments in calls]
+        new = []
+        for arguments in calls:
+            new.append(self._new_job(name, job, _bind(name, job, (), arguments), options))
+            if len(new) % BREATH == 0:
+                await asyncio.sleep(0)
         if new:
             await self._enqueue(new, options, bulk=True)
         return [each.id for each in new]
@@ -135,7 +143,9 @@ class Producer:
             raise failure  # a hook swallowed it, and the caller must not take the jobs for enqueued
 
     async def _insert(self, jobs: list[NewJob], options: EnqueueOptions, *, bulk: bool) -> None:
-        for job in jobs:
+        for number, job in enumerate(jobs, 1):
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
             known = self._registry.get(job.name)
             if job.dedup is None:
                 job.dedup = await self._ask_dedup_key(known, job)
@@ -203,6 +213,8 @@ def _name(target: Target) -> str:
 def _bind(
     name: str, job: CompiledJob | None, args: tuple[object, ...], arguments: Mapping[str, object]
 ) -> dict[str, object]:
+    if not isinstance(arguments, Mapping):
+        raise InvalidArguments(f"{name}: enqueue_many takes a mapping for each job; got {arguments!r:.100}", job=name)
     if job is not None:
         return job.signature.bind(args, arguments)
     if args:

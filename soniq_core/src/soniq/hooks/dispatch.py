@@ -89,6 +89,9 @@ class Manager:
             manager = await manager
         if manager is None:
             return None
+        if inspect.isasyncgen(manager) or inspect.isgenerator(manager):  # of a generator function that was wrapped
+            wrap: Any = asynccontextmanager if inspect.isasyncgen(manager) else contextmanager
+            manager = wrap(lambda generator=manager: generator)()
         if hasattr(manager, "__aenter__"):
             await manager.__aenter__()
             return manager.__aexit__  # type: ignore[no-any-return]
@@ -164,6 +167,8 @@ async def limited(waiting: Awaitable[object], seconds: float) -> object:
     The coroutine is stepped here first, in the same task and context. Only if it waits is a timer armed.
     """
     if not inspect.iscoroutine(waiting):
+        if not inspect.isawaitable(waiting):
+            raise TypeError(f"it returned {waiting!r}; what an observer returns has no effect, so it returns nothing")
         waiting = _await(waiting)
     coroutine = cast("Coroutine[Any, Any, object]", waiting)
     try:

@@ -7,7 +7,6 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import reduce
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Any
 
@@ -97,7 +96,6 @@ class Hooks:
         where = f" (from {origin})" if origin and group == DISCOVERED else ""
         if name in RESERVED:
             raise PluginError(f"a plugin{where} is named {name!r}, which is reserved", plugin=name, distribution=origin)
-        _check_functions(name, plugin, where, origin)
         for attribute in _marked(plugin):
             if self._manager.parse_hookimpl_opts(plugin, attribute) is None:
                 raise PluginError(
@@ -106,6 +104,7 @@ class Hooks:
                     plugin=name,
                     distribution=origin,
                 )
+        _check_functions(name, plugin, where, origin)
         try:
             self._manager.register(plugin, name)
             self._manager.check_pending()
@@ -272,9 +271,11 @@ def _plugin_name(plugin: object) -> str:
     """The name of a plugin that was passed: its entry point's, if it has one, else its own `name`, else its type's."""
     kind = plugin if inspect.isclass(plugin) or inspect.ismodule(plugin) else type(plugin)
     for point in entry_points(group=GROUP):
-        module = sys.modules.get(point.module)  # a plugin that can be passed has been imported
-        offered = reduce(lambda value, part: getattr(value, part, None), filter(None, point.attr.split(".")), module)
-        if offered is not None and (offered is kind or offered is plugin):
+        module, _, attribute = (part.strip() for part in point.value.partition("[")[0].partition(":"))
+        offered: object = sys.modules.get(module)  # what is passed has been imported
+        for part in attribute.split("."):
+            offered = getattr(offered, part, None) if part else offered
+        if offered is not None and (offered is kind or type(offered) is kind):
             return point.name
     name = getattr(plugin, "name", None)
     return name if isinstance(name, str) else kind.__name__

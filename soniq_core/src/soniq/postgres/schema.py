@@ -100,7 +100,17 @@ class Schema:
                 if owner != CORE:
                     space = quote(f"{self._name}_{owner}"[:63])
                     await connection.execute(f"create schema if not exists {space}")
-                await connection.execute(text.replace("{schema}", space).replace("{soniq}", own))
+                try:
+                    await connection.execute(text.replace("{schema}", space).replace("{soniq}", own))
+                except asyncpg.InsufficientPrivilegeError:
+                    raise
+                except asyncpg.PostgresError as error:
+                    if owner == CORE:
+                        raise
+                    raise PluginError(
+                        f"migration {version} of the plugin {owner!r} failed, and nothing was changed: {error}",
+                        plugin=owner,
+                    ) from error
                 oldest = re.match(r"-- oldest: (\d+)", text)
                 await connection.execute(
                     f"insert into {own}.migration (namespace, version, oldest) values ($1, $2, $3)",

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from soniq.errors import DatabaseError
+from soniq.errors import DatabaseError, DatabaseUnavailable
 from soniq.postgres.connections import LOST, Database, close_quietly
 from soniq.worker.lanes import Arrays
 from soniq.worker.settle import Settlement, arrays
@@ -50,7 +50,7 @@ class Exchange(NamedTuple):
 
     claimed: Sequence[Claimed] = ()
     looked: bool = False
-    """Whether the lanes were looked into; not where a settlement had to be tried again by itself."""
+    """Whether the lanes were looked into; not where a settlement was refused."""
     registered: bool = True
     """Whether the worker's row was still there; if not, nothing was claimed, and its jobs are others' now."""
     lost: Set[UUID] = frozenset()
@@ -64,22 +64,40 @@ class Exchange(NamedTuple):
 class Claimer:
     """A connection of its own, and the statement on it. Waits out a database that is away."""
 
-    def __init__(self, database: Database, worker_id: Callable[[], str], held: Callable[[], list[UUID]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        worker_id: Callable[[], str],
+        held: Callable[[], list[UUID]],
+        patient: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._database = database
         self._worker_id = worker_id
         self._held = held
+        self._patient = patient
         self._connection: Connection | None = None
         self._was_lost = False
 
-    async def exchange(self, settlements: Sequence[Settlement], lanes: Arrays, limit: int) -> Exchange:
-        """Settle and claim. Tried again until it has been done, for as long as the database is away."""
+    async def exchange(
+        self, settlements: Sequence[Settlement], lanes: Arrays, limit: int, *, around_locks: bool = False
+    ) -> Exchange:
+        """Settle and claim. Tried again until it has been done, for as long as the database is away.
+
+        `around_locks` leaves the settlements whose rows somebody else has locked, and does not wait for one first.
+        Raises `DatabaseUnavailable` only where `patient` says that it is not worth waiting.
+        """
         pause = 0.05
         while True:
             try:
-                return await self._once(await self._ready(), settlements, lanes, limit)
+                connection = await self._ready()
+                if around_locks:
+                    return await self._around_locks(connection, settlements, lanes, limit)
+                return await self._once(connection, settlements, lanes, limit)
             except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError) as error:
-                log.info("a settlement waits for a lock, and the others go on without it: %s", error)
-                return await self._around_locks(settlements)
+                if not around_locks:
+                    log.info("a settlement waits for a lock, and the others go on without it: %s", error)
+                    around_locks = True
+                    continue
             except asyncpg.SerializationError as error:
                 log.info("a settlement is tried again: %s", error)
             except (*LOST, DatabaseError) as error:
@@ -87,10 +105,12 @@ class Claimer:
                 log.warning("the database is away, trying again in %.1f s: %s", pause, reason)
                 await self.close()
                 self._was_lost = True
+                if not self._patient():
+                    raise DatabaseUnavailable(f"{self._database.place} is away: {reason}") from error
             except asyncpg.PostgresError as error:
                 if not settlements:
                     raise
-                return await self._halved(settlements, error)
+                return await self._halved(settlements, error, around_locks)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 
@@ -114,23 +134,26 @@ class Claimer:
         rows = await connection.fetch(self._database.sql["lost_settlements"], ids, claims)
         return {row["id"] for row in rows}
 
-    async def _around_locks(self, settlements: Sequence[Settlement]) -> Exchange:
-        """Settle what nobody else has locked."""
-        connection = await self._ready()
+    async def _around_locks(
+        self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
+    ) -> Exchange:
+        """Settle what nobody else has locked, and claim."""
         async with connection.transaction(isolation="read_committed"):
             rows = await connection.fetch(self._database.sql["locked"], [s.id for s in settlements])
             locked = {row["id"] for row in rows}
             free = [s for s in settlements if s.id not in locked]
-            exchange = await self._once(connection, free, NO_LANES, 0)
+            exchange = await self._once(connection, free, lanes, limit)
         return exchange._replace(left=[s for s in settlements if s.id in locked])
 
-    async def _halved(self, settlements: Sequence[Settlement], error: asyncpg.PostgresError) -> Exchange:
+    async def _halved(
+        self, settlements: Sequence[Settlement], error: asyncpg.PostgresError, around_locks: bool
+    ) -> Exchange:
         """Find the settlement that is refused by halving, so that it takes no other with it."""
         if len(settlements) == 1:
             return Exchange(refused=[(settlements[0], error)])
         half = len(settlements) // 2
-        one = await self.exchange(settlements[:half], NO_LANES, 0)
-        two = await self.exchange(settlements[half:], NO_LANES, 0)
+        one = await self.exchange(settlements[:half], NO_LANES, 0, around_locks=around_locks)
+        two = await self.exchange(settlements[half:], NO_LANES, 0, around_locks=around_locks)
         return Exchange(
             registered=two.registered,
             lost=one.lost | two.lost,

@@ -19,6 +19,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._heap: list[tuple[float, int, Timed]] = []
+        self._most = 64
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -26,6 +27,8 @@ class Deadlines:
         """Let `timed` expire in `seconds`, unless its deadline is None by then."""
         timed.deadline = self._loop.time() + seconds
         self._count += 1
+        if len(self._heap) >= self._most:
+            self._sweep()
         heapq.heappush(self._heap, (timed.deadline, self._count, timed))
         if self._heap[0][2] is timed:
             self._arm()
@@ -35,6 +38,15 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._heap.clear()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def _sweep(self) -> None:
+        """Drop what no longer matters, so that long timeouts of short attempts do not keep them all."""
+        self._heap = [entry for entry in self._heap if entry[2].deadline is not None]
+        heapq.heapify(self._heap)
+        self._most = max(64, 2 * len(self._heap))
 
     def _arm(self) -> None:
         if self._timer is not None:

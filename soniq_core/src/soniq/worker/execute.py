@@ -8,7 +8,7 @@ import contextvars
 import logging
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -104,6 +104,11 @@ class Attempt:
             if self.task is not None and not self.thread:
                 self.task.cancel()
 
+    async def give_up(self) -> Settlement:
+        """The worker stops, and the attempt cannot be ended: what is settled while it still runs."""
+        self._decided = True
+        return await self._stopped()
+
     async def run(self) -> Settlement | None:
         """Run it; what is to be settled, or None where the job is no longer this worker's."""
         entered: list[tuple[str, Entered]] = []
@@ -138,6 +143,7 @@ class Attempt:
             settlement = self._settlement("done", "done", result=reference, store=store)
             if ctx.completing is not None:
                 await self._complete(ctx.completing, settlement)
+                self._decided = True  # a commit is not to be interrupted
         self._decided = True
         if job.after_job:
             await job.after_job(ctx, value)
@@ -166,9 +172,12 @@ class Attempt:
             self.thread = True
             try:
                 call = partial(contextvars.copy_context().run, partial(self._job.function, **arguments))
-                value = await asyncio.get_running_loop().run_in_executor(self._environment.threads, call)
+                loop = asyncio.get_running_loop()
+                value, error = await loop.run_in_executor(self._environment.threads, _called, call)
             finally:
                 self.thread = False
+            if error is not None:
+                raise error
             value = await resolved(value)
         else:
             value = await self._job.function(**arguments)
@@ -217,18 +226,21 @@ class Attempt:
     async def _judge(self, error: BaseException) -> Settlement | None:
         """What an attempt that did not succeed comes to; calls `on_error` where it failed."""
         self._decided = True
-        if isinstance(error, asyncio.CancelledError) and self.cause is not None:
+        if isinstance(error, LeaseLost):
+            log.warning("%s", error)
+            return None
+        if self.cause is not None:  # whatever the handler made of it
             _uncancel()
             if self.cause == "lost":
                 return None
             if self.cause == "cancelled":
                 return self._cancelled("cancelled while it ran")
-            if self.cause == "stopped":
+            if self.cause == "stopped" and not isinstance(error, Signal):
                 return await self._stopped()
-            error = AttemptTimeout(self.timeout or 0.0)
-        if isinstance(error, LeaseLost):
-            log.warning("%s", error)
-            return None
+            if self.cause == "timeout" and not isinstance(error, AttemptTimeout):
+                timeout = AttemptTimeout(self.timeout or 0.0).with_traceback(error.__traceback__)
+                timeout.__cause__ = None if isinstance(error, asyncio.CancelledError) else error
+                error = timeout
         if isinstance(error, Signal):
             return await self._obey(error)
         return await self._failed(error)
@@ -318,7 +330,7 @@ class Attempt:
             told = error_json("JobCancelled", reason, None)
         return Settlement(
             id=self.claimed.id, claim=self.claimed.claim, status=status, result=result, store=store, error=told,
-            age=time.monotonic() - self.started, back=back, delay=delay,
+            age=time.monotonic() - self.started, last=ctx.attempt >= ctx.max_attempts, back=back, delay=delay,
             outcome=Outcome(
                 job_id=ctx.job_id, job_name=ctx.job_name, queue=ctx.queue, attempt=ctx.attempt,
                 status=status or "queued", kind=kind, delay=None if status else delay, error=error, reason=reason,
@@ -353,6 +365,14 @@ def formatted(error: BaseException) -> str:
         start = start.tb_next
     text = "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
     return text if len(text) <= LONGEST_TRACEBACK else f"...{text[-LONGEST_TRACEBACK:]}"
+
+
+def _called(call: Callable[[], object]) -> tuple[object, BaseException | None]:
+    """What a function returned or raised: a future takes neither StopIteration nor a traceback that begins here."""
+    try:
+        return call(), None
+    except BaseException as error:
+        return None, error
 
 
 async def _enter(stack: AsyncExitStack, manager: Any) -> object:

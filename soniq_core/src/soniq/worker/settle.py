@@ -27,6 +27,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """JSON: type, message, traceback."""
     age: float | None = None
     """Seconds since the attempt started; None if it never did."""
+    last: bool = False
+    """Whether it was the last attempt that the job has."""
     back: int = NOT_STARTED
     delay: float = 0.0
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import asyncpg
 
 from soniq.errors import DatabaseError
+from soniq.hooks.dispatch import being_cancelled
 from soniq.hooks.values import Task
 from soniq.postgres.connections import LOST, Database
 
@@ -41,14 +42,16 @@ class Tasks:
 
     async def _supervised(self, plugin: str, task: Task) -> None:
         """Run a task until it returns; start it again when it fails, ever later, a minute at most."""
-        pause = 1.0
+        pause = 0.5
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
             try:
                 await task.run()
                 return
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and being_cancelled():
+                    raise
                 pause = 1.0 if loop.time() - began > 60 else min(pause * 2, 60.0)
                 log.error(
                     "the task %s of %s failed, again in %.0f s: %r", task.name, plugin, pause, error, exc_info=error
@@ -56,7 +59,7 @@ class Tasks:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
     async def _elected(self, plugin: str, task: Task) -> None:
-        """Run a task while this worker holds its lease, which is renewed each third of it."""
+        """Run a task while this worker holds its lease, which is renewed each third of it, and given up at the end."""
         name, lease = f"{plugin}.{task.name}", self._database.settings.lease
         running: asyncio.Task[None] | None = None
         try:
@@ -68,7 +71,7 @@ class Tasks:
                 except (DatabaseError, asyncpg.PostgresError, *LOST) as error:
                     log.warning("the election for %s is put off: %s", name, str(error) or type(error).__name__)
                     rows = []
-                if rows and (running is None or running.done()):
+                if rows and running is None:
                     running = asyncio.create_task(self._supervised(plugin, task), name=f"soniq {name}")
                 elif not rows and running is not None:
                     running.cancel()
@@ -79,3 +82,9 @@ class Tasks:
                 running.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await running
+                await self._resign(name)
+
+    async def _resign(self, name: str) -> None:
+        """Let another worker have the task at once; if that fails, it has it when the lease is over."""
+        with contextlib.suppress(DatabaseError, asyncpg.PostgresError, *LOST):
+            await self._database.fetch("resign", name, self._worker_id())

@@ -18,7 +18,7 @@ from contextlib import suppress
 import msgspec
 
 from soniq.definition import CompiledJob, Registry
-from soniq.errors import DatabaseError
+from soniq.errors import DatabaseError, DatabaseUnavailable
 from soniq.hooks.dispatch import Observers
 from soniq.hooks.values import ResultStore, Serializer, Task
 from soniq.job import JobContext, Outcome
@@ -40,6 +40,8 @@ UNKNOWN_FOR = 86_400.0
 """Seconds after which a job whose name no worker knows is dead."""
 AHEAD = 0.05
 """Seconds of work that a worker claims ahead."""
+PROBATION = 60.0
+"""Seconds in which all suspects that a worker can run at once have been started, each alone at first."""
 STALE = 1.0
 """Seconds after which jobs that were claimed ahead, and could not start, are given back for others to run."""
 LAST_WORDS = 5.0
@@ -80,14 +82,20 @@ class Worker:
         self.count = 0
         """Attempts that were started."""
         self._lanes = Lanes()
-        self._claimer = Claimer(database, lambda: self.id, self._held)
+        self._winding_down = False
+        self._claimer = Claimer(database, lambda: self.id, self._held, lambda: not self._stopping or self._winding_down)
         self._buffer: deque[Claimed] = deque()
         self._running: dict[uuid.UUID, Attempt] = {}
         self._settlements: list[Settlement] = []
+        self._sending: list[Settlement] = []  # those of the exchange under way
+        self._locked = False  # whether somebody else had rows of settlements locked
         self._wake = asyncio.Event()
         self.finished = asyncio.Event()
-        """Set when the worker has said goodbye."""
+        """Set once `run` is over."""
         self._stopping = False
+        self._hurried = False  # whether running attempts have no grace time, or no more of it
+        self._grace: asyncio.Timeout | None = None
+        self._suspects = asyncio.Semaphore(1)
         self._moved = 0.0  # when a job last started
         self._seconds = 0.0  # what an attempt takes, as a moving average
         self._poll_at = 0.0
@@ -100,9 +108,14 @@ class Worker:
             database, parts.serializers, tuple(parts.stores.values()), self._threads, settings.max_payload
         )
 
-    def stop(self) -> None:
-        """Stop claiming, hand back what has not started, let the rest end within the grace time."""
-        if not self._stopping:
+    def stop(self, *, now: bool = False) -> None:
+        """Stop claiming, hand back what has not started, let the rest end within the grace time; `now`: at once."""
+        if now and not self._hurried:
+            log.warning("stopping now: %d attempts run, and are ended", len(self._running))
+            self._hurried = True
+            if self._grace is not None:
+                self._grace.reschedule(asyncio.get_running_loop().time())
+        elif not self._stopping:
             log.info("stopping: %d attempts run, and have %g s to end", len(self._running), self._settings.grace)
         self._stopping = True
         self._wake.set()
@@ -127,11 +140,14 @@ class Worker:
         self._say_hello()
         try:
             await self._work()
+        except DatabaseUnavailable:
+            if not self._stopping:
+                raise
         finally:
-            restore()
             try:
                 await self._wind_down()
             finally:
+                restore()
                 if listening is not None:
                     listening.cancel()
                     with suppress(asyncio.CancelledError):
@@ -139,7 +155,6 @@ class Worker:
                 await tasks.stop()
                 await heartbeat.stop()
                 await self._say_goodbye()
-                self.finished.set()
         return self.count
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -198,11 +213,15 @@ class Worker:
         """One exchange with the database, and what follows from it; how many jobs it brought."""
         settlements, self._settlements = self._settlements, []
         lanes = self._lanes.ask() if limit else ([], [], [], [])
+        self._sending = settlements
         try:
-            exchange = await self._claimer.exchange(settlements, lanes, limit)
+            exchange = await self._claimer.exchange(settlements, lanes, limit, around_locks=self._locked)
         except BaseException:
             self._settlements = [*settlements, *self._settlements]  # to be sent again; twice does no harm
             raise
+        finally:
+            self._sending = []
+        self._locked = bool(exchange.left)
         if exchange.looked and exchange.registered:
             self._lanes.answer([(c.queue, c.priority, c.scheduled_at, c.id) for c in exchange.claimed], limit)
         self._settlements.extend(exchange.left)
@@ -214,7 +233,7 @@ class Worker:
         if exchange.claimed:
             await self._receive(exchange.claimed)
         elif exchange.left:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
         return len(exchange.claimed)
 
     async def _receive(self, claimed: Sequence[Claimed]) -> None:
@@ -249,7 +268,7 @@ class Worker:
         attempt = Attempt(claimed, job, self.id, self._environment)
         self._running[claimed.id] = attempt
         self.count += 1
-        if attempt.timeout is not None:
+        if attempt.timeout is not None and not claimed.flags & SUSPECT:
             self._deadlines.add(attempt, attempt.timeout)
         attempt.task = asyncio.create_task(self._attempt(attempt, job), context=self._context.copy())
 
@@ -258,13 +277,15 @@ class Worker:
         claimed = attempt.claimed
         settlement: Settlement | None = None
         try:
-            if not claimed.flags & SUSPECT or await self._write_start(claimed):
+            if claimed.flags & SUSPECT:
+                settlement = await self._on_probation(attempt)
+            else:
                 settlement = await attempt.run()
         except DatabaseError as error:
             log.warning("job %s (%s) could not be started: %s", claimed.id, claimed.name, error)
             settlement = _back(claimed, NOT_STARTED)
-        except asyncio.CancelledError:
-            settlement = _back(claimed, STOPPED, attempt)  # ended before it could say so
+        except asyncio.CancelledError:  # ended before it could say so
+            settlement = _back(claimed, NOT_STARTED if claimed.flags & SUSPECT else STOPPED, attempt)
         except Exception as error:
             log.exception("job %s (%s): the attempt could not be judged", claimed.id, claimed.name)
             settlement = _back(claimed, FAILED, attempt, error)
@@ -281,9 +302,31 @@ class Worker:
             self._fill()
             self._wake.set()
 
-    async def _write_start(self, claimed: Claimed) -> bool:
-        """Write down that a suspect starts, so that a job that kills its worker is found."""
-        return bool(await self._parts.database.fetch("write_start", claimed.id, claimed.claim))
+    async def _on_probation(self, attempt: Attempt) -> Settlement | None:
+        """Write down that a suspect starts, so that a job that kills its worker is found, and run it.
+
+        Suspects begin one after the other, so that a killer's neighbours have not been written down when it kills.
+        """
+        claimed, over = attempt.claimed, False
+
+        def let_the_next_begin() -> None:
+            nonlocal over
+            if not over:
+                over = True
+                self._suspects.release()
+
+        await self._suspects.acquire()
+        timer = asyncio.get_running_loop().call_later(PROBATION / self._concurrency, let_the_next_begin)
+        try:
+            if not await self._parts.database.fetch("write_start", claimed.id, claimed.claim):
+                return None
+            attempt.started = time.monotonic()
+            if attempt.timeout is not None:
+                self._deadlines.add(attempt, attempt.timeout)
+            return await attempt.run()
+        finally:
+            timer.cancel()
+            let_the_next_begin()
 
     async def _tell_settled(self, settlements: Sequence[Settlement], exchange: Exchange) -> None:
         if exchange.lost:
@@ -296,14 +339,23 @@ class Worker:
 
     def _settle_refused(self, settlement: Settlement, error: Exception) -> None:
         """Fail an attempt whose outcome PostgreSQL does not take; if not even that, leave it to the rescue."""
-        if settlement.status is None and settlement.error is None:
+        if settlement.error is None and settlement.result is None:
             log.error("job %s cannot be settled, and runs again when this worker has ended: %s", settlement.id, error)
             return
         log.error("the outcome of job %s cannot be written, and its attempt fails: %s", settlement.id, error)
-        told = None if settlement.error else error_json(type_name(error), "the outcome could not be written", None)
-        self._settlements.append(
-            Settlement(id=settlement.id, claim=settlement.claim, back=FAILED, delay=1.0, age=settlement.age, error=told)
+        told = None if settlement.error else error_json(type_name(error), f"the outcome was refused: {error}", None)
+        status = settlement.status
+        if status == "done":
+            status = "dead" if settlement.last else None
+        outcome = settlement.outcome and msgspec.structs.replace(
+            settlement.outcome, status=status or "queued", kind="dead" if status else "retry", error=error
         )
+        self._settlements.append(
+            msgspec.structs.replace(
+                settlement, status=status, outcome=outcome, result=None, store=None, error=told,
+                back=settlement.back or FAILED, delay=settlement.delay or 1.0,
+            )
+        )  # fmt: skip
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
@@ -330,13 +382,17 @@ class Worker:
         self._lanes.add((row["queue"], row["priority"]) for row in rows)
 
     def _heard(self, messages: list[str]) -> None:
-        """A notification came: names of queues, or a job to be cancelled."""
+        """A notification came: names of queues, a job to be cancelled, or nothing, which may be anything."""
         queues = [message for message in messages if not message.startswith(CANCEL)]
         self._cancel_all([uuid.UUID(m.removeprefix(CANCEL)) for m in messages if m.startswith(CANCEL)])
+        if not messages or "" in queues:  # whatever it was
+            self._poll_at = 0.0
+            self._wake.set()
+            return
         if self._queues is not None:
             queues = [queue for queue in queues if queue in self._queues]
-        if queues or not messages:
-            self._look_again(queues or None)
+        if queues:
+            self._look_again(queues)
 
     def _look_again(self, queues: Sequence[str] | None) -> None:
         if not self._lanes.wake(queues):
@@ -360,7 +416,8 @@ class Worker:
         return list(self._running)
 
     def _held(self) -> list[uuid.UUID]:
-        return [*self._running, *(c.id for c in self._buffer), *(s.id for s in self._settlements)]
+        settlements = (s.id for s in [*self._settlements, *self._sending])
+        return [*self._running, *(c.id for c in self._buffer), *settlements]
 
     def _cancel_all(self, ids: Sequence[uuid.UUID]) -> None:
         for id_ in ids:
@@ -408,7 +465,7 @@ class Worker:
         numbers = (signal.SIGTERM, signal.SIGINT)
         previous = [signal.getsignal(number) for number in numbers]
         for number in numbers:
-            loop.add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, lambda: self.stop(now=self._stopping))  # the second one ends the grace
 
         def restore() -> None:
             for number, handler in zip(numbers, previous, strict=True):
@@ -419,18 +476,20 @@ class Worker:
 
     async def _wind_down(self) -> None:
         """Hand back what has not started, let the rest end within the grace time, and requeue what has not."""
-        self._stopping = True
-        ends = time.monotonic() + self._settings.grace
+        self._stopping = self._winding_down = True
+        ends = time.monotonic() + (0.0 if self._hurried else self._settings.grace)
         self._settlements += [_back(each, NOT_STARTED) for each in self._buffer]
         self._buffer.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.grace):
+            async with asyncio.timeout(max(0.0, ends - time.monotonic())) as self._grace:
                 while self._running:
                     self._wake.clear()
                     if self._settlements:
                         await self._exchange(0)
                     else:
                         await self._sleep(ends)
+        self._grace = None
+        ends = time.monotonic() if self._hurried else ends
         for attempt in list(self._running.values()):
             attempt.end("stopped")
         tasks = [a.task for a in self._running.values() if a.task is not None and not a.thread]
@@ -438,7 +497,7 @@ class Worker:
             await asyncio.wait(tasks, timeout=5)
         for attempt in list(self._running.values()):
             log.error("job %s (%s) could not be ended, and runs again", attempt.claimed.id, attempt.claimed.name)
-            self._settlements.append(_back(attempt.claimed, STOPPED, attempt))
+            self._settlements.append(await attempt.give_up())
         self._running.clear()
         await self._settle_the_rest(max(ends, time.monotonic() + LAST_WORDS))
 

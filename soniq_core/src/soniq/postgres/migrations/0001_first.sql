@@ -277,14 +277,20 @@ loop
         continue when job_id is null; -- it ended in between: try to insert again
         inserted := job_id = p_ids[n]; -- sent twice, after a lost connection
         exit when inserted or p_conflicts[n] = 'keep';
-        update {schema}.job set
-            scheduled_at = due,
-            args = case when p_conflicts[n] = 'replace' then p_args[n] else job.args end,
-            serializer = case when p_conflicts[n] = 'replace' then p_serializers[n] else job.serializer end,
-            headers = case when p_conflicts[n] = 'replace' then p_headers[n]::jsonb else job.headers end
-        where job.name = p_names[n] and job.dedup_key = p_keys[n] and job.status in ('queued', 'held')
-        returning job.id into job_id;
-        replaced := found;
+        begin
+            update {schema}.job set
+                scheduled_at = due,
+                args = case when p_conflicts[n] = 'replace' then p_args[n] else job.args end,
+                serializer = case when p_conflicts[n] = 'replace' then p_serializers[n] else job.serializer end,
+                headers = case when p_conflicts[n] = 'replace' then p_headers[n]::jsonb else job.headers end
+            where job.name = p_names[n] and job.dedup_key = p_keys[n] and job.status in ('queued', 'held')
+            returning job.id into job_id;
+            replaced := found;
+            if not replaced then
+                raise sqlstate 'SQ001'; -- to give up the lock on a row that it waited for and did not change
+            end if;
+        exception when sqlstate 'SQ001' then null;
+        end;
         exit when replaced;
         select job.id into job_id from {schema}.job where job.name = p_names[n] and job.dedup_key = p_keys[n];
         exit when job_id is not null; -- it is running: what it runs with stays

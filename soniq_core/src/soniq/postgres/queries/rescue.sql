@@ -1,5 +1,6 @@
 -- Give the jobs of workers that are no more back to the queue, or end those that have used up their attempts. A start
--- that was written down is charged; a job that was to be cancelled is. `$1`: error as JSON for those charged.
+-- that was written down is charged; a job that was to be cancelled is. The claim number rises, so that a late
+-- settlement is known as one. `$1`: error as JSON for those charged.
 with orphan as materialized (
     select id, worker_id, started from {schema}.job
     where status = 'running' and not exists (select from {schema}.worker where worker.id = job.worker_id)
@@ -17,7 +18,7 @@ with orphan as materialized (
         id, case
             when keep < (select extract(epoch from bound - now()) from {schema}.retention)
             then now() + make_interval(secs => keep) else 'infinity'
-        end, created_at, scheduled_at, started_at, now(), claim, timeout, keep, worker_id,
+        end, created_at, scheduled_at, started_at, now(), claim + 1, timeout, keep, worker_id,
         priority, attempt + started::int, max_attempts, name, queue,
         case when cancel_requested then 'cancelled' else 'dead' end, serializer, dedup_scope, dedup_label, args, headers,
         tags, case when started then $1::jsonb else error end, progress
@@ -25,7 +26,7 @@ with orphan as materialized (
 ), requeued as (
     update {schema}.job set
         status = 'queued', worker_id = null, started_at = null, suspect = true, started = false,
-        attempt = attempt + job.started::int, scheduled_at = now(),
+        attempt = attempt + job.started::int, scheduled_at = now(), claim = claim + 1,
         error = case when job.started then $1::jsonb else error end
     from orphan
     where job.id = orphan.id and not (cancel_requested or (job.started and attempt + 1 >= max_attempts))

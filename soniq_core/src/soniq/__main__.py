@@ -1,0 +1,5 @@
+"""`python -m soniq` is the command `soniq`."""
+
+from soniq.cli import main
+
+main()

@@ -1,0 +1,157 @@
+"""Options that commands share, and the app that they lead to."""
+
+import asyncio
+import functools
+import importlib
+import os
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import click
+
+from soniq.app import Soniq
+from soniq.cli.output import Failure
+from soniq.errors import InvalidJobId, sentence
+from soniq.ids import parse_id
+
+T = TypeVar("T")
+
+EXIT_CODES = (
+    "Exit codes: 0 fine; 1 an error, which is on stderr; 2 wrong usage; "
+    "3 no such job, or one that cannot be cancelled or retried."
+)
+
+NOT_THEIRS = (str(Path(__file__).parent.parent), importlib.__file__ or "", "<frozen")
+"""Where the files of Soniq and of the import system are, as opposed to an app's."""
+
+json_option = click.option("--json", "as_json_", is_flag=True, help="Print one JSON document, for scripts.")
+
+
+def named_app(ctx: click.Context, param: click.Parameter | None, value: str | None) -> Soniq | None:
+    """The Soniq that `module:attribute` names; a parameter's callback."""
+    if value is None:
+        return None
+    module_name, _, path = value.partition(":")
+    if module_name.endswith(".py") or "/" in module_name:
+        dotted = ".".join(Path(module_name).with_suffix("").parts).strip(".")
+        raise click.BadParameter(f"{value!r} names a file; name the module: {dotted}:{path or 'app'}")
+    if not path or not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]):
+        raise click.BadParameter(f"{value!r} is not of the form module:attribute, as in examples.app:eq")
+    module = _module(module_name)
+    found: object = module
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise click.BadParameter(f"{module_name!r} has no attribute {path!r}{_hint(module, path)}")
+        found = getattr(found, part)
+    if not isinstance(found, Soniq):
+        raise click.BadParameter(f"{value} is a {type(found).__name__}, and no Soniq{_hint(module, path)}")
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    """The module of this name; the current directory is searched, too."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise _cannot_import(name, error) from error
+        parent, _, last = error.name.rpartition(".")
+        paths = getattr(sys.modules.get(parent), "__path__", []) if parent else [here]
+        nearest = get_close_matches(last, [each.name for each in pkgutil.iter_modules(paths)], 1)
+        hint = f"; did you mean {'.'.join(filter(None, [parent, *nearest]))!r}?" if nearest else ""
+        raise click.BadParameter(f"there is no module {error.name!r} (looked in {parent or here}){hint}") from None
+    except (Exception, SystemExit) as error:
+        raise _cannot_import(name, error) from error
+
+
+def _hint(module: ModuleType, path: str) -> str:
+    apps = [name for name, value in vars(module).items() if isinstance(value, Soniq)]
+    if not apps:
+        return f"; there is no Soniq in {module.__name__}"
+    nearest = get_close_matches(path, apps, 1) or (apps if len(apps) == 1 else [])
+    if nearest:
+        return f"; did you mean {module.__name__}:{nearest[0]}?"
+    return f"; it has {sentence(apps)}"
+
+
+def _cannot_import(name: str, error: BaseException) -> Failure:
+    """What went wrong, and in which line of the app's own code."""
+    where = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not frame.filename.startswith(NOT_THEIRS):
+            where = f" ({os.path.relpath(frame.filename)}, line {frame.lineno})"
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f" ({os.path.relpath(error.filename)}, line {error.lineno})"
+    return Failure(f"importing {name!r} failed: {type(error).__name__}: {error}{where}")
+
+
+def takes_app(command: Callable[..., T]) -> Callable[..., T]:
+    """Gives a command the options that lead to an app, and passes it the app."""
+
+    @click.option(
+        "--app", metavar="MODULE:ATTR", envvar="SONIQ_APP", show_envvar=True,
+        help="The app, as module:attribute. Without one, the settings alone lead to the database.",
+    )  # fmt: skip
+    @click.option("--database-url", help="Where the jobs are, instead of SONIQ_DATABASE_URL; without --app.")
+    @click.option("--schema", help="The schema of Soniq's tables, instead of SONIQ_SCHEMA; without --app.")
+    @click.pass_context
+    @functools.wraps(command)
+    def with_app(
+        ctx: click.Context, /, *, app: str | None, database_url: str | None, schema: str | None, **others: Any
+    ) -> T:
+        alone = database_url is not None or schema is not None
+        if alone and ctx.get_parameter_source("app") is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("--app brings its own settings; leave out --database-url and --schema")
+        named = None if alone else named_app(ctx, None, app)
+        return command(named or Soniq(database_url, schema=schema), **others)
+
+    return with_app
+
+
+def use(app: Soniq, work: Callable[[], Awaitable[T]], *, setup: bool | None = False) -> T:
+    """Do some work with an app that is started, and closed afterwards. Nothing is set up unless `setup` says so."""
+
+    async def run() -> T:
+        try:
+            await app.start(setup=setup)
+            return await work()
+        finally:
+            await app.close()
+
+    return asyncio.run(run())
+
+
+def job_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The callback of a parameter that is a job's id."""
+    try:
+        return None if value is None else parse_id(value)
+    except InvalidJobId as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def job_ids(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> list[str]:
+    """The callback of a parameter of one or several ids; each once."""
+    return list(dict.fromkeys(id_ for id_ in (job_id(ctx, param, value) for value in values) if id_))
+
+
+def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """The callback of a parameter that is a number with its unit: seconds."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([smhd])", value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a number with a unit, as in 30s, 15m, 12h or 7d")
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
+    if seconds > 36_500 * 86_400:
+        raise click.BadParameter(f"{value} is longer than a hundred years")
+    return seconds

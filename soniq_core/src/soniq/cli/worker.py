@@ -1,0 +1,159 @@
+"""`soniq worker`: run jobs."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from soniq.app import Soniq
+from soniq.cli.options import EXIT_CODES, named_app
+from soniq.cli.output import Failure, clean
+from soniq.errors import SoniqError
+
+log = logging.getLogger("soniq.worker")
+
+LEVELS = ("debug", "info", "warning", "error")
+LINGER = 1.0
+"""Seconds that threads and tasks have to end by themselves after the worker has stopped."""
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
+    """The callback of a parameter of names with commas between them."""
+    names = None if value is None else [name.strip() for name in value.split(",")]
+    if names is not None and not all(names):
+        raise click.BadParameter(f"{value!r}: names of queues with commas between them")
+    return names
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("app", callback=named_app, required=False, envvar="SONIQ_APP", metavar="MODULE:ATTR")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 10_000),
+    help="How many attempts run at once, instead of SONIQ_CONCURRENCY.",
+)  # fmt: skip
+@click.option("--queues", callback=_names, metavar="A,B", help="Only jobs of these queues.")
+@click.option("--once", is_flag=True, help="Run what is due, also what those jobs enqueue, then end.")
+@click.option(
+    "--log-level", type=click.Choice(LEVELS, case_sensitive=False),
+    help="How much to log. Default: info, or what the app has set up.",
+)  # fmt: skip
+def worker(
+    app: Soniq | None, concurrency: int | None, queues: Sequence[str] | None, once: bool, log_level: str | None
+) -> None:
+    """Run the jobs of an app.
+
+    It is named as module:attribute, as in examples.app:eq, or by SONIQ_APP in the environment. The current
+    directory is searched for the module, too. SIGTERM and SIGINT stop the worker: jobs that have not started are
+    handed back, those that run have SONIQ_GRACE seconds to end, and then run again elsewhere. A second signal ends
+    that time at once.
+
+    It logs to stderr, unless the app has set up logging by itself.
+    """
+    if app is None:
+        raise click.UsageError("name the app as module:attribute, as in examples.app:eq, or set SONIQ_APP")
+    _set_up_logging(log_level)
+    asyncio.run(_work(app, concurrency, queues, once))
+
+
+async def _work(app: Soniq, concurrency: int | None, queues: Sequence[str] | None, once: bool) -> None:
+    """Run the worker and close the app; where a handler cannot be ended, leave the process with it."""
+    failure: Exception | None = None
+    try:
+        await app.start()
+        with _stopped_by_signals(app) if once else nullcontext():
+            await app.run_worker(concurrency=concurrency, queues=queues, run_once=once)
+    except Exception as error:
+        failure = error
+    await app.close()
+    if await _something_goes_on():
+        _leave_at_once(failure)
+    if failure is not None:
+        raise failure
+
+
+@contextmanager
+def _stopped_by_signals(app: Soniq) -> Iterator[None]:
+    """Stop as a worker that runs on does: the first signal leaves running attempts the grace time, the second none."""
+    loop = asyncio.get_running_loop()
+    heard: list[bool] = []
+
+    def stop() -> None:
+        app.stop_workers(now=bool(heard))
+        heard.append(True)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _something_goes_on() -> bool:
+    """Whether a handler of a worker that has stopped still runs: a thread, or a task that refuses to end."""
+    deadline = time.monotonic() + LINGER
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("soniq job")]
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        return True
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    return bool(tasks) and bool((await asyncio.wait(tasks, timeout=LINGER))[1])
+
+
+def _leave_at_once(failure: Exception | None) -> NoReturn:
+    """End the process, which would wait for its threads for ever."""
+    if failure is not None:
+        log.error("%s", failure, exc_info=None if isinstance(failure, SoniqError) else failure)
+    log.warning("a handler cannot be ended, and ends with this process")
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(Failure.exit_code if failure is not None else 0)
+
+
+def _set_up_logging(level: str | None) -> None:
+    """Let what Soniq logs be seen on stderr, unless the app has set up logging."""
+    logger = logging.getLogger("soniq")
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(Lines(tracebacks=level == "debug"))
+        logger.addHandler(handler)
+        level = level or "info"
+    if level is not None:
+        logger.setLevel(level.upper())
+
+
+class Lines(logging.Formatter):
+    """One line for each event: time, level, message, and where an exception came from."""
+
+    def __init__(self, *, tracebacks: bool) -> None:
+        super().__init__()
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created).astimezone().isoformat(" ", "milliseconds")
+        line = f"{when} {record.levelname.lower():7} {clean(' '.join(record.getMessage().split()))}"
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return line
+        if self._tracebacks:
+            return f"{line}\n{self.formatException(record.exc_info)}"  # type: ignore[arg-type]
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f", {Path(trace.tb_frame.f_code.co_filename).name} line {trace.tb_lineno}" if trace else ""
+        return f"{line} ({clean(type(error).__name__)}{where})"

@@ -1,0 +1,202 @@
+"""The commands that look at jobs and do something to them."""
+
+import asyncio
+import json
+from datetime import datetime
+
+import asyncpg
+import pytest
+
+from soniq import Soniq
+
+from .conftest import Project
+
+MISSING = "01900000-0000-7000-8000-000000000000"
+
+
+async def test_status_shows_counts_the_workers_and_names_that_nobody_knows(project: Project, producer: Soniq) -> None:
+    assert project.soniq("status").stdout == "no jobs\n\nno live worker\n"
+    await producer.enqueue("add", args={"a": 1, "b": 1}, queue="sums", delay=3600)
+    await producer.enqueue("unheard_of", queue="other")
+    worker = project.start("worker", "app:eq", "--queues", "sums,totals", "--concurrency", "3")
+    worker.logged("started")
+    shown = project.soniq("status").stdout.splitlines()
+    assert shown[0].split() == ["QUEUE", "QUEUED", "HELD", "RUNNING", "DONE", "DEAD", "CANCELLED"]
+    assert [line.split() for line in shown[1:3]] == [["other", *"100000"], ["sums", *"100000"]]
+    assert shown[-1] == "no live worker knows 'unheard_of': 1 job waits"
+    assert shown[-2].startswith("oldest waiting job: ")
+    assert f" {worker.process.pid} " in shown[5]
+
+    found = project.json("status")
+    assert found["queues"] == {"other": {"queued": 1}, "sums": {"queued": 1}}
+    assert found["unknown_names"] == {"unheard_of": 1}
+    assert found["oldest_waiting"]["job_name"] == "unheard_of"
+    (live,) = found["workers"]
+    assert (live["pid"], live["concurrency"], live["queues"]) == (worker.process.pid, 3, ["sums", "totals"])
+    assert datetime.fromisoformat(live["started_at"]).tzinfo is not None
+
+
+async def test_jobs_lists_the_newest_that_match(project: Project, producer: Soniq) -> None:
+    one = await producer.enqueue("add", args={"a": 1, "b": 1}, queue="sums", tags=["red"])
+    two = await producer.enqueue("fail", max_attempts=1)
+    three = await producer.enqueue("add", args={"a": 1, "b": 2}, tags=["red", "blue"])
+    await producer.cancel(two)
+
+    def listed(*options: str) -> list[str]:
+        return [job["job_id"] for job in project.json("jobs", *options)]
+
+    assert listed() == [three, two, one]
+    assert listed("--status", "queued", "--name", "add") == [three, one]
+    assert listed("--queue", "sums") == [one]
+    assert listed("--tag", "blue") == [three]
+    assert listed("--limit", "1", "--before", three) == [two]
+
+
+async def test_jobs_prints_a_table_in_which_an_error_takes_one_line(project: Project, producer: Soniq) -> None:
+    job_id = await producer.enqueue("fail", max_attempts=1)
+    assert project.soniq("jobs", "--status", "dead").stdout == "no job matches\n"
+    project.soniq("worker", "app:eq", "--once")
+    head, line = project.soniq("jobs", "--status", "dead").stdout.splitlines()
+    assert head.split() == ["ID", "STATUS", "NAME", "QUEUE", "ATTEMPT", "CREATED", "SCHEDULED", "FINISHED", "ERROR"]
+    assert line.startswith(f"{job_id}  dead    fail  default  1 of 1   ")
+    assert line.endswith("  ValueError: the \\x1b[31mfuse is blown")
+    assert line.index("dead") == head.index("STATUS")
+
+
+async def test_inspect_shows_all_about_a_dead_job_with_its_traceback(project: Project, producer: Soniq) -> None:
+    job_id = await producer.enqueue("fail", max_attempts=1, priority=-3, tags=["red", "blue"])
+    project.soniq("worker", "app:eq", "--once")
+    status = await producer.get_job_status(job_id)
+    assert status is not None
+
+    shown = project.soniq("inspect", job_id)
+    assert shown.returncode == 0
+    lines = [line.split(maxsplit=1) for line in shown.stdout.splitlines() if not line.startswith(" ")]
+    assert {line[0] for line in lines} == {*status, "arguments", "traceback"}
+    first = {name: "".join(rest) for name, *rest in lines}
+    assert (first["priority"], first["tags"], first["status"]) == ("-3", "red, blue", "dead")
+    assert first["error"] == "ValueError: the \\x1b[31mfuse"
+    assert '  raise ValueError("the \\x1b[31mfuse\\nis blown")' in shown.stdout
+    assert "\x1b" not in shown.stdout
+
+    found = project.json("inspect", job_id)
+    assert set(found) == {*status, "arguments"}
+    assert found["arguments"] == {}
+    assert found["error"] == status["error"]
+    assert datetime.fromisoformat(found["finished_at"]) == status["finished_at"]
+
+
+@pytest.mark.parametrize("options", [[], ["--app", "app:eq"]])
+async def test_inspect_shows_arguments_and_result_with_the_app_or_without(
+    project: Project, producer: Soniq, options: list[str]
+) -> None:
+    job_id = await producer.enqueue("bill", args={"due": "2030-05-01"})
+    project.soniq("worker", "app:eq", "--once")
+    found = project.json("inspect", job_id, *options)
+    assert found["arguments"] == {"due": "2030-05-01"}
+    assert found["result"] == {"due": "2030-05-01", "lines": ["one", "two"]}
+
+
+async def test_inspect_shows_the_rest_where_arguments_cannot_be_read(
+    project: Project, producer: Soniq, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    job_id = await producer.enqueue("add", args={"a": 1, "b": 1})
+    await connection.execute(f"update {schema}.job set args = 'rubbish'")
+    done = project.soniq("inspect", job_id, "--json")
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: the arguments of add cannot be read (json): ")
+    found = json.loads(done.stdout)
+    assert (found["job_name"], found["arguments"]) == ("add", None)
+
+
+@pytest.mark.parametrize("command", ["inspect", "cancel", "retry"])
+def test_a_job_that_does_not_exist_is_exit_code_three(project: Project, producer: Soniq, command: str) -> None:
+    done = project.soniq(command, MISSING)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"error: no job has the id {MISSING}\n"
+
+
+def test_an_id_that_is_no_uuid_is_wrong_usage(project: Project) -> None:
+    done = project.soniq("cancel", MISSING, "17")
+    assert done.returncode == 2
+    assert "a job id is a UUID, as enqueue returns it; got '17'" in done.stderr
+
+
+async def test_cancel_takes_several_ids_and_one_that_cannot_be_does_not_harm_the_others(
+    project: Project, producer: Soniq
+) -> None:
+    one, two = [await producer.enqueue("add", args={"a": n, "b": 1}) for n in range(2)]
+    await producer.cancel(one)
+    done = project.soniq("cancel", one, two, "--reason", "a mistake")
+    assert done.returncode == 3
+    assert done.stdout == f"{two}  cancelled\n"
+    assert done.stderr == f"error: job {one} is cancelled, and cannot be cancelled\n"
+    status = await producer.get_job_status(two)
+    assert status is not None
+    assert status["status"] == "cancelled"
+    assert status["error"] is not None
+    assert status["error"]["message"] == "a mistake"
+
+    done = project.soniq("cancel", one, MISSING, "--json")
+    assert done.returncode == 3
+    assert [(each["job_id"], each["ok"], each["status"]) for each in json.loads(done.stdout)] == [
+        (one, False, "cancelled"),
+        (MISSING, False, None),
+    ]
+
+
+async def test_cancel_has_a_running_job_ended(project: Project, producer: Soniq) -> None:
+    job_id = await producer.enqueue("wait_for_file", args={"path": "never"})
+    worker = project.start("worker", "app:eq")
+    worker.printed("waiting")
+    done = project.soniq("cancel", job_id)
+    assert done.returncode == 0
+    assert done.stdout in (f"{job_id}  is asked to end\n", f"{job_id}  cancelled\n")
+    worker.logged("was cancelled")
+    async with asyncio.timeout(30):
+        while await producer.jobs(status="running"):
+            await asyncio.sleep(0.02)
+    assert [job["job_id"] for job in await producer.jobs(status="cancelled")] == [job_id]
+
+
+async def test_retry_queues_dead_jobs_and_refuses_others(project: Project, producer: Soniq) -> None:
+    dead = [await producer.enqueue("fail", max_attempts=1) for _ in range(2)]
+    project.soniq("worker", "app:eq", "--once")
+    waiting = await producer.enqueue("fail", max_attempts=1)
+    done = project.soniq("retry", *dead, waiting)
+    assert done.returncode == 3
+    assert done.stdout == "".join(f"{id_}  queued\n" for id_ in dead)
+    assert done.stderr == f"error: only a dead job can be retried; {waiting} is queued\n"
+    assert {job["job_id"] for job in await producer.jobs(status="queued")} == {*dead, waiting}
+
+
+async def test_retry_names_the_job_that_holds_the_key_of_a_unique_one(project: Project, producer: Soniq) -> None:
+    dead = await producer.enqueue("fail", max_attempts=1, dedup_key="only-one")
+    project.soniq("worker", "app:eq", "--once")
+    other = await producer.enqueue("fail", max_attempts=1, dedup_key="only-one")
+    done = project.soniq("retry", dead, "--json")
+    assert done.returncode == 3
+    (each,) = json.loads(done.stdout)
+    assert (each["ok"], each["status"]) == (False, "dead")
+    assert other in each["error"]
+    assert done.stderr == f"error: {each['error']}\n"
+
+
+async def test_prune_forgets_finished_jobs_of_a_status_and_age(project: Project, producer: Soniq) -> None:
+    kept = await producer.enqueue("fail", max_attempts=1)
+    project.soniq("worker", "app:eq", "--once")
+    await producer.cancel(await producer.enqueue("add", args={"a": 1, "b": 1}))
+    waiting = await producer.enqueue("add", args={"a": 1, "b": 1})
+    assert project.soniq("prune").stdout == "forgot 0 jobs\n"
+    assert project.soniq("prune", "--older-than", "1h").stdout == "forgot 0 jobs\n"
+    assert project.soniq("prune", "--older-than", "0s", "--status", "cancelled").stdout == "forgot 1 job\n"
+    assert [job["job_id"] for job in await producer.jobs()] == [waiting, kept]
+    assert project.json("prune", "--older-than", "0s") == {"pruned": 1}
+    assert [job["job_id"] for job in await producer.jobs()] == [waiting]
+
+
+@pytest.mark.parametrize("wrong", ["7", "999999d"])
+def test_a_duration_that_is_none_is_wrong_usage(project: Project, wrong: str) -> None:
+    done = project.soniq("prune", f"--older-than={wrong}")
+    assert done.returncode == 2
+    assert wrong in done.stderr

@@ -1,0 +1,112 @@
+"""What the tests of the store share: a database of their own, its deadlocks, and a worker reduced to its statement."""
+
+import asyncio
+import json
+import random
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from soniq import Soniq
+from soniq.worker.claim import Claimed, Claimer
+from soniq.worker.lanes import Lanes
+from soniq.worker.settle import FAILED, Settlement
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+
+@asynccontextmanager
+async def own_database(url: str) -> AsyncIterator[str]:
+    """The URL of a new database on the same server, dropped afterwards: its statistics are those of one test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"create database {name}")
+        try:
+            yield urlsplit(url)._replace(path=f"/{name}").geturl()
+        finally:
+            await connection.execute(f"drop database {name} with (force)")
+    finally:
+        await connection.close()
+
+
+async def deadlocks(url: str) -> int:
+    """How many deadlocks PostgreSQL has broken up in a database, once all apps have left it and told so."""
+    connection = await asyncpg.connect(url)
+    try:
+        others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        while await connection.fetchval(f"{others} and backend_type = 'client backend'"):
+            await asyncio.sleep(0.02)
+        count = await connection.fetchval("select deadlocks from pg_stat_database where datname = current_database()")
+        return int(count)
+    finally:
+        await connection.close()
+
+
+class Exchanger:
+    """A worker reduced to its one statement: claims, and settles with the next claim. A share of the jobs fails."""
+
+    def __init__(self, app: Soniq, *, failing: float = 0.0, batch: int = 100) -> None:
+        self._database = app.database
+        self.id = str(uuid.uuid4())
+        self.claims: Counter[uuid.UUID] = Counter()
+        self.lost = 0
+        self._left: list[Settlement] = []
+        self._claimer = Claimer(app.database, lambda: self.id, list)
+        self._lanes = Lanes()
+        self._failing = failing
+        self._batch = batch
+
+    async def register(self, *, lease: float = 3600.0) -> None:
+        """Put its row into the table of workers."""
+        await self._database.fetch("register_worker", self.id, lease, 1, 1, "host", "0", None, [])
+
+    async def claim(self, *settlements: Settlement, limit: int | None = None) -> list[Claimed]:
+        """One exchange; what it brought."""
+        rows = await self._database.fetch("lanes", None)
+        self._lanes.add((row["queue"], row["priority"]) for row in rows)
+        self._lanes.wake()
+        limit = limit or self._batch
+        exchange = await self._claimer.exchange(settlements, self._lanes.ask(), limit)
+        if exchange.looked:
+            self._lanes.answer([(c.queue, c.priority, c.scheduled_at, c.id) for c in exchange.claimed], limit)
+        self.claims.update(claimed.id for claimed in exchange.claimed)
+        self.lost += len(exchange.lost)
+        self._left = list(exchange.left)
+        return list(exchange.claimed)
+
+    async def work(self, told: asyncio.Event) -> None:
+        """Work until told to end, and then until nothing is left that is due."""
+        chance = random.Random(self.id)
+        settlements: list[Settlement] = []
+        while True:
+            last = told.is_set()
+            if last:
+                self._lanes = Lanes()  # from the start, for what was committed late
+            claimed = await self.claim(*settlements)
+            if not claimed and not settlements and last:
+                return
+            settlements = [*self._left, *(self._judge(each, chance) for each in claimed)]
+            if not claimed:
+                await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        await self._claimer.close()
+
+    def _judge(self, claimed: Claimed, chance: random.Random) -> Settlement:
+        if chance.random() < self._failing:
+            return Settlement(id=claimed.id, claim=claimed.claim, back=FAILED, age=0.0)
+        return Settlement(id=claimed.id, claim=claimed.claim, status="done", age=0.0)
+
+
+async def explained(connection: "Connection", statement: str, *values: object) -> dict[str, Any]:
+    """The plan of a statement that is executed, with the buffers it touched."""
+    text = await connection.fetchval(f"explain (analyze, buffers, format json) {statement}", *values)
+    plan: dict[str, Any] = json.loads(text)[0]["Plan"]
+    return plan

@@ -1,0 +1,198 @@
+"""When a failed attempt is tried again, and when no more."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from soniq import Backoff, Cancel, Retry, Soniq
+from soniq.job import JobContext
+from tests.conftest import MakeApp
+from tests.core.worker.helpers import finished, status_of, working
+
+
+def test_the_first_delay_is_about_a_second() -> None:
+    delays = [Backoff().delay(1) for _ in range(500)]
+    assert 0.75 <= min(delays) < 0.9
+    assert 1.1 < max(delays) <= 1.25
+
+
+def test_delays_double_up_to_the_cap() -> None:
+    backoff = Backoff(first=2, factor=2, cap=30, jitter=0)
+    assert [backoff.delay(attempt) for attempt in range(1, 8)] == [2, 4, 8, 16, 30, 30, 30]
+
+
+def test_jitter_is_a_share_of_the_delay() -> None:
+    backoff = Backoff(first=100, factor=1, jitter=0.5)
+    delays = [backoff.delay(1) for _ in range(500)]
+    assert 50 <= min(delays) < 70
+    assert 130 < max(delays) <= 150
+    assert Backoff(jitter=0).delay(1) == 1
+
+
+def test_a_delay_after_ever_so_many_attempts_is_the_cap() -> None:
+    assert Backoff(cap=3600, jitter=0).delay(32_767) == 3600
+
+
+@pytest.mark.parametrize("bad", [{"first": -1}, {"factor": 0.5}, {"cap": -1}, {"jitter": 1.5}, {"jitter": -0.1}])
+def test_a_backoff_that_makes_no_sense_is_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="0 or more"):
+        Backoff(**bad)
+
+
+async def delay_after(app: Soniq, attempt: int = 1, **options: Any) -> float:
+    """Seconds that a job with these options waits after its failed attempt of this number."""
+
+    @app.job(name=f"fails{attempt}", **options)
+    async def fails() -> None:
+        raise LookupError("always")
+
+    job_id = await app.enqueue(fails)
+    for _ in range(attempt):
+        async with app.database.acquire() as connection:
+            await connection.execute(
+                f"update {app.settings.schema}.job set scheduled_at = now() where id = $1", UUID(job_id)
+            )
+            ran_at = await connection.fetchval("select now()")
+        await app.run_worker(run_once=True)
+    status = await status_of(app, job_id)
+    assert (status["status"], status["attempt"]) == ("queued", attempt)
+    waits: timedelta = status["scheduled_at"] - ran_at
+    return waits.total_seconds()
+
+
+async def test_by_default_a_job_is_retried_after_about_a_second_and_then_two(app: Soniq) -> None:
+    assert 0.75 <= await delay_after(app, 1) < 2.25
+    assert 1.5 <= await delay_after(app, 2) < 4
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (500, 500),
+        (Backoff(first=500, jitter=0), 500),
+        (lambda ctx, error: 500, 500),
+        (lambda ctx, error: Retry(500), 500),
+        (lambda ctx, error: 100 * ctx.attempt + 400, 500),
+        (lambda ctx, error: 500 if isinstance(error, LookupError) else 1, 500),
+        (lambda ctx, error: None, 1),
+        (lambda ctx, error: "nonsense", 1),
+        (lambda ctx, error: -5, 1),
+        (lambda ctx, error: 1 / 0, 1),
+    ],
+    ids=["seconds", "backoff", "returns-seconds", "returns-retry", "context", "error", "none", "text", "past", "raises"],
+)
+async def test_a_jobs_own_retry_policy_says_when(app: Soniq, policy: Any, expected: float) -> None:
+    assert expected * 0.74 <= await delay_after(app, retry=policy) < expected * 1.25 + 10
+
+
+async def test_a_retry_policy_may_be_async(app: Soniq) -> None:
+    async def policy(ctx: JobContext, error: BaseException) -> float:
+        await asyncio.sleep(0)
+        return 500
+
+    assert 490 < await delay_after(app, retry=policy) < 520
+
+
+async def test_a_retry_policy_that_fails_is_logged_and_the_default_applies(
+    app: Soniq, caplog: pytest.LogCaptureFixture
+) -> None:
+    def policy(ctx: JobContext, error: BaseException) -> float:
+        raise ZeroDivisionError("in the policy")
+
+    with caplog.at_level(logging.ERROR, "soniq"):
+        assert await delay_after(app, retry=policy) < 10
+    assert any("in the policy" in record.getMessage() for record in caplog.records)
+
+
+async def test_a_retry_policy_may_cancel_the_job(app: Soniq) -> None:
+    @app.job(retry=lambda ctx, error: Cancel(f"hopeless: {error}"))
+    async def fails() -> None:
+        raise LookupError("gone")
+
+    job_id = await app.enqueue(fails)
+    await app.run_worker(run_once=True)
+    status = await status_of(app, job_id)
+    assert status["status"] == "cancelled"
+    assert status["error"] is not None
+    assert status["error"]["message"] == "hopeless: gone"
+
+
+async def test_a_failed_attempt_is_tried_again_when_its_time_has_come(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=30)
+
+    @app.job(retry=0.05)
+    async def third_time_lucky(ctx: JobContext) -> int:
+        if ctx.attempt < 3:
+            raise LookupError("not yet")
+        return ctx.attempt
+
+    job_id = await app.enqueue(third_time_lucky)
+    async with working(app):
+        status = await finished(app, job_id)
+    assert (status["status"], status["result"], status["attempt"]) == ("done", 3, 3)
+    assert status["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("make", "attempts"),
+    [
+        (lambda app, fails: (app.job(name="fails", retry=0.0)(fails), {}), 4),
+        (lambda app, fails: (app.job(name="fails", retry=0.0, max_attempts=2)(fails), {}), 2),
+        (lambda app, fails: (app.job(name="fails", retry=0.0, max_attempts=2)(fails), {"max_attempts": 3}), 3),
+    ],
+    ids=["setting", "job", "enqueue"],
+)
+async def test_a_job_is_dead_after_its_attempts(
+    make_app: MakeApp, make: Callable[..., tuple[Any, dict[str, int]]], attempts: int
+) -> None:
+    app = make_app(max_attempts=4)
+    errors: list[tuple[int, str]] = []
+    app.on_error(lambda ctx, error: errors.append((ctx.attempt, str(error))))
+
+    async def fails(ctx: JobContext) -> None:
+        raise LookupError(f"attempt {ctx.attempt} of {ctx.max_attempts}")
+
+    job, options = make(app, fails)
+    job_id = await app.enqueue(job, **options)
+    assert await app.run_worker(run_once=True) == attempts
+    status = await status_of(app, job_id)
+    assert (status["status"], status["attempt"], status["max_attempts"]) == ("dead", attempts, attempts)
+    assert status["error"] is not None
+    assert status["error"]["message"] == f"attempt {attempts} of {attempts}"
+    assert errors == [(n, f"attempt {n} of {attempts}") for n in range(1, attempts + 1)]
+
+
+async def test_a_waiting_job_shows_the_error_of_its_latest_attempt(app: Soniq) -> None:
+    @app.job(retry=600)
+    async def fails() -> None:
+        raise LookupError("the latest")
+
+    job_id = await app.enqueue(fails)
+    await app.run_worker(run_once=True)
+    status = await status_of(app, job_id)
+    assert (status["status"], status["started_at"], status["worker_id"]) == ("queued", None, None)
+    assert status["error"] is not None
+    assert status["error"]["message"] == "the latest"
+
+
+async def test_a_dead_job_that_a_person_retries_has_all_its_attempts(app: Soniq) -> None:
+    working_now = False
+
+    @app.job(max_attempts=2, retry=0.0)
+    async def fragile(ctx: JobContext) -> int:
+        if not working_now:
+            raise LookupError("not working")
+        return ctx.attempt
+
+    job_id = await app.enqueue(fragile)
+    await app.run_worker(run_once=True)
+    assert (await status_of(app, job_id))["status"] == "dead"
+    await app.retry(job_id)
+    working_now = True
+    await app.run_worker(run_once=True)
+    assert await app.get_result(job_id) == 1

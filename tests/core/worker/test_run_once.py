@@ -1,0 +1,176 @@
+"""run_once: work off what is due, then return."""
+
+import asyncio
+import signal
+
+from soniq import Retry, Snooze, Soniq
+from soniq.job import JobContext
+from tests.conftest import MakeApp
+from tests.core.worker.helpers import in_time, status_of, working
+
+
+async def test_it_returns_at_once_where_nothing_is_due(app: Soniq) -> None:
+    assert await in_time(app.run_worker(run_once=True)) == 0
+
+
+async def test_it_works_off_all_that_is_due_and_counts_it(app: Soniq) -> None:
+    ran: list[int] = []
+
+    @app.job()
+    async def one(number: int) -> None:
+        ran.append(number)
+
+    await app.enqueue_many(one, [{"number": n} for n in range(500)])
+    assert await in_time(app.run_worker(run_once=True, concurrency=4)) == 500
+    assert sorted(ran) == list(range(500))
+
+
+async def test_it_runs_what_its_jobs_enqueue(app: Soniq) -> None:
+    @app.job()
+    async def parent(depth: int) -> None:
+        if depth:
+            await app.enqueue(parent, depth=depth - 1, args=None)
+            await app.enqueue(child, queue=f"queue{depth}", priority=depth)
+
+    @app.job()
+    def child() -> None: ...
+
+    await app.enqueue(parent, depth=3)
+    assert await in_time(app.run_worker(run_once=True)) == 7
+    assert {job["status"] for job in await app.jobs()} == {"done"}
+
+
+async def test_it_counts_every_attempt(app: Soniq) -> None:
+    @app.job(max_attempts=3)
+    async def again(ctx: JobContext) -> None:
+        if ctx.attempt < 3:
+            raise Retry(delay=0)
+
+    await app.enqueue(again)
+    assert await in_time(app.run_worker(run_once=True)) == 3
+
+
+async def test_it_waits_for_the_jobs_that_run(app: Soniq) -> None:
+    @app.job()
+    async def slow() -> str:
+        await asyncio.sleep(0.3)
+        return "waited for"
+
+    job_id = await app.enqueue(slow)
+    await app.run_worker(run_once=True)
+    assert await app.get_result(job_id) == "waited for"
+
+
+async def test_it_leaves_what_is_due_later(app: Soniq) -> None:
+    @app.job(retry=600)
+    async def fails() -> None:
+        raise LookupError("and is tried again in ten minutes")
+
+    @app.job()
+    async def snoozes() -> None:
+        raise Snooze(600)
+
+    @app.job()
+    async def later() -> None: ...
+
+    waiting = [await app.enqueue(fails), await app.enqueue(snoozes), await app.enqueue(later, delay=600)]
+    assert await in_time(app.run_worker(run_once=True)) == 2
+    assert [(await status_of(app, each))["status"] for each in waiting] == ["queued"] * 3
+
+
+async def test_it_leaves_held_jobs_and_names_it_does_not_know(make_app: MakeApp, schema: str) -> None:
+    app = make_app(unknown_jobs="allow")
+
+    @app.job()
+    async def held() -> None: ...
+
+    job_id = await app.enqueue(held)
+    stranger = await app.enqueue("elsewhere.job", args={})
+    async with app.database.acquire() as connection:
+        await connection.execute(f"update {schema}.job set status = 'held' where name = $1", held.name)
+    assert await in_time(app.run_worker(run_once=True)) == 0
+    assert (await status_of(app, job_id))["status"] == "held"
+    status = await status_of(app, stranger)
+    assert (status["status"], status["attempt"]) == ("queued", 0)
+
+
+async def test_it_does_not_wait_for_other_workers(make_app: MakeApp) -> None:
+    app, other = make_app(), make_app()
+    began, release = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        began.set()
+        await release.wait()
+
+    for each in (app, other):
+        each.job(name="slow")(slow)
+    job_id = await app.enqueue("slow")
+    async with working(other):
+        await in_time(began.wait())
+        assert await in_time(app.run_worker(run_once=True)) == 0
+        assert (await status_of(app, job_id))["status"] == "running"
+        release.set()
+
+
+async def test_it_installs_no_signal_handlers(app: Soniq) -> None:
+    seen: list[bool] = []
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    @app.job()
+    async def look() -> None:
+        seen.append([signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before)
+
+    await app.enqueue(look)
+    await app.run_worker(run_once=True)
+    assert seen == [True]
+
+
+async def test_another_worker_does_install_them_and_puts_the_old_ones_back(app: Soniq) -> None:
+    seen: list[bool] = []
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    @app.job()
+    async def look() -> None:
+        seen.append([signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before)
+
+    job_id = await app.enqueue(look)
+    async with working(app):
+        await app.wait_for(job_id, 20)
+    assert seen == [False]
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+async def test_it_may_be_called_again_and_again(app: Soniq) -> None:
+    @app.job()
+    async def one() -> None: ...
+
+    for _ in range(3):
+        await app.enqueue(one)
+        assert await in_time(app.run_worker(run_once=True)) == 1
+
+
+async def test_two_at_once_share_the_work(make_app: MakeApp) -> None:
+    first, second = make_app(), make_app()
+    ran: list[int] = []
+
+    async def one(number: int) -> None:
+        ran.append(number)
+        await asyncio.sleep(0)
+
+    for each in (first, second):
+        each.job(name="one")(one)
+    await first.enqueue_many("one", [{"number": n} for n in range(300)])
+    counts = await asyncio.gather(first.run_worker(run_once=True), second.run_worker(run_once=True))
+    assert sum(counts) == 300
+    assert sorted(ran) == list(range(300))
+
+
+async def test_stop_workers_ends_it_early(app: Soniq) -> None:
+    @app.job()
+    async def one() -> None:
+        app.stop_workers()
+
+    await app.enqueue_many(one, [{} for _ in range(50)])
+    ran = await in_time(app.run_worker(run_once=True, concurrency=1))
+    assert ran == 1
+    assert len(await app.jobs(status="queued")) == 49
