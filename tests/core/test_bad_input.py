@@ -90,7 +90,7 @@ async def test_a_server_that_does_not_answer_is_given_up_after_the_timeout() -> 
         url = f"postgresql://me:{PASSWORD}@127.0.0.1:{port}/myapp"
         error = await refused(Soniq(url, discover=False, connect_timeout=0.3))
     assert isinstance(error, DatabaseUnavailable)
-    assert f"cannot connect to PostgreSQL at 127.0.0.1:{port}/myapp" in str(error)
+    assert f"127.0.0.1:{port}/myapp" in str(error)
 
 
 async def test_what_is_no_postgresql_is_told(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ async def test_a_wrong_password_is_not_shown_and_the_right_one_works(tmp_path_fa
     with EmbeddedServer(tmp_path_factory.mktemp("guarded"), options={"fsync": "off"}) as server:
         url = urlsplit(server.start())
         connection = await asyncpg.connect(url.geturl())
-        await connection.execute(f"create role guest login password '{PASSWORD}-right' in role pg_database_owner")
+        await connection.execute(f"create role guest login password '{PASSWORD}-right'")
         await connection.execute(f"grant create on database {url.path[1:]} to guest")
         hba = Path(await connection.fetchval("show hba_file"))
         hba.write_text("local all postgres trust\nlocal all all scram-sha-256\n")

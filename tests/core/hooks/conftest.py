@@ -3,16 +3,54 @@
 import asyncio
 import importlib
 import sys
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import asyncpg
 import pytest
 
 from soniq import Job, JobStatus, Soniq, hookimpl
 from tests.core.hooks.support import Install, MakePlugin, Run, Work
+
+
+@pytest.fixture(scope="session")
+def shared_schema(database_url: str) -> Iterator[str]:
+    """The name of one schema for all tests here; it is dropped when they have run."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield name
+
+    async def drop() -> None:
+        connection = await asyncpg.connect(database_url)
+        await connection.execute(f"drop schema if exists {name} cascade")
+        await connection.close()
+
+    asyncio.run(drop())
+
+
+@pytest.fixture
+async def schema(database_url: str, shared_schema: str) -> AsyncIterator[str]:
+    """A schema that is empty, and is emptied afterwards: that is quicker than making the tables for each test."""
+    yield shared_schema
+    connection = await asyncpg.connect(database_url)
+    tables = await connection.fetch(
+        "select relname from pg_class where relnamespace = to_regnamespace($1) and relkind in ('r', 'p') "
+        "and not relispartition and relname not in ('migration', 'retention')",
+        shared_schema,
+    )
+    if tables:
+        await connection.execute(
+            f"delete from {shared_schema}.migration where namespace <> 'soniq';"
+            + "".join(f"delete from {shared_schema}.{table['relname']};" for table in tables)
+        )
+    for row in await connection.fetch(
+        "select nspname from pg_namespace where starts_with(nspname, $1)", f"{shared_schema}_"
+    ):
+        await connection.execute(f'drop schema "{row["nspname"]}" cascade')
+    await connection.close()
 
 
 @pytest.fixture

@@ -67,9 +67,9 @@ async def test_an_error_ends_the_set_up_names_the_plugin_and_leaves_nothing_behi
     app_with: AppWith, connection: Any, schema: str
 ) -> None:
     with pytest.raises(PluginError, match=r"migration 2 of the plugin 'notes' failed.*no_such_column") as caught:
-        await app_with(FIRST, BROKEN).start()
+        await app_with(FIRST, BROKEN, schema=f"{schema}_new").start()
     assert caught.value.plugin == "notes"
-    schemas = await connection.fetch("select nspname from pg_namespace where starts_with(nspname, $1)", schema)
+    schemas = await connection.fetch("select nspname from pg_namespace where starts_with(nspname, $1)", f"{schema}_new")
     assert schemas == []
 
 

@@ -255,14 +255,13 @@ class TestWhen:
 
         @app.after_job
         async def look() -> None:
-            seen.append(await connection.fetchval(f"select count(*) from {schema}.effect"))
+            seen.append(await connection.fetchval(f"select count(*) from {schema}_own.effect"))
 
         @app.job()
         async def handler(own: asyncpg.Connection) -> None:
-            await own.execute(f"insert into {schema}.effect values (1)")
+            await own.execute(f"insert into {schema}_own.effect values (1)")
 
-        await app.start()
-        await connection.execute(f"create table {schema}.effect (number integer)")
+        await connection.execute(f"create schema {schema}_own; create table {schema}_own.effect (number integer)")
         await run(app, handler)
         assert seen == [1]
 

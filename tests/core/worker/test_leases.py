@@ -283,6 +283,7 @@ async def test_a_worker_whose_connection_ends_gets_another(make_app: MakeApp, wh
         return "ran"
 
     async with working(app):
+        await app.wait_for(await app.enqueue(one), 20)
 
         async def there() -> bool:
             return len(await own_connections(app, which)) == 1
@@ -311,8 +312,8 @@ async def test_nothing_is_lost_or_done_twice_when_the_claiming_connection_ends_a
     ended = 0
     async with working(app, concurrency=10):
         while len(ran) < total:
+            await asyncio.sleep(0.2)
             ended += await terminate(app, CLAIMER)
-            await asyncio.sleep(0.05)
 
         async def all_are_done() -> bool:
             async with app.database.acquire() as connection:
