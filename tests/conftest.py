@@ -4,6 +4,7 @@ Each test that asks for `app` or `schema` has a schema of its own, which is drop
 """
 
 import os
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -19,13 +20,16 @@ MakeApp = Callable[..., Soniq]
 
 
 @pytest.fixture(scope="session")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database_url() -> Iterator[str]:
     """The URL of the server that the tests run on."""
     given = os.environ.get("SONIQ_TEST_DATABASE_URL")
     if given:
         yield given
         return
-    with EmbeddedServer(Path(tmp_path_factory.mktemp("postgres")), options={"max_connections": "200"}) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="soniq-tests-") as folder,
+        EmbeddedServer(Path(folder), options={"max_connections": "200"}) as server,
+    ):
         yield server.start()
 
 

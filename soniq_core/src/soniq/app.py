@@ -353,7 +353,6 @@ class Soniq:
             self._changed = False
         return self._started
 
-
     def _leave_dead_loop(self) -> None:
         """Forget the parts in use if their event loop is closed. Raises `SoniqError` if it is another, live one."""
         loop, started = asyncio.get_running_loop(), self._started

@@ -28,6 +28,7 @@ from soniq.hooks.values import ResultStore, Serializer
 from soniq.ids import parse_id
 from soniq.job import Outcome
 from soniq.postgres.connections import Database
+from soniq.retention import Retention
 
 Status = Literal["queued", "held", "running", "done", "dead", "cancelled"]
 STATUSES: tuple[Status, ...] = ("queued", "held", "running", "done", "dead", "cancelled")
@@ -240,19 +241,7 @@ class Lookup:
         """Forget finished jobs now: those past their time, or all finished at least `older_than` seconds ago."""
         if status is not None and status not in FINISHED:
             raise InvalidOption(f"status= is one of {', '.join(FINISHED)}; got {status!r}", option="status")
-        total = 0
-        while True:
-            rows = await self._database.fetch("prune", older_than, status, 5_000)
-            references: dict[str, list[bytes]] = {}
-            for row in rows:
-                if row["result_store"] is not None and row["result"] is not None:
-                    references.setdefault(row["result_store"], []).append(row["result"])
-            for name, stored in references.items():
-                if name in self._stores:
-                    await self._stores[name].delete(stored)
-            total += len(rows)
-            if len(rows) < 5_000:
-                return total
+        return await Retention(self._database, self._stores).prune(older_than, status)
 
     async def _row(self, job_id: object) -> asyncpg.Record | None:
         rows = await self._database.fetch("job", parse_id(job_id))

@@ -134,14 +134,14 @@ async def test_a_claim_locks_nothing_while_the_settling_before_it_waits(
 
 
 async def test_an_enqueue_that_meets_a_job_being_claimed_leaves_it_unlocked(
-    make_app: MakeApp, connection: "Connection", database_url: str, schema: str
+    make_app: MakeApp, connection: "Connection", other_connection: "Connection", schema: str
 ) -> None:
     app = make_app(plugins=[Keys()])
     for name in ("replaced", "debounced"):
         app.job(name=name)(_nothing)
     await app.start()
     await connection.execute(HOLD_UPDATES.format(schema=schema))
-    other = await asyncpg.connect(database_url)
+    other = other_connection
     await other.execute("set test.hold = 'on'")
     for name in ("replaced", "debounced"):
         first = await app.enqueue(name, number=1)
@@ -156,7 +156,6 @@ async def test_an_enqueue_that_meets_a_job_being_claimed_leaves_it_unlocked(
         assert (second, second.inserted, second.replaced) == (first, False, False)
         await connection.execute(f"select from {schema}.job where id = $1 for update nowait", str(first))
         await transaction.rollback()
-    await other.close()
 
 
 async def test_keyed_and_unkeyed_enqueues_crosswise_with_settling_do_not_deadlock(own_database_url: str) -> None:

@@ -19,13 +19,14 @@ from tests.core.worker.helpers import eventually, finished, in_time, status_of, 
 LEASE = 1
 
 
-async def own_connections(app: Soniq, query: str) -> list[int]:
+async def own_connections(app: Soniq, query: str, *, waiting: bool = False) -> list[int]:
     """The server's processes that serve this test's schema and last ran a statement like `query`."""
     async with app.database.acquire() as connection:
         rows = await connection.fetch(
             "select pid from pg_stat_activity where application_name = 'soniq' and query like $1 and pid <> "
-            "pg_backend_pid()",
+            "pg_backend_pid() and (wait_event_type = 'Lock' or not $2)",
             query.replace("{schema}", app.settings.schema),
+            waiting,
         )
     return [row["pid"] for row in rows]
 
@@ -355,8 +356,18 @@ async def test_jobs_that_were_claimed_and_never_arrived_are_given_back(make_app:
                 UUID(job_id),
                 UUID(worker_id),
             )
-        assert await terminate(app, CLAIMER) == 1
-        other = await app.enqueue(one)
+        async with app.database.acquire() as connection:
+            lock = connection.transaction()
+            await lock.start()
+            await connection.execute(f"select from {schema}.worker for update")
+            other = await app.enqueue(one)
+
+            async def claim_waits() -> list[int]:
+                return await own_connections(app, CLAIMER, waiting=True)
+
+            await eventually(claim_waits)
+            assert await terminate(app, CLAIMER) == 1
+            await lock.rollback()
         await app.wait_for(other, 20)
         assert (await finished(app, job_id))["status"] == "done"
         assert (await status_of(app, holding))["status"] == "running"

@@ -32,11 +32,6 @@ class InjectionPlugin:
 
     @asynccontextmanager
     async def _connection(self, ctx: JobContext) -> "AsyncIterator[Connection]":
-        async with self._app.database.acquire() as connection:
-            try:
-                async with connection.transaction(isolation="read_committed"):
-                    ctx.complete_in(connection)
-                    yield connection
-            finally:
-                if not connection.is_closed():
-                    await connection.reset()  # the handler may have left settings behind
+        async with self._app.database.lend() as connection, connection.transaction(isolation="read_committed"):
+            ctx.complete_in(connection)
+            yield connection

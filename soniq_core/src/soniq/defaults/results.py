@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 
 from soniq.hooks.specs import hookimpl
-from soniq.hooks.values import ResultStore
+from soniq.hooks.values import ROW, ResultStore
 from soniq.job import JobContext
-
-ROW = "row"
 
 
 class RowResults:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import asyncpg
 
 
+ROW = "row"
+"""The name of the core's own result store."""
+
+
 class Serializer(Protocol):
     """Turns arguments and results into bytes and back. `name` is kept in each row."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
@@ -22,6 +22,7 @@ OLDEST_SERVER = 15
 LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -45,18 +46,15 @@ class Database:
         self.settings = settings
         self.sql = Statements(settings.schema)
         self._pool: Pool | None = None
+        self._lent: Pool | None = None
+        self._making = asyncio.Lock()
+        self.handlers = settings.concurrency
+        """The most connections that handlers of this process hold at once."""
 
     async def open(self) -> None:
         """Open the pool and check the server. Raises `DatabaseUnavailable` or `DatabaseUnsupported`."""
-        self._pool = asyncpg.create_pool(
-            self.url,
-            min_size=0,
-            max_size=self.settings.pool_size,
-            connect=self._connect_pooled,
-            reset=_keep_as_it_is,
-        )
         try:
-            await self._pool
+            self._pool = await self._make_pool(self.settings.pool_size, reset=_keep_as_it_is)
             async with self.acquire() as connection:
                 await self._check(connection)
         except BaseException:
@@ -65,16 +63,17 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool; connections in use have a few seconds to come back."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            try:
-                await asyncio.wait_for(pool.close(), self.settings.connect_timeout)
-            except (TimeoutError, *LOST):
-                pool.terminate()
+        pools, self._pool, self._lent = (self._pool, self._lent), None, None
+        for pool in pools:
+            if pool is not None:
+                try:
+                    await asyncio.wait_for(pool.close(), self.settings.connect_timeout)
+                except (TimeoutError, *LOST):
+                    pool.terminate()
 
     def abandon(self) -> None:
-        """Forget a pool whose event loop is gone."""
-        self._pool = None
+        """Forget pools whose event loop is gone."""
+        self._pool = self._lent = None
 
     async def connect(self) -> "Connection":
         """A connection of one's own. Raises `DatabaseUnavailable`, naming host and database."""
@@ -98,15 +97,34 @@ class Database:
     @contextlib.asynccontextmanager
     async def acquire(self) -> "AsyncIterator[Connection]":
         """A connection of the pool. Raises `DatabaseUnavailable` if none is free, or none can be made, in time."""
-        pool = self._pool
-        if pool is None:
+        if self._pool is None:
             raise DatabaseUnavailable("the app is closed")
+        async with self._of(self._pool) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def lend(self) -> "AsyncIterator[Connection]":
+        """A connection for a handler, of a pool that has one for each; what it sets in the session is undone."""
+        if self._pool is None:
+            raise DatabaseUnavailable("the app is closed")
+        async with self._making:
+            self._lent = self._lent or await self._make_pool(self.handlers, reset=None)
+        async with self._of(self._lent) as connection:
+            yield connection
+
+    async def _make_pool(self, size: int, reset: Callable[[Any], Awaitable[None]] | None) -> "Pool":
+        pool: Pool = asyncpg.create_pool(self.url, min_size=0, max_size=size, connect=self._connect_pooled, reset=reset)
+        await pool
+        return pool
+
+    @contextlib.asynccontextmanager
+    async def _of(self, pool: "Pool") -> "AsyncIterator[Connection]":
         try:
             connection = await pool.acquire(timeout=self.settings.connect_timeout)
         except TimeoutError as error:
             raise DatabaseUnavailable(
                 f"no connection to {self.place} was free for {self.settings.connect_timeout:g} s "
-                f"(pool_size={self.settings.pool_size})"
+                f"(of {pool.get_max_size()} in the pool)"
             ) from error
         try:
             yield connection  # type: ignore[misc] # a proxy, which has all the methods

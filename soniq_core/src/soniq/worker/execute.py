@@ -28,7 +28,7 @@ from soniq.errors import (
     WorkerStopped,
 )
 from soniq.hooks.dispatch import Entered, resolved
-from soniq.hooks.values import ResultStore, Serializer
+from soniq.hooks.values import ROW, ResultStore, Serializer
 from soniq.job import Backoff, JobContext, Outcome
 from soniq.lookup import error_json
 from soniq.postgres.connections import Database
@@ -205,7 +205,7 @@ class Attempt:
                 job=job.name,
             ) from error
         for store in self._environment.stores:
-            if store.name == "row" and len(data) > self._environment.max_payload:
+            if store.name == ROW and len(data) > self._environment.max_payload:
                 raise PayloadTooLarge(job=job.name, what="result", size=len(data), limit=self._environment.max_payload)
             reference = await store.put(self.ctx, data)
             if reference is not None:

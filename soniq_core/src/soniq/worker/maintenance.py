@@ -5,7 +5,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import asyncpg
 
@@ -16,14 +15,10 @@ from soniq.hooks.values import ResultStore, Task
 from soniq.job import JobContext, Outcome
 from soniq.lookup import error_json
 from soniq.postgres.connections import Database
-from soniq.postgres.schema import drop_partitions, ensure_partitions, past_partitions
-from soniq.postgres.sql import quote
+from soniq.retention import Retention
 from soniq.worker.claim import Claimer
 from soniq.worker.execute import type_name
 from soniq.worker.lanes import Lanes
-
-if TYPE_CHECKING:
-    from soniq.postgres.connections import Connection
 
 log = logging.getLogger("soniq.worker")
 
@@ -59,7 +54,7 @@ class Maintenance:
         return [
             ("soniq", Task(name="rescue", run=self._rescue)),
             ("soniq", Task(name="surface", run=self._surface)),
-            ("soniq", Task(name="partitions", run=self._partitions, elected=True)),
+            ("soniq", Task(name="retention", run=self._forget, elected=True)),
         ]
 
     # --- rescue ---------------------------------------------------------------------------------------------------
@@ -127,29 +122,11 @@ class Maintenance:
 
     # --- history --------------------------------------------------------------------------------------------------
 
-    async def _partitions(self) -> None:
-        """Make the partitions of history well ahead, and drop those whose time is past."""
-        settings = self._database.settings
+    async def _forget(self) -> None:
+        """Forget what is past its time, once an hour."""
         while True:
-            async with self._database.acquire() as connection:
-                await ensure_partitions(connection, settings.schema, settings.keep)
-                for partition in await past_partitions(connection, settings.schema):
-                    await self._forget_results(connection, partition)
-                    await drop_partitions(connection, settings.schema, [partition])
-                    log.info("dropped %s: all its jobs are past their time", partition)
+            await Retention(self._database, self._stores).sweep()
             await asyncio.sleep(3600 * random.uniform(0.8, 1.2))
-
-    async def _forget_results(self, connection: "Connection", partition: str) -> None:
-        """Have the stores outside the row remove the results that a partition refers to."""
-        table = f"{quote(self._database.settings.schema)}.{quote(partition)}"
-        rows = await connection.fetch(
-            f"select result_store, array_agg(result) as results from {table} "
-            "where result_store <> 'row' and result is not null group by 1"
-        )
-        for row in rows:
-            store = self._stores.get(row["result_store"])
-            if store is not None:
-                await store.delete(row["results"])
 
 
 def _outcome(row: asyncpg.Record) -> Outcome:

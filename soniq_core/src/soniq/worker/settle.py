@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from soniq.defaults.results import ROW
+from soniq.hooks.values import ROW
 from soniq.job import Outcome
 
 NOT_STARTED, SNOOZED, FAILED, UNKNOWN, STOPPED = range(5)

@@ -73,6 +73,7 @@ class Worker:
         database = parts.database
         settings = database.settings
         self._parts = parts
+        database.handlers = max(database.handlers, concurrency)
         self._settings = settings
         self._concurrency = concurrency
         self._queues = list(queues) if queues is not None else None

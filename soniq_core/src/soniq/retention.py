@@ -1,0 +1,67 @@
+"""Forgetting finished jobs: partitions whose time is past are dropped, and a person may prune; results go with them."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from soniq.hooks.values import ROW, ResultStore
+from soniq.postgres.connections import Database
+from soniq.postgres.schema import drop_partitions, ensure_partitions, past_partitions
+from soniq.postgres.sql import quote
+
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
+
+log = logging.getLogger("soniq.worker")
+
+BATCH = 5_000
+"""The most jobs that one statement forgets."""
+
+
+class Retention:
+    """Forgets finished jobs, and has the stores outside the row remove their results."""
+
+    def __init__(self, database: Database, stores: Mapping[str, ResultStore]) -> None:
+        self._database = database
+        self._stores = stores
+
+    async def prune(self, older_than: float | None, status: str | None) -> int:
+        """Forget those past their time, or all that finished `older_than` seconds ago; how many."""
+        return await self._forget("prune", older_than, status)
+
+    async def sweep(self) -> None:
+        """Make the partitions of history well ahead, drop those whose time is past, and forget what lies in none."""
+        schema, keep = self._database.settings.schema, self._database.settings.keep
+        async with self._database.acquire() as connection:
+            await ensure_partitions(connection, schema, keep)
+            for partition in await past_partitions(connection, schema):
+                await self._delete_results(await self._references(connection, partition))
+                await drop_partitions(connection, schema, [partition])
+                log.info("dropped %s: all its jobs are past their time", partition)
+        await self._forget("forget_beyond")
+
+    async def _forget(self, statement: str, *values: object) -> int:
+        total = 0
+        while True:
+            rows = await self._database.fetch(statement, *values, BATCH)
+            await self._delete_results(rows)
+            total += len(rows)
+            if len(rows) < BATCH:
+                return total
+
+    async def _references(self, connection: "Connection", partition: str) -> list[asyncpg.Record]:
+        table = f"{quote(self._database.settings.schema)}.{quote(partition)}"
+        return await connection.fetch(
+            f"select result_store, result from {table} where result_store <> '{ROW}' and result is not null"
+        )
+
+    async def _delete_results(self, rows: Iterable[asyncpg.Record]) -> None:
+        references: dict[str, list[bytes]] = {}
+        for row in rows:
+            if row["result"] is not None:
+                references.setdefault(row["result_store"], []).append(row["result"])
+        for name, stored in references.items():
+            if name in self._stores:
+                await self._stores[name].delete(stored)
