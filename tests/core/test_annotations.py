@@ -109,25 +109,25 @@ def in_a_thread(n: int, c: JobContext) -> int:
     return n + c.attempt
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        by_any_name,
-        first_of_all,
-        as_a_union,
-        with_a_default,
-        annotated,
-        annotated_union,
-        union_of_annotated,
-        more_than_one,
-        in_a_thread,
-    ],
-)
-async def test_the_context_is_injected_by_its_annotation(app: Soniq, function: Callable[..., Any]) -> None:
-    job = app.job()(function)
-    by_name, by_place = await app.enqueue(job, n=4), await app.enqueue(job, 4)
+FUNCTIONS: list[Callable[..., Any]] = [
+    by_any_name,
+    first_of_all,
+    as_a_union,
+    with_a_default,
+    annotated,
+    annotated_union,
+    union_of_annotated,
+    more_than_one,
+    in_a_thread,
+]
+
+
+async def test_the_context_is_injected_by_its_annotation(app: Soniq) -> None:
+    jobs = [app.job()(function) for function in FUNCTIONS]
+    ids = {job.name: [await app.enqueue(job, n=4), await app.enqueue(job, 4)] for job in jobs}
     await app.run_worker(run_once=True)
-    assert (await app.get_result(by_name), await app.get_result(by_place)) == (5, 5)
+    for name, (by_name, by_place) in ids.items():
+        assert (await app.get_result(by_name), await app.get_result(by_place)) == (5, 5), name
 
 
 async def test_a_name_alone_is_no_reason_to_inject(app: Soniq) -> None:

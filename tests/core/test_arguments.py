@@ -346,32 +346,32 @@ async def test_arguments_are_given_in_one_way_only(app: Soniq) -> None:
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("annotation", "value"),
-    [
-        (int | Retry, 5),
-        (Retry | Cancel | Order, ORDER),
-        (Snooze | None, None),
-        (Annotated[Decimal | Cancel, "said"], Decimal("1.5")),
-        (Cancel, None),
-        (NoReturn, None),
-        (None, None),
-    ],
-)
-async def test_a_return_annotation_may_name_signals_beside_the_result(
-    app: Soniq, annotation: object, value: object
-) -> None:
-    async def handler() -> Any:
-        return value
+RETURNED: list[tuple[Any, Any]] = [
+    (int | Retry, 5),
+    (Retry | Cancel | Order, ORDER),
+    (Snooze | None, None),
+    (Annotated[Decimal | Cancel, "said"], Decimal("1.5")),
+    (Cancel, None),
+    (NoReturn, None),
+    (None, None),
+]
 
-    handler.__annotations__["return"] = annotation
-    job_id = await app.enqueue(app.job()(handler))
+
+async def test_a_return_annotation_may_name_signals_beside_the_result(app: Soniq) -> None:
+    ids = []
+    for place, (annotation, _) in enumerate(RETURNED):
+
+        async def handler(place: int) -> Any:
+            return RETURNED[place][1]
+
+        handler.__annotations__["return"] = annotation
+        ids.append(await app.enqueue(app.job(name=f"handler-{place}")(handler), place))
     await app.run_worker(run_once=True)
-    status = await app.get_job_status(job_id)
-    assert status is not None
-    assert status["status"] == "done"
-    assert status["result"] == value
-    assert type(status["result"]) is type(value)
+    for job_id, (annotation, value) in zip(ids, RETURNED, strict=True):
+        status = await app.get_job_status(job_id)
+        assert status is not None
+        assert (status["status"], status["result"]) == ("done", value), annotation
+        assert type(status["result"]) is type(value)
 
 
 async def test_a_result_that_is_not_of_its_type_fails_the_attempt_and_says_so(app: Soniq) -> None:

@@ -203,11 +203,11 @@ async def test_a_producer_does_not_know_the_order_of_parameters_it_does_not_know
     assert await producer.jobs() == []
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "half \ud800", "x" * 501])
-async def test_an_unknown_name_must_still_be_text_that_a_row_can_hold(make_app: MakeApp, name: str) -> None:
+async def test_an_unknown_name_must_still_be_text_that_a_row_can_hold(make_app: MakeApp) -> None:
     producer = make_app(unknown_jobs="allow")
-    with pytest.raises(InvalidOption):
-        await producer.enqueue(name)
+    for name in ("", "a\0b", "half \ud800", "x" * 501):
+        with pytest.raises(InvalidOption, match="name="):
+            await producer.enqueue(name)
     assert await producer.jobs() == []
 
 

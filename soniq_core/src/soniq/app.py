@@ -2,40 +2,25 @@
 
 import asyncio
 import inspect
-import logging
 import os
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
-
-import msgspec
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from soniq import settings as settings_
 from soniq.defaults import default_plugins
+from soniq.defining import job_options, make_job
 from soniq.definition import Registry
-from soniq.enqueue.bind import frame_locals, parameters, resolve_hints
-from soniq.enqueue.notify import Notifier
-from soniq.enqueue.options import check_common, check_seconds, check_text
-from soniq.enqueue.outbox import Outbox
-from soniq.enqueue.producer import Producer
-from soniq.errors import ConfigurationError, InvalidOption, JobDefinitionError, PluginError, SoniqError
-from soniq.hooks.dispatch import Manager, Observers, being_cancelled, leave, resolved
-from soniq.hooks.manager import Hooks, check_choice, check_distribution, failed
-from soniq.hooks.values import ResultStore, Serializer, Task
+from soniq.enqueue.bind import frame_locals
+from soniq.errors import SoniqError
+from soniq.hooks.manager import Hooks, check_choice, check_distribution
 from soniq.ids import JobId
-from soniq.job import Backoff, Job, JobOptions, RetryPolicy
-from soniq.lookup import JobStatus, Lookup, Overview
+from soniq.job import Job, JobOptions, RetryPolicy
+from soniq.lookup import JobStatus, Overview
 from soniq.postgres.connections import Database
-from soniq.postgres.schema import Schema
 from soniq.settings import Settings
-from soniq.signals import Signal
-from soniq.worker.worker import Worker, WorkerParts
-
-log = logging.getLogger("soniq")
+from soniq.started import Started, start
+from soniq.worker.worker import Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +47,7 @@ class Soniq:
         self._discover = discover
         self._registry = Registry()
         self._own_hooks: list[tuple[str, Callable[..., Any]]] = []
-        self._started: _Started | None = None
+        self._started: Started | None = None
         self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._starter: asyncio.Task[Any] | None = None
         self._changed = False
@@ -103,7 +88,7 @@ class Soniq:
         bare = len(typed) == 1 and not options and name is None
         if bare and (inspect.isfunction(typed[0]) or isinstance(typed[0], Job)):
             return self._add_job(typed[0], None, JobOptions(), (), local)
-        checked = _job_options(options)
+        checked = job_options(options)
         return lambda function: self._add_job(function, name, checked, typed, local)
 
     def before_job(self, function: Function) -> Function:
@@ -301,22 +286,8 @@ class Soniq:
         local: Mapping[str, Any],
     ) -> Job[..., Any]:
         self._refuse_while_working("a job")
-        if not callable(function):
-            raise JobDefinitionError(f"a job is a function; got {function!r}", job=name or repr(function))
-        if isinstance(function, Job):  # of another app
-            function = function.function
-        name = name if name is not None else _default_name(function)
-        check_text("name", name, 500)
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise JobDefinitionError(f"{name}: a job is a function that returns, not a generator", job=name)
-        parameters(name, function)
-        job: Job[..., Any] = Job(function, name=name, options=options, typed=typed)
-        try:
-            hints = resolve_hints(name, function, local)
-        except JobDefinitionError:  # a name that is defined further down
-            self._registry.add(job, lambda: resolve_hints(name, function, local))
-        else:
-            self._registry.add(job, lambda: hints)
+        job, hints = make_job(function, name, options, typed, local)
+        self._registry.add(job, hints)
         self._changed = True
         return job
 
@@ -331,7 +302,7 @@ class Soniq:
         if self._workers:
             raise SoniqError(f"{what} cannot be added while a worker of this app runs")
 
-    async def _ready(self, setup: bool | None = None) -> "_Started":
+    async def _ready(self, setup: bool | None = None) -> "Started":
         """The parts of the app, started if need be; once, whoever asks first."""
         self._leave_dead_loop()
         if self._started is None:
@@ -345,7 +316,7 @@ class Soniq:
                     self._changed = False
                     self._starter = asyncio.current_task()
                     try:
-                        self._started = await _start(self, self._arguments, self._registry, setup)
+                        self._started = await start(self, self._arguments, self._registry, setup)
                     finally:
                         self._starter = None
         elif self._changed and not self._workers:
@@ -368,165 +339,6 @@ class Soniq:
         self._started = self._starting = None
 
 
-class _Started:
-    """The parts of an app in use, in one event loop."""
-
-    def __init__(
-        self,
-        app: Soniq,
-        settings: Settings,
-        database: Database,
-        registry: Registry,
-        hooks: Hooks,
-    ) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.settings = settings
-        self.database = database
-        self._app = app
-        self._registry = registry
-        self.stack = AsyncExitStack()
-        """The database and the plugins' lifespans, to be left at the close."""
-        self._notifier = Notifier(database)
-        self._outbox = Outbox(database, self._notifier)
-        self._hooks = hooks
-        self.serializers = _by_name("serializers", hooks)
-        self.stores = _by_name("result_stores", hooks)
-        self._compile()
-
-    def rebuild(self, own: Iterable[tuple[str, Callable[..., Any]]]) -> None:
-        """Compile the jobs and the application's own hooks as they are now; the plugins stay what they are."""
-        self._hooks.replace_own(own)
-        self._compile()
-
-    def _compile(self) -> None:
-        hooks = self._hooks
-        self._registry.compile(hooks, self.settings, self.serializers)
-        self._settled = Observers("settled", hooks.implementations("settled"), limit=self.settings.hook_timeout)
-        self.producer = Producer(self.settings, self._registry, hooks, self.serializers, self._outbox)
-        self.lookup = Lookup(
-            self.database, self._registry, self.serializers, self.stores, self._notifier, self._settled
-        )
-
-    def worker(self, *, concurrency: int, queues: Sequence[str] | None, run_once: bool) -> Worker:
-        """A worker over these parts."""
-        tasks: list[tuple[str, Task]] = []
-        for plugin, offered in self._hooks.collect("background_tasks", self._app):
-            tasks += [(plugin, task) for task in offered]
-        parts = WorkerParts(
-            database=self.database,
-            registry=self._registry,
-            serializers=self.serializers,
-            stores=self.stores,
-            claimed=Observers("claimed", self._hooks.implementations("claimed"), limit=self.settings.hook_timeout),
-            settled=self._settled,
-            tasks=tasks,
-            version=core_version(),
-            plugins=[
-                plugin.name for plugin in self._hooks.plugins if plugin.source != "default" and not plugin.blocked
-            ],
-        )
-        return Worker(parts, concurrency=concurrency, queues=queues, run_once=run_once, signals=not run_once)
-
-    async def close(self) -> None:
-        await self._outbox.close()
-        await self._notifier.close()
-        await self.stack.aclose()
-
-
-async def _start(
-    app: Soniq, arguments: Mapping[str, object], registry: Registry, setup: bool | None = None
-) -> _Started:
-    settings = settings_.load(arguments if setup is None else {**arguments, "setup": setup})
-    hooks = app.load_plugins()
-    url = settings.database_url
-    if url is None:
-        url = await _provided_url(app, hooks)
-    async with AsyncExitStack() as stack:
-        for each in hooks.implementations("lifespan"):
-            await _enter_lifespan(stack, Manager(each), app)
-        database = Database(url, settings)
-        await database.open()
-        stack.push_async_callback(database.close)
-        migrations = dict(hooks.collect("migrations"))
-        await Schema(database, migrations).ensure()
-        started = _Started(app, settings, database, registry, hooks)
-        started.stack = stack.pop_all()
-        return started
-    raise AssertionError("a lifespan swallowed an error")
-
-
-async def _provided_url(app: Soniq, hooks: Hooks) -> str:
-    for each in hooks.implementations("database_url", nearest_first=True):
-        try:
-            url = await resolved(each.call(app))
-        except Exception as error:
-            raise failed("database_url", each.plugin, error) from error
-        if url is not None:
-            settings_.check_url(str(url))
-            return str(url)
-    raise ConfigurationError(
-        "no database is given: set SONIQ_DATABASE_URL or pass Soniq(database_url='postgresql://...'), "
-        "or install soniq-embedded for a PostgreSQL of this project's own"
-    )
-
-
-async def _enter_lifespan(stack: AsyncExitStack, manager: Manager, app: Soniq) -> None:
-    try:
-        leaving = await manager.enter(app)
-    except Exception as error:
-        raise PluginError(f"lifespan of {manager.plugin} failed: {error}", plugin=manager.plugin) from error
-    if leaving is None:
-        return
-
-    async def exit_(_: object, error: BaseException | None, __: object) -> None:
-        try:
-            await leave(leaving, error)
-        except (Exception, asyncio.CancelledError) as failure:
-            if isinstance(failure, asyncio.CancelledError) and being_cancelled():
-                raise
-            if failure is not error:
-                log.error("lifespan of %s failed while leaving: %r", manager.plugin, failure, exc_info=failure)
-
-    stack.push_async_exit(exit_)
-
-
-def _by_name(hook: Literal["serializers", "result_stores"], hooks: Hooks) -> dict[str, Any]:
-    """What plugins provide, by name. Two of one name are an error."""
-    found: dict[str, Serializer | ResultStore] = {}
-    owner: dict[str, str] = {}
-    for plugin, offered in hooks.collect(hook):
-        for each in offered:
-            if each.name in found:
-                raise PluginError(
-                    f"{hook} of {plugin}: {each.name!r} is provided by {owner[each.name]} already", plugin=plugin
-                )
-            found[each.name], owner[each.name] = each, plugin
-    return found
-
-
-def _default_name(function: Callable[..., Any]) -> str:
-    """`module.qualname`; a script that is run directly is named after its file, as it is when it is imported."""
-    module = getattr(function, "__module__", "")
-    if module == "__main__":
-        main = sys.modules["__main__"]
-        spec = getattr(main, "__spec__", None)
-        file = getattr(main, "__file__", None)
-        module = spec.name if spec else (Path(file).stem if file else module)
-        module = module.removesuffix(".__main__")
-    return f"{module}.{getattr(function, '__qualname__', type(function).__qualname__)}"
-
-
-def _job_options(given: Mapping[str, Any]) -> JobOptions:
-    for option in given:
-        if option not in JobOptions.__struct_fields__:
-            names = ", ".join(JobOptions.__struct_fields__)
-            raise InvalidOption(f"job has no option {option}=; there are name, {names}", option=option)
-    options = JobOptions(**given)
-    check_common(options)
-    _check_retry(options.retry)
-    return msgspec.structs.replace(options, tags=tuple(options.tags or ()))
-
-
 def _without(chosen: str | None, leave_out: Collection[str]) -> str | None:
     """A value of SONIQ_PLUGINS that leaves out these plugins, too."""
     names = [name.strip() for name in (chosen or "").split(",") if name.strip()]
@@ -535,20 +347,3 @@ def _without(chosen: str | None, leave_out: Collection[str]) -> str | None:
     if chosen is None or any(name.startswith("-") for name in names):
         return ",".join([*names, *(f"-{name}" for name in leave_out)])
     return ",".join(name for name in names if name not in leave_out)
-
-
-def _check_retry(retry: object) -> None:
-    if inspect.isclass(retry) or isinstance(retry, Signal):
-        raise InvalidOption(
-            f"retry= takes seconds, a Backoff(...), or a callable of context and error; got {retry!r}", option="retry"
-        )
-    if not callable(retry) and not isinstance(retry, Backoff):
-        check_seconds("retry", retry)
-
-
-def core_version() -> str:
-    """The version of soniq-core."""
-    try:
-        return version("soniq-core")
-    except PackageNotFoundError:
-        return "unknown"

@@ -11,7 +11,7 @@ import msgspec
 
 from soniq.definition import Registry
 from soniq.enqueue.notify import Notifier
-from soniq.enqueue.options import check_integer
+from soniq.enqueue.options import check_integer, check_seconds, check_text
 from soniq.errors import (
     DatabaseError,
     DuplicateJob,
@@ -159,6 +159,9 @@ class Lookup:
         if status is not None and status not in STATUSES:
             raise InvalidOption(f"status= is one of {', '.join(STATUSES)}; got {status!r}", option="status")
         check_integer("limit", limit, 1, 100_000)
+        for option, text in (("name", name), ("queue", queue), ("tag", tag)):
+            if text is not None:
+                check_text(option, text, 500)
         last = None if before is None else parse_id(before)
         rows = await self._database.fetch("jobs", status, name, queue, tag, last, limit)
         return [_status(row, None) for row in rows]
@@ -241,6 +244,7 @@ class Lookup:
         """Forget finished jobs now: those past their time, or all finished at least `older_than` seconds ago."""
         if status is not None and status not in FINISHED:
             raise InvalidOption(f"status= is one of {', '.join(FINISHED)}; got {status!r}", option="status")
+        check_seconds("older_than", older_than)
         return await Retention(self._database, self._stores).prune(older_than, status)
 
     async def _row(self, job_id: object) -> asyncpg.Record | None:

@@ -1,13 +1,11 @@
 """What the tests of the store share: a database of their own, its deadlocks, and a worker reduced to its statement."""
 
 import asyncio
-import json
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -16,9 +14,6 @@ from soniq import Soniq
 from soniq.worker.claim import Claimed, Claimer
 from soniq.worker.lanes import Lanes
 from soniq.worker.settle import FAILED, Settlement
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
 
 
 @asynccontextmanager
@@ -99,14 +94,29 @@ class Exchanger:
     async def close(self) -> None:
         await self._claimer.close()
 
+    def done(self, claimed: Claimed) -> Settlement:
+        """The settlement of a job that succeeded."""
+        return Settlement(id=claimed.id, claim=claimed.claim, status="done", age=0.0)
+
     def _judge(self, claimed: Claimed, chance: random.Random) -> Settlement:
         if chance.random() < self._failing:
             return Settlement(id=claimed.id, claim=claimed.claim, back=FAILED, age=0.0)
-        return Settlement(id=claimed.id, claim=claimed.claim, status="done", age=0.0)
+        return self.done(claimed)
 
 
-async def explained(connection: "Connection", statement: str, *values: object) -> dict[str, Any]:
-    """The plan of a statement that is executed, with the buffers it touched."""
-    text = await connection.fetchval(f"explain (analyze, buffers, format json) {statement}", *values)
-    plan: dict[str, Any] = json.loads(text)[0]["Plan"]
-    return plan
+async def eventually(condition: Callable[[], Awaitable[object]], timeout: float = 20.0) -> None:
+    """Wait until a condition holds that nothing announces."""
+    async with asyncio.timeout(timeout):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def working(app: Soniq) -> AsyncIterator[None]:
+    """A worker of the app, which is stopped at the end."""
+    task = asyncio.create_task(app.run_worker())
+    try:
+        yield
+    finally:
+        app.stop_workers()
+        await task

@@ -106,7 +106,7 @@ async def _generic(connection: "Connection", schema: str, function: str) -> str:
     text = query[1]
     for place, (name, kind) in enumerate(zip(row["proargnames"], row["types"], strict=False), 1):
         text = re.sub(rf"\b{name}\b", f"${place}::{kind}", text)
-    settings = " ".join("set {} = {}".format(*each.split("=", 1)) for each in row["proconfig"])
+    settings = " ".join("set {} = '{}'".format(*each.split("=", 1)) for each in row["proconfig"])
     # In a function, because EXECUTE sends it as the simple protocol does, without values for its parameters.
     await connection.execute(
         f"create or replace function pg_temp.explain(query text) returns setof text language plpgsql {settings} "

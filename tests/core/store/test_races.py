@@ -213,7 +213,9 @@ class Keys:
 
 async def _until_someone_waits_for(connection: "Connection") -> None:
     pid = connection.get_server_pid()
-    while not await connection.fetchval("select exists (select from pg_locks where $1 = any(pg_blocking_pids(pid)))", pid):
+    while not await connection.fetchval(
+        "select exists (select from pg_locks where $1 = any(pg_blocking_pids(pid)))", pid
+    ):
         await asyncio.sleep(0.005)
 
 

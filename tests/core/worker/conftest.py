@@ -34,9 +34,7 @@ def start_worker(database_url: str, schema: str, tmp_path: Path) -> Iterator[Sta
 
     def start(code: str, *, options: dict[str, object] | None = None, **settings: object) -> Process:
         script = tmp_path / f"worker{len(made)}.py"
-        script.write_text(
-            HEAD.format(settings=settings) + textwrap.dedent(code) + END.format(options=options or {})
-        )
+        script.write_text(HEAD.format(settings=settings) + textwrap.dedent(code) + END.format(options=options or {}))
         made.append(Process(script, {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}))
         return made[-1]
 

@@ -76,7 +76,10 @@ class Process:
         self.output = script.with_suffix(f".{time.monotonic_ns()}.log")
         with self.output.open("w") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, str(script)], stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+                [sys.executable, str(script)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
             )
 
     def said(self) -> str:

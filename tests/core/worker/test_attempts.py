@@ -205,9 +205,7 @@ async def test_an_error_that_json_cannot_hold_is_kept_as_far_as_it_can_be(app: S
 
 @pytest.mark.parametrize("threaded", [False, True])
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, StopIteration, GeneratorExit])
-async def test_no_exception_of_a_handler_ends_the_worker(
-    app: Soniq, kind: type[BaseException], threaded: bool
-) -> None:
+async def test_no_exception_of_a_handler_ends_the_worker(app: Soniq, kind: type[BaseException], threaded: bool) -> None:
     def synchronous() -> None:
         raise kind("from the handler")
 
@@ -333,3 +331,28 @@ async def test_an_attempt_counts_while_it_runs(app: Soniq) -> None:
     assert status["started_at"] is not None
     assert status["finished_at"] is not None
     assert status["started_at"] <= status["finished_at"]
+
+
+async def test_an_error_that_cannot_say_what_it_is_ends_its_own_job_only(app: Soniq) -> None:
+    class Hostile(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+        __repr__ = __str__
+
+    @app.job(max_attempts=1)
+    async def hostile() -> None:
+        raise Hostile
+
+    @app.job()
+    async def neighbour() -> str:
+        return "fine"
+
+    bad, good = await app.enqueue(hostile), await app.enqueue(neighbour)
+    await app.run_worker(run_once=True)
+    status = await app.get_job_status(bad)
+    assert status is not None
+    assert status["error"] is not None
+    assert status["status"] == "dead"
+    assert status["error"]["type"].endswith("Hostile")
+    assert await app.get_result(good) == "fine"

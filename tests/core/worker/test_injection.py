@@ -1,8 +1,7 @@
 """A handler with an asyncpg.Connection: its effects and the completion are one transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
@@ -12,18 +11,16 @@ from soniq import Cancel, JobDefinitionError, Snooze, Soniq
 from soniq.job import JobContext
 from tests.core.worker.helpers import in_time, status_of
 
-Connection = asyncpg.Connection
-
 
 @pytest.fixture
-async def effects(app: Soniq, schema: str) -> "AsyncIterator[str]":
+async def effects(app: Soniq, schema: str) -> str:
     """The name of a table that handlers write to; its constraint on `note` is checked at the commit."""
     await app.start()
     async with app.database.acquire() as connection:
         await connection.execute(
             f"create table {schema}.effect (note text unique deferrable initially deferred, xact bigint)"
         )
-    yield f"{schema}.effect"
+    return f"{schema}.effect"
 
 
 async def notes(app: Soniq, effects: str) -> list[str]:
@@ -33,7 +30,7 @@ async def notes(app: Soniq, effects: str) -> list[str]:
 
 async def test_effects_and_completion_commit_together(app: Soniq, effects: str, schema: str) -> None:
     @app.job()
-    async def writes(note: str, connection: asyncpg.Connection) -> str:  # type: ignore[type-arg] # as users write it
+    async def writes(note: str, connection: asyncpg.Connection) -> str:
         await connection.execute(f"insert into {effects} values ($1, pg_current_xact_id()::text::bigint)", note)
         return "written"
 
@@ -49,7 +46,7 @@ async def test_effects_and_completion_commit_together(app: Soniq, effects: str, 
 
 @pytest.mark.parametrize(
     "annotation",
-    [Optional[asyncpg.Connection], Annotated[asyncpg.Connection, "the app's"], "asyncpg.Connection | None"],
+    [asyncpg.Connection | None, Annotated[asyncpg.Connection, "the app's"], "asyncpg.Connection | None"],
     ids=["optional", "annotated", "text"],
 )
 async def test_the_annotation_may_be_optional_annotated_or_text(app: Soniq, effects: str, annotation: Any) -> None:
@@ -65,7 +62,7 @@ async def test_the_annotation_may_be_optional_annotated_or_text(app: Soniq, effe
 
 async def test_an_error_of_the_handler_rolls_its_effects_back(app: Soniq, effects: str) -> None:
     @app.job(retry=0.0)
-    async def writes(connection: asyncpg.Connection, ctx: JobContext) -> None:  # type: ignore[type-arg]
+    async def writes(connection: asyncpg.Connection, ctx: JobContext) -> None:
         await connection.execute(f"insert into {effects} values ($1)", f"attempt {ctx.attempt}")
         if ctx.attempt < 3:
             raise LookupError("after the write")
@@ -82,7 +79,7 @@ async def test_a_signal_rolls_the_effects_back(
     app: Soniq, effects: str, signal: Exception, status: str, how: str
 ) -> None:
     @app.job()
-    async def writes(connection: asyncpg.Connection) -> Any:  # type: ignore[type-arg]
+    async def writes(connection: asyncpg.Connection) -> Any:
         await connection.execute(f"insert into {effects} values ('never')")
         if how == "raised":
             raise signal
@@ -96,7 +93,7 @@ async def test_a_signal_rolls_the_effects_back(
 
 async def test_a_timeout_rolls_the_effects_back(app: Soniq, effects: str) -> None:
     @app.job(timeout=0.3, max_attempts=1)
-    async def writes(connection: asyncpg.Connection) -> None:  # type: ignore[type-arg]
+    async def writes(connection: asyncpg.Connection) -> None:
         await connection.execute(f"insert into {effects} values ('never')")
         await connection.execute("select pg_sleep(60)")
 
@@ -112,7 +109,7 @@ async def test_a_job_that_was_taken_meanwhile_has_no_effect_here(app: Soniq, eff
     app.on_error(lambda ctx, error: seen.append("error"))
 
     @app.job()
-    async def writes(connection: asyncpg.Connection, ctx: JobContext) -> None:  # type: ignore[type-arg]
+    async def writes(connection: asyncpg.Connection, ctx: JobContext) -> None:
         await connection.execute(f"insert into {effects} values ('never')")
         async with app.database.acquire() as another:
             await another.execute(f"update {schema}.job set claim = claim + 1 where id = $1", UUID(ctx.job_id))
@@ -131,7 +128,7 @@ async def test_an_error_at_the_commit_fails_the_attempt(app: Soniq, effects: str
     app.after_job(lambda ctx, result: done.append(ctx.attempt))
 
     @app.job(retry=0.0, max_attempts=2)
-    async def writes(connection: asyncpg.Connection, ctx: JobContext) -> None:  # type: ignore[type-arg]
+    async def writes(connection: asyncpg.Connection, ctx: JobContext) -> None:
         await connection.execute(f"insert into {effects} values ('twice')")
         if ctx.attempt == 1:
             await connection.execute(f"insert into {effects} values ('twice')")
@@ -147,7 +144,7 @@ async def test_an_error_at_the_commit_fails_the_attempt(app: Soniq, effects: str
 
 async def test_a_handlers_error_is_not_hidden_by_its_broken_transaction(app: Soniq, effects: str) -> None:
     @app.job(max_attempts=1)
-    async def writes(connection: asyncpg.Connection) -> str:  # type: ignore[type-arg]
+    async def writes(connection: asyncpg.Connection) -> str:
         try:
             await connection.execute("select 1 / 0")
         except asyncpg.DivisionByZeroError:
@@ -164,7 +161,7 @@ async def test_a_handlers_error_is_not_hidden_by_its_broken_transaction(app: Son
 
 async def test_two_workers_do_the_effects_once(app: Soniq, effects: str) -> None:
     @app.job()
-    async def writes(number: int, connection: asyncpg.Connection) -> None:  # type: ignore[type-arg]
+    async def writes(number: int, connection: asyncpg.Connection) -> None:
         await connection.execute(f"insert into {effects} values ($1)", str(number))
 
     await app.enqueue_many(writes, [{"number": n} for n in range(40)])
@@ -175,13 +172,15 @@ async def test_two_workers_do_the_effects_once(app: Soniq, effects: str) -> None
 
 async def test_a_connection_holds_no_snapshot_until_it_is_used(app: Soniq) -> None:
     @app.job()
-    async def looks(connection: asyncpg.Connection) -> list[str | None]:  # type: ignore[type-arg]
+    async def looks(connection: asyncpg.Connection) -> list[str | None]:
         pid = connection.get_server_pid()
         async with app.database.acquire() as another:
             row = await another.fetchrow(
-                "select state, backend_xmin::text, xact_start is not null as begun from pg_stat_activity where pid = $1",
+                "select state, backend_xmin::text, xact_start is not null as begun "
+                "from pg_stat_activity where pid = $1",
                 pid,
             )
+        assert row is not None
         return [row["state"], row["backend_xmin"], "begun" if row["begun"] else None]
 
     job_id = await app.enqueue(looks)
@@ -191,7 +190,7 @@ async def test_a_connection_holds_no_snapshot_until_it_is_used(app: Soniq) -> No
 
 async def test_its_transaction_is_read_committed(app: Soniq) -> None:
     @app.job()
-    async def looks(connection: asyncpg.Connection) -> str:  # type: ignore[type-arg]
+    async def looks(connection: asyncpg.Connection) -> str:
         return str(await connection.fetchval("show transaction_isolation"))
 
     job_id = await app.enqueue(looks)
@@ -204,7 +203,7 @@ async def test_a_job_enqueued_on_it_is_part_of_its_transaction(app: Soniq, effec
     async def child() -> None: ...
 
     @app.job(max_attempts=2, retry=0.0)
-    async def parent(connection: asyncpg.Connection, ctx: JobContext) -> None:  # type: ignore[type-arg]
+    async def parent(connection: asyncpg.Connection, ctx: JobContext) -> None:
         await app.enqueue(child, connection=connection)
         if ctx.attempt == 1:
             raise LookupError("takes the child with it")
@@ -216,7 +215,7 @@ async def test_a_job_enqueued_on_it_is_part_of_its_transaction(app: Soniq, effec
 
 async def test_what_a_handler_sets_on_its_connection_is_gone_afterwards(app: Soniq) -> None:
     @app.job()
-    async def sets(connection: asyncpg.Connection) -> None:  # type: ignore[type-arg]
+    async def sets(connection: asyncpg.Connection) -> None:
         await connection.execute("set application_name = 'left behind'")
 
     await app.enqueue(sets)
@@ -227,7 +226,7 @@ async def test_what_a_handler_sets_on_its_connection_is_gone_afterwards(app: Son
 
 async def test_a_def_handler_cannot_have_a_connection(app: Soniq) -> None:
     @app.job(name="in_a_thread")
-    def handler(connection: asyncpg.Connection) -> None: ...  # type: ignore[type-arg]
+    def handler(connection: asyncpg.Connection) -> None: ...
 
     with pytest.raises(JobDefinitionError, match=r"in_a_thread.*'connection'.*async def") as caught:
         await app.start()

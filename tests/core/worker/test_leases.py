@@ -45,9 +45,7 @@ HEARTBEAT = '%"{schema}".worker set seen_at%'
 LISTENER = 'LISTEN "{schema}"%'
 
 
-async def test_a_handler_that_blocks_the_event_loop_keeps_its_job(
-    make_app: MakeApp, start_worker: StartWorker
-) -> None:
+async def test_a_handler_that_blocks_the_event_loop_keeps_its_job(make_app: MakeApp, start_worker: StartWorker) -> None:
     app = make_app(lease=LEASE)
     process = start_worker(
         """
@@ -382,7 +380,9 @@ async def test_a_dead_workers_row_is_removed_and_a_live_ones_stays(make_app: Mak
     async with app.database.acquire() as connection:
         await connection.execute(
             f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names, seen_at) "
-            "values (gen_random_uuid(), 1, 1, 1, 'gone', '0', '{{}}', now() - interval '1 minute')".replace("{{}}", "{}")
+            "values (gen_random_uuid(), 1, 1, 1, 'gone', '0', '{{}}', now() - interval '1 minute')".replace(
+                "{{}}", "{}"
+            )
         )
 
     async def buried() -> bool:
@@ -461,7 +461,7 @@ async def test_a_worker_can_stop_while_the_database_is_away(
 
 async def test_an_injected_connection_that_ends_fails_the_attempt_alone(app: Soniq) -> None:
     @app.job(retry=0.0)
-    async def loses(connection: asyncpg.Connection, ctx: JobContext) -> int:  # type: ignore[type-arg] # as users write
+    async def loses(connection: asyncpg.Connection, ctx: JobContext) -> int:
         if ctx.attempt == 1:
             async with app.database.acquire() as another:
                 await another.execute("select pg_terminate_backend($1)", connection.get_server_pid())

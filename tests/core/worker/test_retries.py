@@ -84,7 +84,18 @@ async def test_by_default_a_job_is_retried_after_about_a_second_and_then_two(app
         (lambda ctx, error: -5, 1),
         (lambda ctx, error: 1 / 0, 1),
     ],
-    ids=["seconds", "backoff", "returns-seconds", "returns-retry", "context", "error", "none", "text", "past", "raises"],
+    ids=[
+        "seconds",
+        "backoff",
+        "returns-seconds",
+        "returns-retry",
+        "context",
+        "error",
+        "none",
+        "text",
+        "past",
+        "raises",
+    ],
 )
 async def test_a_jobs_own_retry_policy_says_when(app: Soniq, policy: Any, expected: float) -> None:
     assert expected * 0.74 <= await delay_after(app, retry=policy) < expected * 1.25 + 10

@@ -5,7 +5,7 @@ from typing import Any, TextIO
 
 import click
 
-from soniq.app import Soniq, core_version
+from soniq.app import Soniq
 from soniq.cli.cancel import cancel
 from soniq.cli.inspect import inspect
 from soniq.cli.jobs import jobs
@@ -18,6 +18,7 @@ from soniq.cli.setup import setup
 from soniq.cli.status import status
 from soniq.cli.worker import worker
 from soniq.errors import DuplicateJob, JobNotDead, JobNotFound, SoniqError, SoniqWarning
+from soniq.started import core_version
 
 CORE = (worker, setup, status, jobs, inspect, cancel, retry, prune, plugins)
 

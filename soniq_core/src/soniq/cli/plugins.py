@@ -7,11 +7,12 @@ from importlib.metadata import entry_points
 import click
 import msgspec
 
-from soniq.app import Soniq, core_version
+from soniq.app import Soniq
 from soniq.cli.options import EXIT_CODES, json_option, named_app
 from soniq.cli.output import Failure, as_json, clean, table
 from soniq.errors import PluginError, SoniqError
 from soniq.hooks.manager import GROUP, Hooks, LoadedPlugin
+from soniq.started import core_version
 
 
 @click.command(epilog=EXIT_CODES)

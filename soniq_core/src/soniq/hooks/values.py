@@ -1,7 +1,7 @@
 """The values that hooks take and return."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import msgspec
 
@@ -49,14 +49,24 @@ class ResultStore(Protocol):
         ...
 
 
+Scope = Literal["unfinished", "queued"]
+OnConflict = Literal["keep", "replace", "debounce"]
+
+
 class Dedup(msgspec.Struct, frozen=True):
     """Under which key a job is unique among those of its name, for how long, and what a duplicate does."""
 
     key: str
-    scope: Literal["unfinished", "queued"] = "unfinished"
+    scope: Scope = "unfinished"
     """`unfinished` holds the key until the job is finished, `queued` until it is first claimed."""
-    on_conflict: Literal["keep", "replace", "debounce"] = "keep"
+    on_conflict: OnConflict = "keep"
     """`keep` changes nothing; `replace` gives the queued job the new arguments and time; `debounce` the new time."""
+
+    def __post_init__(self) -> None:
+        if self.scope not in get_args(Scope) or self.on_conflict not in get_args(OnConflict):
+            raise ValueError(
+                f"scope is one of {get_args(Scope)}, on_conflict one of {get_args(OnConflict)}; got {self}"
+            )
 
 
 NO_DEDUP = Dedup("")

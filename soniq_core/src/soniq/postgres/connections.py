@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 OLDEST_SERVER = 15
 
+CONNECTING = 1.0
+"""Seconds that a pool waits longer than a connection does, which knows better why there is none."""
+
 LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -26,7 +29,8 @@ LOST = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,  # a primary that became a standby: the next connection finds the new one
     OSError,
     asyncio.TimeoutError,
     asyncio.IncompleteReadError,
@@ -35,6 +39,12 @@ LOST = (
 
 TRANSIENT = (*LOST, asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
 """What may work when it is simply tried again."""
+
+LENT = {"application_name": "soniq", "default_transaction_isolation": "read committed"}
+"""What the sessions of handlers begin with; the rest is as the role has it."""
+
+OWN = {**LENT, "statement_timeout": "0", "lock_timeout": "0", "idle_session_timeout": "0"}
+"""What those of Soniq's own statements begin with: they have limits of their own."""
 
 
 class Database:
@@ -54,7 +64,7 @@ class Database:
     async def open(self) -> None:
         """Open the pool and check the server. Raises `DatabaseUnavailable` or `DatabaseUnsupported`."""
         try:
-            self._pool = await self._make_pool(self.settings.pool_size, reset=_keep_as_it_is)
+            self._pool = await self._make_pool(self.settings.pool_size, self._connect_pooled, _keep_as_it_is)
             async with self.acquire() as connection:
                 await self._check(connection)
         except BaseException:
@@ -80,8 +90,13 @@ class Database:
         return await self._connect_pooled(self.url)
 
     async def _connect_pooled(self, *args: Any, **kwargs: Any) -> "Connection":
-        session = {"application_name": "soniq", "default_transaction_isolation": "read committed"}
-        options: dict[str, Any] = {"server_settings": session}
+        return await self._connect(OWN, *args, **kwargs)
+
+    async def _connect_lent(self, *args: Any, **kwargs: Any) -> "Connection":
+        return await self._connect(LENT, *args, **kwargs)
+
+    async def _connect(self, session: Mapping[str, str], *args: Any, **kwargs: Any) -> "Connection":
+        options: dict[str, Any] = {"server_settings": dict(session)}
         if self.settings.pgbouncer:
             options = {"statement_cache_size": 0}
         kwargs |= {"timeout": self.settings.connect_timeout, "command_timeout": self.settings.command_timeout}
@@ -108,19 +123,21 @@ class Database:
         if self._pool is None:
             raise DatabaseUnavailable("the app is closed")
         async with self._making:
-            self._lent = self._lent or await self._make_pool(self.handlers, reset=None)
+            self._lent = self._lent or await self._make_pool(self.handlers, self._connect_lent, None)
         async with self._of(self._lent) as connection:
             yield connection
 
-    async def _make_pool(self, size: int, reset: Callable[[Any], Awaitable[None]] | None) -> "Pool":
-        pool: Pool = asyncpg.create_pool(self.url, min_size=0, max_size=size, connect=self._connect_pooled, reset=reset)
+    async def _make_pool(
+        self, size: int, connect: Callable[..., Any], reset: Callable[[Any], Awaitable[None]] | None
+    ) -> "Pool":
+        pool: Pool = asyncpg.create_pool(self.url, min_size=0, max_size=size, connect=connect, reset=reset)
         await pool
         return pool
 
     @contextlib.asynccontextmanager
     async def _of(self, pool: "Pool") -> "AsyncIterator[Connection]":
         try:
-            connection = await pool.acquire(timeout=self.settings.connect_timeout)
+            connection = await pool.acquire(timeout=self.settings.connect_timeout + CONNECTING)
         except TimeoutError as error:
             raise DatabaseUnavailable(
                 f"no connection to {self.place} was free for {self.settings.connect_timeout:g} s "

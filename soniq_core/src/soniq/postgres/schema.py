@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from soniq.errors import PluginError, SchemaMissing, SchemaTooNew
+from soniq.errors import DatabaseError, DatabaseUnavailable, PluginError, SchemaMissing, SchemaTooNew
 from soniq.hooks.values import Migration
 from soniq.postgres.connections import Database
 from soniq.postgres.sql import core_migrations, quote
@@ -56,6 +56,10 @@ class Schema:
                 await self._migrate(connection)
             except asyncpg.InsufficientPrivilegeError as error:
                 raise SchemaMissing(self._advice(f"cannot be made by this role ({error})")) from error
+            except asyncpg.LockNotAvailableError as error:
+                raise DatabaseUnavailable(self._advice("are being made or changed by others for too long")) from error
+            except asyncpg.PostgresError as error:
+                raise DatabaseError(self._advice(f"cannot be made: {error}")) from error
 
     async def _missing(self, connection: "Connection") -> list[tuple[str, int, str]]:
         """The steps that have not been taken, as (whose, version, SQL). Raises `SchemaTooNew`."""
@@ -153,14 +157,21 @@ async def ensure_partitions(connection: "Connection", schema: str, keep: float) 
 
 
 async def past_partitions(connection: "Connection", schema: str) -> list[str]:
-    """The partitions of history whose time is past, or that are half detached."""
+    """The partitions of history whose time is past, first those that were half detached, or detached and not dropped.
+
+    A partition that is half detached lets no other be detached.
+    """
     rows = await connection.fetch(
         """
-        select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
-        where i.inhparent = to_regclass($1) and (i.inhdetachpending
-            or (regexp_match(pg_get_expr(c.relpartbound, c.oid), $2))[1]::timestamptz < now())
+        select c.relname from pg_class c left join pg_inherits i on i.inhrelid = c.oid
+        where c.relnamespace = to_regnamespace($1) and c.relkind = 'r' and case
+            when i.inhparent is null then c.relname ~ '^history_[0-9]{8}$'
+            else i.inhparent = to_regclass($1 || '.history') and (i.inhdetachpending
+                or (regexp_match(pg_get_expr(c.relpartbound, c.oid), $2))[1]::timestamptz < now())
+        end
+        order by i.inhdetachpending desc nulls first, c.relname
         """,
-        f"{quote(schema)}.history",
+        quote(schema),
         r"TO \('([^']+)'\)",
     )
     return [row["relname"] for row in rows]

@@ -98,8 +98,8 @@ class Claimer:
                     log.info("a settlement waits for a lock, and the others go on without it: %s", error)
                     around_locks = True
                     continue
-            except asyncpg.SerializationError as error:
-                log.info("a settlement is tried again: %s", error)
+            except (asyncpg.SerializationError, asyncpg.QueryCanceledError) as error:
+                log.info("the exchange with the database is tried again: %s", error)
             except (*LOST, DatabaseError) as error:
                 reason = str(error) or type(error).__name__
                 log.warning("the database is away, trying again in %.1f s: %s", pause, reason)

@@ -109,6 +109,15 @@ class Attempt:
         self._decided = True
         return await self._stopped()
 
+    def unjudged(self, error: BaseException) -> Settlement:
+        """What is settled where judging the attempt failed: it counts, and ends the job if it was the last."""
+        told = error_json(type_name(error), text_of(error), None)
+        last = self.ctx.attempt >= self.ctx.max_attempts
+        return Settlement(
+            id=self.claimed.id, claim=self.claimed.claim, status="dead" if last else None, error=told,
+            age=time.monotonic() - self.started, back=FAILED, delay=Backoff().delay(self.ctx.attempt),
+        )  # fmt: skip
+
     async def run(self) -> Settlement | None:
         """Run it; what is to be settled, or None where the job is no longer this worker's."""
         entered: list[tuple[str, Entered]] = []
@@ -325,7 +334,7 @@ class Attempt:
         ctx = self.ctx
         told = None
         if error is not None:
-            told = error_json(type_name(error), str(error), formatted(error))
+            told = error_json(type_name(error), text_of(error), formatted(error))
         elif reason is not None:
             told = error_json("JobCancelled", reason, None)
         return Settlement(
@@ -348,8 +357,16 @@ class Undecodable(SerializationError):
 
 def described(error: BaseException) -> str:
     """An error in one line."""
-    text = " ".join(str(error).split())
+    text = " ".join(text_of(error).split())
     return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, also where it cannot say it."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"(its text cannot be made: {type(failure).__name__})"
 
 
 def type_name(error: BaseException) -> str:
@@ -363,7 +380,10 @@ def formatted(error: BaseException) -> str:
     start: TracebackType | None = error.__traceback__
     while start is not None and start.tb_frame.f_code.co_filename.startswith(OWN_CODE):
         start = start.tb_next
-    text = "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
+    try:
+        text = "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
+    except Exception:
+        text = "".join(traceback.format_tb(start or error.__traceback__))
     return text if len(text) <= LONGEST_TRACEBACK else f"...{text[-LONGEST_TRACEBACK:]}"
 
 

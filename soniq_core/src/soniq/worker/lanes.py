@@ -7,6 +7,7 @@ hours. A look from the start walks them all; a look from the cursor walks none o
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from uuid import UUID
 
 START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,13 +20,18 @@ GLANCE_BACK = timedelta(milliseconds=50)
 MOST = 40
 """The most lanes that one claim looks into."""
 
+_order = attrgetter("priority", "turn")
+
 Arrays = tuple[list[str], list[int], list[datetime], list[UUID]]
 
 
 class Lane:
-    """One queue and priority. `hot` while it may hold jobs; `full` while it gave as many as were asked for."""
+    """One queue and priority. `hot` while it may hold jobs; `full` while it gave as many as were asked for.
 
-    __slots__ = ("full", "hot", "id", "looked_back", "priority", "queue", "time")
+    `woken`: jobs may have come since it was last asked, too late for that look to see them. `turn`: when it last gave.
+    """
+
+    __slots__ = ("full", "hot", "id", "looked_back", "priority", "queue", "time", "turn", "woken")
 
     def __init__(self, queue: str, priority: int) -> None:
         self.queue = queue
@@ -34,6 +40,8 @@ class Lane:
         self.id = FIRST_ID
         self.hot = True
         self.full = False
+        self.woken = False
+        self.turn = 0
         self.looked_back = 0.0
 
     def begin(self, now: float) -> tuple[datetime, UUID]:
@@ -68,7 +76,7 @@ class Lanes:
         wanted = None if queues is None else set(queues)
         for lane in self._lanes.values():
             if wanted is None or lane.queue in wanted:
-                lane.hot = True
+                lane.hot = lane.woken = True
                 known.add(lane.queue)
         return wanted is None or wanted <= known
 
@@ -77,15 +85,14 @@ class Lanes:
         return any(lane.hot for lane in self._lanes.values())
 
     def ask(self) -> Arrays:
-        """The lanes to look into now: urgent ones first, the queues of one priority taking turns."""
+        """The lanes to look into now: urgent ones first, and of one priority the queue that has waited longest."""
         hot = [lane for lane in self._lanes.values() if lane.hot]
         if len(hot) > 1:
-            self._turn += 1
-            turn = self._turn % len(hot)
-            hot = hot[turn:] + hot[:turn]
-            hot.sort(key=_priority)
+            hot.sort(key=_order)
             del hot[MOST:]
         self._asked = hot
+        for lane in hot:
+            lane.woken = False
         now = time.monotonic()
         begins = [lane.begin(now) for lane in hot]
         return [x.queue for x in hot], [x.priority for x in hot], [t for t, _ in begins], [i for _, i in begins]
@@ -93,9 +100,11 @@ class Lanes:
     def answer(self, found: Sequence[tuple[str, int, datetime, UUID]], limit: int) -> None:
         """Note what the last look found: (queue, priority, scheduled_at, id), in the order of the lanes asked."""
         last = {}
+        self._turn += 1
         for queue, priority, scheduled_at, id_ in found:
             lane = self._lanes[queue, priority]
             last[lane] = True
+            lane.turn = self._turn
             if (scheduled_at, id_) > (lane.time, lane.id):
                 lane.time, lane.id = scheduled_at, id_
         filled = len(found) >= limit
@@ -105,13 +114,13 @@ class Lanes:
                 if not last:  # the lane that filled the claim; those after it were not looked into
                     lane.full = True
                     return
-            lane.hot = lane.full = False
+            lane.hot, lane.full = lane.woken, False
+
+    def rewind(self) -> None:
+        """Begin the next look into each lane at its start: dear, and misses nothing that has been committed."""
+        for lane in self._lanes.values():
+            lane.time, lane.id = START, FIRST_ID
 
     def passed(self) -> list[tuple[str, int, datetime]]:
-        """For each lane with a cursor, the time before which nothing should be left."""
-        behind = LOOK_BACK + timedelta(seconds=0.5)
-        return [(x.queue, x.priority, x.time - behind) for x in self._lanes.values() if x.time != START]
-
-
-def _priority(lane: Lane) -> int:
-    return lane.priority
+        """For each lane with a cursor, the time before which no look begins, so that nothing should be left there."""
+        return [(x.queue, x.priority, x.time - LOOK_BACK) for x in self._lanes.values() if x.time != START]

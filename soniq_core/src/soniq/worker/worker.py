@@ -289,7 +289,7 @@ class Worker:
             settlement = _back(claimed, NOT_STARTED if claimed.flags & SUSPECT else STOPPED, attempt)
         except Exception as error:
             log.exception("job %s (%s): the attempt could not be judged", claimed.id, claimed.name)
-            settlement = _back(claimed, FAILED, attempt, error)
+            settlement = attempt.unjudged(error)
         finally:
             attempt.deadline = None
             if self._running.get(claimed.id) is attempt:
@@ -554,12 +554,9 @@ def _ended(claimed: Claimed, status: str, kind: str, reason: str) -> Settlement:
     )  # fmt: skip
 
 
-def _back(
-    claimed: Claimed, kind: int, attempt: Attempt | None = None, error: BaseException | None = None
-) -> Settlement:
+def _back(claimed: Claimed, kind: int, attempt: Attempt | None = None) -> Settlement:
     age = time.monotonic() - attempt.started if attempt is not None else None
-    told = error_json(type_name(error), str(error), None) if error is not None else None
-    return Settlement(id=claimed.id, claim=claimed.claim, back=kind, age=age, error=told)
+    return Settlement(id=claimed.id, claim=claimed.claim, back=kind, age=age)
 
 
 def _context(claimed: Claimed, worker_id: str) -> JobContext:

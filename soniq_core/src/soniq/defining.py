@@ -1,0 +1,78 @@
+"""From a decorated function to a job: its name, its options, its annotations."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from soniq.enqueue.bind import parameters, resolve_hints
+from soniq.enqueue.options import check_common, check_seconds, check_text
+from soniq.errors import InvalidOption, JobDefinitionError
+from soniq.job import Backoff, Job, JobOptions
+from soniq.signals import Signal
+
+Hints = Callable[[], Mapping[str, object]]
+
+
+def make_job(
+    function: Callable[..., Any],
+    name: str | None,
+    options: JobOptions,
+    typed: tuple[object, ...],
+    local: Mapping[str, Any],
+) -> tuple[Job[..., Any], Hints]:
+    """The job of a function, and its annotations, which are read at the start where they name what comes further down.
+
+    `local` are the local names where the function was defined. Raises `JobDefinitionError` or `InvalidOption`.
+    """
+    if not callable(function):
+        raise JobDefinitionError(f"a job is a function; got {function!r}", job=name or repr(function))
+    if isinstance(function, Job):  # of another app
+        function = function.function
+    name = name if name is not None else _default_name(function)
+    check_text("name", name, 500)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise JobDefinitionError(f"{name}: a job is a function that returns, not a generator", job=name)
+    parameters(name, function)
+    job: Job[..., Any] = Job(function, name=name, options=options, typed=typed)
+    try:
+        hints = resolve_hints(name, function, local)
+    except JobDefinitionError:
+        return job, lambda: resolve_hints(name, function, local)
+    return job, lambda: hints
+
+
+def job_options(given: Mapping[str, Any]) -> JobOptions:
+    """The options of a job as a value. Raises `InvalidOption`, naming the option, for what cannot be."""
+    for option in given:
+        if option not in JobOptions.__struct_fields__:
+            names = ", ".join(JobOptions.__struct_fields__)
+            raise InvalidOption(f"job has no option {option}=; there are name, {names}", option=option)
+    options = JobOptions(**given)
+    check_common(options)
+    _check_retry(options.retry)
+    return msgspec.structs.replace(options, tags=tuple(options.tags or ()))
+
+
+def _check_retry(retry: object) -> None:
+    if inspect.isclass(retry) or isinstance(retry, Signal):
+        raise InvalidOption(
+            f"retry= takes seconds, a Backoff(...), or a callable of context and error; got {retry!r}", option="retry"
+        )
+    if not callable(retry) and not isinstance(retry, Backoff):
+        check_seconds("retry", retry)
+
+
+def _default_name(function: Callable[..., Any]) -> str:
+    """`module.qualname`; a script that is run directly is named after its file, as it is when it is imported."""
+    module = getattr(function, "__module__", "")
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        spec = getattr(main, "__spec__", None)
+        file = getattr(main, "__file__", None)
+        module = spec.name if spec else (Path(file).stem if file else module)
+        module = module.removesuffix(".__main__")
+    return f"{module}.{getattr(function, '__qualname__', type(function).__qualname__)}"

@@ -1,0 +1,178 @@
+"""How a worker that waits learns of new jobs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from soniq import Soniq
+from soniq.job import JobContext
+from tests.conftest import MakeApp
+from tests.core.worker.helpers import eventually, in_time, working
+
+SOON = 5.0
+"""Generous for a notification, and far from a poll interval of 30."""
+
+
+def define(app: Soniq) -> "asyncio.Queue[JobContext]":
+    """A job that says when it runs."""
+    ran: asyncio.Queue[JobContext] = asyncio.Queue()
+
+    @app.job(name="one")
+    async def one(ctx: JobContext) -> None:
+        ran.put_nowait(ctx)
+
+    return ran
+
+
+@asynccontextmanager
+async def asleep(app: Soniq, **options: Any) -> AsyncIterator[None]:
+    """A worker that has nothing to do and says so in its row."""
+    async with working(app, **options):
+
+        async def waits() -> bool:
+            async with app.database.acquire() as connection:
+                listening = await connection.fetchval(
+                    "select count(*) from pg_stat_activity where query = $1", f'LISTEN "{app.settings.schema}"'
+                )
+                waiting = await connection.fetchval(f"select bool_or(waiting) from {app.settings.schema}.worker")
+            return bool(waiting and (listening or app.settings.pgbouncer))
+
+        await eventually(waits)
+        await asyncio.sleep(0.1)
+        yield
+
+
+async def test_a_new_job_wakes_a_worker_that_sleeps(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=30)
+    ran = define(app)
+    await app.enqueue("one")
+    async with asleep(app):
+        await in_time(ran.get(), SOON)
+        for _ in range(3):
+            await app.enqueue("one")
+            await in_time(ran.get(), SOON)
+
+
+async def test_another_process_wakes_it_too(make_app: MakeApp) -> None:
+    app, producer = make_app(poll_interval=30), make_app()
+    ran = define(app)
+    define(producer)
+    async with asleep(app):
+        await producer.enqueue("one")
+        await in_time(ran.get(), SOON)
+
+
+async def test_a_queue_that_no_worker_has_seen_wakes_it(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=30)
+    ran = define(app)
+    async with asleep(app):
+        for queue in ("new", "newer"):
+            await app.enqueue("one", queue=queue)
+            assert (await in_time(ran.get(), SOON)).queue == queue
+
+
+async def test_a_bulk_enqueue_wakes_it(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=30)
+    ran = define(app)
+    async with asleep(app):
+        await app.enqueue_many("one", [{} for _ in range(100)])
+        for _ in range(100):
+            await in_time(ran.get(), SOON)
+
+
+async def test_an_enqueue_in_a_callers_transaction_wakes_it_at_the_commit(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=30)
+    ran = define(app)
+    await app.enqueue("one")
+    async with asleep(app):
+        await in_time(ran.get(), SOON)
+        await asyncio.sleep(0.2)
+        async with app.database.acquire() as connection, connection.transaction():
+            await app.enqueue("one", connection=connection)
+            await asyncio.sleep(0.3)
+            assert ran.empty()
+        await in_time(ran.get(), SOON)
+
+
+async def test_an_enqueue_that_does_not_notify_is_found_by_a_poll(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=1)
+    ran = define(app)
+    async with asleep(app):
+        for connected in (False, True):
+            if connected:
+                async with app.database.acquire() as connection:
+                    await app.enqueue("one", connection=connection, notify=False)
+            else:
+                await app.enqueue("one", notify=False)
+            await in_time(ran.get(), 10)
+
+
+async def test_an_enqueue_that_does_not_notify_wakes_nobody(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=30)
+    ran = define(app)
+    await app.enqueue("one")
+    async with asleep(app):
+        await in_time(ran.get(), SOON)
+        await asyncio.sleep(0.2)
+        await app.enqueue("one", notify=False)
+        await asyncio.sleep(0.5)
+        assert ran.empty()
+        await app.enqueue("one")
+        for _ in range(2):
+            await in_time(ran.get(), SOON)
+
+
+async def test_a_delayed_job_runs_when_it_is_due_and_not_before(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=0.1)
+    ran = define(app)
+    async with asleep(app):
+        began = time.monotonic()
+        await app.enqueue("one", delay=0.5)
+        ctx = await in_time(ran.get(), 10)
+        assert time.monotonic() - began >= 0.5
+        assert ctx.queued_for >= 0
+
+
+async def test_behind_a_pgbouncer_a_job_is_found_by_a_poll(make_app: MakeApp, schema: str) -> None:
+    app = make_app(poll_interval=0.2, pgbouncer=True)
+    ran = define(app)
+    async with asleep(app):
+        async with app.database.acquire() as connection:
+            assert not await connection.fetchval(
+                "select count(*) from pg_stat_activity where query = $1", f'LISTEN "{schema}"'
+            )
+        await app.enqueue("one")
+        await in_time(ran.get(), 10)
+        await app.enqueue("one", queue="another")
+        await in_time(ran.get(), 10)
+
+
+async def test_a_notification_for_other_queues_does_not_concern_a_worker(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=30)
+    ran = define(app)
+    async with asleep(app, queues=["mine"]):
+        await app.enqueue("one", queue="theirs")
+        await app.enqueue("one", queue="mine")
+        assert (await in_time(ran.get(), SOON)).queue == "mine"
+        await asyncio.sleep(0.2)
+        assert ran.empty()
+
+
+async def test_a_worker_that_is_busy_says_no_longer_that_it_sleeps(make_app: MakeApp, schema: str) -> None:
+    app = make_app(poll_interval=0.2)
+    release = asyncio.Event()
+
+    @app.job()
+    async def holds() -> None:
+        await release.wait()
+
+    async def busy() -> bool:
+        async with app.database.acquire() as connection:
+            return not await connection.fetchval(f"select waiting from {schema}.worker")
+
+    async with asleep(app):
+        await app.enqueue(holds)
+        await eventually(busy)
+        release.set()
