@@ -118,7 +118,7 @@ class Registry:
                 each.call(definition)
             except Exception as error:
                 raise failed("configure_job", each.plugin, error, f" for {job.name}") from error
-        provide = FirstResult(hooks.implementations("provide", nearest_first=True))
+        provide = FirstResult(hooks.implementations("provide"))
         hints = self.hints[job.name]()
         _refuse_connection_in_thread(job, hints)
         return definition, Signature(job.name, job.function, hints, _asker(provide, job.name))
@@ -166,8 +166,8 @@ def _compile(
     settings: Settings,
     serializers: Mapping[str, Serializer],
 ) -> CompiledJob:
-    def chain(hook: str, *, nearest_first: bool = False) -> Any:
-        return hooks.implementations(hook, nearest_first=nearest_first, without=job.excluded.get(hook, ()))
+    def chain(hook: str) -> Any:
+        return hooks.implementations(hook, without=job.excluded.get(hook, ()))
 
     def observers(hook: str, *, obeys: bool) -> Observers:
         return Observers(hook, chain(hook), limit=settings.hook_timeout, obeys=obeys)
@@ -193,12 +193,12 @@ def _compile(
         tags=job.tags,
         expires=job.expires,
         keep=job.keep if job.keep is not None else settings.keep,
-        dedup_key=FirstResult(chain("dedup_key", nearest_first=True)),
+        dedup_key=FirstResult(chain("dedup_key")),
         around_job=Around("around_job", chain("around_job")),
         before_job=observers("before_job", obeys=True),
         after_job=observers("after_job", obeys=False),
         on_error=observers("on_error", obeys=True),
-        retry_delay=FirstResult(chain("retry_delay", nearest_first=True)),
+        retry_delay=FirstResult(chain("retry_delay")),
     )
 
 

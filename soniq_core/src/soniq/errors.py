@@ -3,8 +3,6 @@
 Each says what happened, to which job or plugin, and what to do; the facts are attributes as well.
 """
 
-from collections.abc import Sequence
-
 
 class SoniqWarning(UserWarning):
     """Something works, but not as a production system should."""
@@ -225,8 +223,3 @@ class RetriesExhausted(AttemptError):
     def __init__(self, attempts: int) -> None:
         super().__init__(f"the handler asked for a retry, and all {attempts} attempts are used")
         self.attempts = attempts
-
-
-def sentence(names: Sequence[str]) -> str:
-    """Names as a person lists them: 'a', 'a and b', 'a, b and c'."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -117,7 +117,7 @@ async def start(
 
 
 async def _provided_url(app: "Soniq", hooks: Hooks) -> str:
-    for each in hooks.implementations("database_url", nearest_first=True):
+    for each in hooks.implementations("database_url"):
         try:
             url = await resolved(each.call(app))
         except Exception as error:

@@ -81,6 +81,5 @@ async def test_a_claim_does_not_get_dearer_by_what_was_claimed_before_it(
     many = await touched_from_the_cursor()
     from_the_start = await touched(START, FIRST_ID)
     await holding.rollback()
-    print(few, many, from_the_start)
     assert many < 3 * few
     assert from_the_start > 10 * many, "nothing was left behind, so that the test shows nothing"

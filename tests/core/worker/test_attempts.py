@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -203,35 +205,37 @@ async def test_an_error_that_json_cannot_hold_is_kept_as_far_as_it_can_be(app: S
     assert "half a pair" in status["error"]["message"]
 
 
+ENDS = (SystemExit, KeyboardInterrupt, asyncio.CancelledError, StopIteration, GeneratorExit)
+
+
 @pytest.mark.parametrize("threaded", [False, True])
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, StopIteration, GeneratorExit])
-async def test_no_exception_of_a_handler_ends_the_worker(app: Soniq, kind: type[BaseException], threaded: bool) -> None:
-    def synchronous() -> None:
-        raise kind("from the handler")
-
-    async def asynchronous() -> None:
-        raise kind("from the handler")
-
+async def test_no_exception_of_a_handler_ends_the_worker(app: Soniq, threaded: bool) -> None:
     errors: list[BaseException] = []
+    app.on_error(lambda ctx, error: errors.append(error))
 
-    @app.on_error
-    async def failed(ctx: JobContext, error: BaseException) -> None:
-        errors.append(error)
+    def define(kind: type[BaseException]) -> Any:
+        def synchronous() -> None:
+            raise kind("from the handler")
+
+        async def asynchronous() -> None:
+            raise kind("from the handler")
+
+        return app.job(name=kind.__name__, max_attempts=1)(synchronous if threaded else asynchronous)
 
     @app.job()
     async def neighbour() -> str:
         return "ran"
 
-    job = app.job(name="ends", max_attempts=1)(synchronous if threaded else asynchronous)
-    job_id = await app.enqueue(job)
-    other = await app.enqueue(neighbour, delay=0.01)
-    assert await asyncio.wait_for(app.run_worker(run_once=True, concurrency=1), 20) >= 1
-    await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
-    assert (status["status"], len(errors)) == ("dead", 1)
-    assert status["error"] is not None
-    assert status["error"]["type"] in (kind.__name__, f"{kind.__module__}.{kind.__name__}", "RuntimeError")
-    assert await app.get_result(other) == "ran"
+    ids = {kind: await app.enqueue(define(kind)) for kind in ENDS}
+    last = await app.enqueue(neighbour)
+    assert await asyncio.wait_for(app.run_worker(run_once=True, concurrency=1), 20) == len(ENDS) + 1
+    assert await app.get_result(last) == "ran"
+    assert len(errors) == len(ENDS)
+    for kind, job_id in ids.items():
+        status = await status_of(app, job_id)
+        assert (status["status"], status["attempt"]) == ("dead", 1)
+        assert status["error"] is not None
+        assert kind.__name__ in (status["error"]["traceback"] or "")
 
 
 async def test_sys_exit_in_a_handler_is_a_failure_like_any_other(app: Soniq) -> None:
@@ -278,8 +282,6 @@ async def test_corrupt_bytes_end_a_job_dead_at_once_and_its_neighbours_run(app: 
 
 
 async def test_each_attempt_has_a_context_of_its_own(app: Soniq) -> None:
-    from contextvars import ContextVar
-
     tenant: ContextVar[str] = ContextVar("tenant", default="none")
     seen: list[str] = []
 

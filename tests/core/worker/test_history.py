@@ -1,6 +1,5 @@
 """What is finished: where it is kept, for how long, and how it is forgotten."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID

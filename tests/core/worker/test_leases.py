@@ -309,8 +309,8 @@ async def test_nothing_is_lost_or_done_twice_when_the_claiming_connection_ends_a
     total = 3_000
     await app.enqueue_many(one, [{"number": n} for n in range(total)])
     ended = 0
-    async with working(app, concurrency=10):
-        while len(ran) < total:
+    async with working(app, concurrency=10) as worker:
+        while len(ran) < total and not worker.done():
             await asyncio.sleep(0.2)
             ended += await terminate(app, CLAIMER)
 
@@ -380,9 +380,7 @@ async def test_a_dead_workers_row_is_removed_and_a_live_ones_stays(make_app: Mak
     async with app.database.acquire() as connection:
         await connection.execute(
             f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names, seen_at) "
-            "values (gen_random_uuid(), 1, 1, 1, 'gone', '0', '{{}}', now() - interval '1 minute')".replace(
-                "{{}}", "{}"
-            )
+            "values (gen_random_uuid(), 1, 1, 1, 'gone', '0', array[]::text[], now() - interval '1 minute')"
         )
 
     async def buried() -> bool:

@@ -2,15 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterable
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from soniq import Backoff, Cancel, Retry, Soniq
-from soniq.job import JobContext
+from soniq.job import Job, JobContext
 from tests.conftest import MakeApp
 from tests.core.worker.helpers import finished, status_of, working
 
@@ -44,69 +42,72 @@ def test_a_backoff_that_makes_no_sense_is_refused(bad: dict[str, float]) -> None
         Backoff(**bad)
 
 
-async def delay_after(app: Soniq, attempt: int = 1, **options: Any) -> float:
-    """Seconds that a job with these options waits after its failed attempt of this number."""
+async def fails() -> None:
+    raise LookupError("always")
 
-    @app.job(name=f"fails{attempt}", **options)
-    async def fails() -> None:
-        raise LookupError("always")
 
-    job_id = await app.enqueue(fails)
-    for _ in range(attempt):
-        async with app.database.acquire() as connection:
-            await connection.execute(
-                f"update {app.settings.schema}.job set scheduled_at = now() where id = $1", UUID(job_id)
-            )
-            ran_at = await connection.fetchval("select now()")
+async def delays_of(app: Soniq, jobs: Iterable[Job[..., Any]]) -> dict[str, float]:
+    """By name, the seconds that each job waits after its first attempt has failed."""
+    for job in jobs:
+        await app.enqueue(job)
+    return await next_delays(app)
+
+
+async def next_delays(app: Soniq) -> dict[str, float]:
+    """Let all waiting jobs fail now; by name, the seconds that each waits then."""
+    own = app.settings.schema
+    async with app.database.acquire() as connection:
+        now = await connection.fetchval("select now()")
+        await connection.execute(f"update {own}.job set scheduled_at = $1", now)
         await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
-    assert (status["status"], status["attempt"]) == ("queued", attempt)
-    waits: timedelta = status["scheduled_at"] - ran_at
-    return waits.total_seconds()
+        rows = await connection.fetch(
+            f"select name, extract(epoch from scheduled_at - $1)::float8 as delay from {own}.job", now
+        )
+    return {row["name"]: row["delay"] for row in rows}
 
 
 async def test_by_default_a_job_is_retried_after_about_a_second_and_then_two(app: Soniq) -> None:
-    assert 0.75 <= await delay_after(app, 1) < 2.25
-    assert 1.5 <= await delay_after(app, 2) < 4
+    first = await delays_of(app, [app.job(name="fails")(fails)])
+    assert 0.75 <= first["fails"] < 2.25
+    second = await next_delays(app)
+    assert 1.5 <= second["fails"] < 4
 
 
-@pytest.mark.parametrize(
-    ("policy", "expected"),
-    [
-        (500, 500),
-        (Backoff(first=500, jitter=0), 500),
-        (lambda ctx, error: 500, 500),
-        (lambda ctx, error: Retry(500), 500),
-        (lambda ctx, error: 100 * ctx.attempt + 400, 500),
-        (lambda ctx, error: 500 if isinstance(error, LookupError) else 1, 500),
-        (lambda ctx, error: None, 1),
-        (lambda ctx, error: "nonsense", 1),
-        (lambda ctx, error: -5, 1),
-        (lambda ctx, error: 1 / 0, 1),
-    ],
-    ids=[
-        "seconds",
-        "backoff",
-        "returns-seconds",
-        "returns-retry",
-        "context",
-        "error",
-        "none",
-        "text",
-        "past",
-        "raises",
-    ],
-)
-async def test_a_jobs_own_retry_policy_says_when(app: Soniq, policy: Any, expected: float) -> None:
-    assert expected * 0.74 <= await delay_after(app, retry=policy) < expected * 1.25 + 10
+async def asynchronous_policy(ctx: JobContext, error: BaseException) -> float:
+    await asyncio.sleep(0)
+    return 500
 
 
-async def test_a_retry_policy_may_be_async(app: Soniq) -> None:
-    async def policy(ctx: JobContext, error: BaseException) -> float:
-        await asyncio.sleep(0)
-        return 500
+POLICIES: dict[str, Any] = {
+    "seconds": 500,
+    "backoff": Backoff(first=500, jitter=0),
+    "returns seconds": lambda ctx, error: 500,
+    "returns a Retry": lambda ctx, error: Retry(500),
+    "looks at the context": lambda ctx, error: 100 * ctx.attempt + 400,
+    "looks at the error": lambda ctx, error: 500 if isinstance(error, LookupError) else 1,
+    "is async": asynchronous_policy,
+}
+NO_POLICIES: dict[str, Any] = {
+    "returns nothing": lambda ctx, error: None,
+    "returns a Retry without a delay": lambda ctx, error: Retry(),
+    "returns text": lambda ctx, error: "nonsense",
+    "returns a time that is past": lambda ctx, error: -5,
+    "raises": lambda ctx, error: 1 / 0,
+}
 
-    assert 490 < await delay_after(app, retry=policy) < 520
+
+async def test_a_jobs_own_retry_policy_says_when(app: Soniq) -> None:
+    delays = await delays_of(app, [app.job(name=name, retry=each)(fails) for name, each in POLICIES.items()])
+    assert delays.keys() == POLICIES.keys()
+    for name, delay in delays.items():
+        assert 500 <= delay < 530, name
+
+
+async def test_where_the_policy_says_nothing_the_default_applies(app: Soniq) -> None:
+    delays = await delays_of(app, [app.job(name=name, retry=each)(fails) for name, each in NO_POLICIES.items()])
+    assert delays.keys() == NO_POLICIES.keys()
+    for name, delay in delays.items():
+        assert 0.75 <= delay < 30, name
 
 
 async def test_a_retry_policy_that_fails_is_logged_and_the_default_applies(
@@ -116,7 +117,7 @@ async def test_a_retry_policy_that_fails_is_logged_and_the_default_applies(
         raise ZeroDivisionError("in the policy")
 
     with caplog.at_level(logging.ERROR, "soniq"):
-        assert await delay_after(app, retry=policy) < 10
+        await delays_of(app, [app.job(retry=policy)(fails)])
     assert any("in the policy" in record.getMessage() for record in caplog.records)
 
 

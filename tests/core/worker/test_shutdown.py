@@ -185,6 +185,7 @@ async def test_a_handler_whose_clean_up_fails_at_the_stop_is_not_charged(make_ap
 async def test_a_handler_that_ignores_its_cancellation_is_left_behind_and_runs_again(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("soniq.worker.worker.LAST_WORDS", 0.3)
     app = make_app(grace=0.1)
     errors: list[BaseException] = []
     app.on_error(lambda ctx, error: errors.append(error))

@@ -18,7 +18,7 @@ import click
 
 from soniq.app import Soniq
 from soniq.cli.output import Failure
-from soniq.errors import InvalidJobId, sentence
+from soniq.errors import InvalidJobId
 from soniq.ids import parse_id
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ def _hint(module: ModuleType, path: str) -> str:
     nearest = get_close_matches(path, apps, 1) or (apps if len(apps) == 1 else [])
     if nearest:
         return f"; did you mean {module.__name__}:{nearest[0]}?"
-    return f"; it has {sentence(apps)}"
+    return f"; it has {', '.join(apps)}"
 
 
 def _cannot_import(name: str, error: BaseException) -> Failure:

@@ -41,7 +41,7 @@ class Producer:
         self._outbox = outbox
         self._new_id = IdFactory()
         self._around = tuple(Manager(each) for each in hooks.implementations("around_enqueue"))
-        self._dedup_key = FirstResult(hooks.implementations("dedup_key", nearest_first=True))
+        self._dedup_key = FirstResult(hooks.implementations("dedup_key"))
 
     async def enqueue(self, target: Target, args: tuple[object, ...], keywords: Mapping[str, object]) -> JobId:
         """Enqueue one job; its id once it is committed, or is part of the caller's transaction."""

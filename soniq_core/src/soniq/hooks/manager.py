@@ -14,7 +14,7 @@ import msgspec
 import pluggy
 
 from soniq.errors import ConfigurationError, DistributionConflict, PluginError, SoniqError
-from soniq.hooks.specs import DEF_ONLY, SPECS
+from soniq.hooks.specs import DEF_ONLY, NEAREST_FIRST, SPECS
 
 GROUP = "soniq"
 
@@ -139,13 +139,11 @@ class Hooks:
         call = _by_position(function, tuple(range(taken)), offered)
         self._application.setdefault(hook, []).append(Implementation(APPLICATION, function, call, OWN, 0))
 
-    def implementations(
-        self, hook: str, *, nearest_first: bool = False, without: Iterable[str] = ()
-    ) -> tuple[Implementation, ...]:
+    def implementations(self, hook: str, *, without: Iterable[str] = ()) -> tuple[Implementation, ...]:
         """The implementations of a hook in the order in which they are called.
 
         Discovered plugins by name, passed ones, the application's functions, the core's defaults; within each in
-        order of registration, `tryfirst` and `trylast` honoured. `nearest_first` turns the first three groups round.
+        order of registration, `tryfirst` and `trylast` honoured. `NEAREST_FIRST` hooks turn the first three round.
         """
         offered = _arguments(SPECS[hook])
         order = {name: index for index, name in enumerate(self._groups)}
@@ -162,7 +160,7 @@ class Hooks:
             if impl.plugin_name not in without
         ]
         found += self._application.get(hook, [])
-        groups = [OWN, PASSED, DISCOVERED, DEFAULT] if nearest_first else [DISCOVERED, PASSED, OWN, DEFAULT]
+        groups = [OWN, PASSED, DISCOVERED, DEFAULT] if hook in NEAREST_FIRST else [DISCOVERED, PASSED, OWN, DEFAULT]
         return tuple(sorted(found, key=lambda i: (groups.index(i.group), i.rank)))
 
     def collect(self, hook: str, *values: object) -> list[tuple[str, Any]]:

@@ -45,7 +45,7 @@ PROBATION = 60.0
 STALE = 1.0
 """Seconds after which jobs that were claimed ahead, and could not start, are given back for others to run."""
 LAST_WORDS = 5.0
-"""Seconds that the last outcomes have to be written when a worker stops."""
+"""Seconds that attempts have to end once they are told to, and the last outcomes to be written, when a worker stops."""
 DROWSY = 0.02
 """Seconds without work after which a worker says that it sleeps, and looks once more."""
 
@@ -495,7 +495,7 @@ class Worker:
             attempt.end("stopped")
         tasks = [a.task for a in self._running.values() if a.task is not None and not a.thread]
         if tasks:
-            await asyncio.wait(tasks, timeout=5)
+            await asyncio.wait(tasks, timeout=LAST_WORDS)
         for attempt in list(self._running.values()):
             log.error("job %s (%s) could not be ended, and runs again", attempt.claimed.id, attempt.claimed.name)
             self._settlements.append(await attempt.give_up())
