@@ -91,7 +91,9 @@ def work() -> Work:
         try:
             yield
         finally:
-            app.stop_workers()
+            while not worker.done():  # also where it has only begun to start
+                app.stop_workers()
+                await asyncio.wait([worker], timeout=0.05)
             await worker
 
     return work

@@ -133,7 +133,9 @@ async def test_it_may_be_written_in_each_of_these_forms(
     assert calls == ["enter", "handler", "leave"]
 
 
-async def test_it_may_want_no_part_in_an_attempt(app: Soniq, calls: list[str], run: Run) -> None:
+async def test_it_may_want_no_part_in_an_attempt(
+    app: Soniq, calls: list[str], run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     make = decorated_with_contextmanager(calls)
     app.around_job(lambda ctx: make(ctx) if ctx.job_name == "wanted" else None)
 
@@ -142,6 +144,7 @@ async def test_it_may_want_no_part_in_an_attempt(app: Soniq, calls: list[str], r
 
     await run(app, app.job(name="other")(handler))
     assert calls == ["handler"]
+    assert [record for record in caplog.records if record.name == "soniq.hooks"] == []
 
 
 async def test_it_goes_from_before_the_decoding_to_after_after_job(app: Soniq, calls: list[str], run: Run) -> None:

@@ -5,13 +5,15 @@ import random
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import asyncpg
+import pytest
 
 from soniq import Dedup, NewJob, Soniq, hookimpl
 from soniq.worker.settle import FAILED, Settlement
 from tests.conftest import MakeApp
-from tests.core.store.support import Exchanger, deadlocks
+from tests.core.store.support import Exchanger, deadlocks, eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -131,6 +133,52 @@ async def test_a_claim_locks_nothing_while_the_settling_before_it_waits(
         assert len(await settling) == 10
         await connection.execute(f"truncate {schema}.job")
     await worker.close()
+
+
+async def test_an_exchange_that_an_administrator_cancels_is_tried_again(
+    make_app: MakeApp, connection: "Connection", schema: str
+) -> None:
+    app = make_app()
+    app.job(name="job")(_nothing)
+    await app.enqueue("job", number=1)
+    worker = Exchanger(app)
+    await worker.register()
+    (mine,) = await worker.claim()
+    async with connection.transaction():
+        await connection.execute(f"select from {schema}.job for update")
+        settling = asyncio.create_task(worker.claim(worker.done(mine)))
+        await _until_someone_waits_for(connection)
+        waiting = "select pg_cancel_backend(pid) from pg_stat_activity where $1 = any(pg_blocking_pids(pid))"
+        assert await connection.fetchval(waiting, connection.get_server_pid())
+    await settling
+    await worker.close()
+    assert await connection.fetchval(f"select status from {schema}.history") == "done"
+
+
+async def test_a_settlement_outlives_a_primary_that_has_become_a_standby(
+    own_database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = urlsplit(own_database_url).path[1:]
+    async with Soniq(own_database_url, discover=False) as app:
+        app.job(name="job")(_nothing)
+        await app.enqueue("job", number=1)
+        worker = Exchanger(app)
+        await worker.register()
+        (mine,) = await worker.claim()
+        await worker.close()
+        connection = await asyncpg.connect(own_database_url)
+        await connection.execute(f"alter database {name} set default_transaction_read_only = on")
+        settling = asyncio.create_task(worker.claim(worker.done(mine)))
+
+        async def refused() -> bool:
+            return "read-only transaction" in caplog.text
+
+        await eventually(refused)
+        await connection.execute(f"alter database {name} reset default_transaction_read_only")
+        await settling
+        assert await connection.fetchval("select status from soniq.history") == "done"
+        await worker.close()
+        await connection.close()
 
 
 async def test_an_enqueue_that_meets_a_job_being_claimed_leaves_it_unlocked(

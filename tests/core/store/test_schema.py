@@ -21,6 +21,7 @@ RIGHTS = [
     "usage on schema {schema}",
     "select, insert, update, delete on {schema}.job",
     "select, insert, delete on {schema}.history",
+    "select, delete on {schema}.history_forever",
     "select, insert, update, delete on {schema}.worker",
     "select, insert, update, delete on {schema}.election",
     "select, insert on {schema}.lane",
@@ -180,15 +181,31 @@ async def test_a_schema_beside_it_is_not_touched(own_database_url: str, owner: "
 
 
 async def test_a_role_with_only_the_rights_that_are_needed_does_all_that_users_do(
-    own_database_url: str, owner: "Connection", role: Role
+    own_database_url: str, owner: "Connection", role: Role, caplog: pytest.LogCaptureFixture
 ) -> None:
-    setup = Soniq(own_database_url, discover=False)
-    await setup.start()
-    await setup.close()
-    for rights in RIGHTS:
-        await owner.execute(f"grant {rights.format(schema='soniq')} to {role.name}")
+    await _grant_rights(own_database_url, owner, role)
     app = Soniq(role.url, discover=False, poll_interval=0.1, lease=1)
     await _all_that_users_do(app, role)
+    assert "permission denied" not in caplog.text
+
+
+async def test_a_role_that_does_not_own_the_tables_works_on_without_new_partitions(
+    own_database_url: str, owner: "Connection", role: Role, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _grant_rights(own_database_url, owner, role)
+    await owner.execute("update soniq.retention set bound = now() - interval '1 day'")
+    app = Soniq(role.url, discover=False, lease=1)
+    app.job(name="job")(_nothing)
+    async with working(app):
+
+        async def told() -> bool:
+            return "no partitions are made or dropped here: this role does not own the tables" in caplog.text
+
+        await eventually(told)
+        await app.wait_for(await app.enqueue("job", number=1), 10)
+    assert caplog.text.count("permission denied") == 1
+    assert await owner.fetchval("select count(*) from soniq.history_forever") == 1
+    await app.close()
 
 
 async def test_a_role_that_may_not_read_the_tables_is_told_so(own_database_url: str, role: Role) -> None:
@@ -371,6 +388,13 @@ async def test_a_worker_makes_partitions_ahead_and_drops_past_ones(
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------------
+
+
+async def _grant_rights(url: str, owner: "Connection", role: Role) -> None:
+    """Make the tables as the owner, and grant the role what it needs."""
+    async with Soniq(url, discover=False):
+        for rights in RIGHTS:
+            await owner.execute(f"grant {rights.format(schema='soniq')} to {role.name}")
 
 
 async def _all_that_users_do(app: Soniq, role: Role) -> None:

@@ -5,13 +5,15 @@ import logging
 import signal
 import time
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from soniq import Soniq, WorkerLost, hookimpl
 from soniq.job import JobContext, Outcome
+from soniq.worker.claim import NO_LANES, Claimer
+from soniq.worker.settle import Settlement
 from tests.conftest import MakeApp
 from tests.core.worker.conftest import StartWorker
 from tests.core.worker.helpers import eventually, finished, in_time, status_of, working
@@ -259,7 +261,7 @@ async def test_a_settlement_of_a_job_that_was_rescued_changes_nothing(
     async def one(ctx: JobContext) -> str:
         seen.append(ctx.attempt)
         if len(seen) == 1:
-            async with app.database.acquire() as connection:  # what a rescue does
+            async with app.database.acquire() as connection, connection.transaction():  # what a rescue does
                 await connection.execute(f"update {schema}.worker set id = gen_random_uuid()")
                 await connection.execute(app.database.sql["rescue"], None)
                 await connection.execute(f"update {schema}.worker set id = $1", UUID(ctx.worker_id))
@@ -324,6 +326,32 @@ async def test_nothing_is_lost_or_done_twice_when_the_claiming_connection_ends_a
     assert sorted(each.job_id for each in told.outcomes) == sorted({each.job_id for each in told.outcomes})
     assert len(told.outcomes) == total
     assert not any("changed nothing" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("status", ["done", None], ids=["finished", "given-back"])
+async def test_a_settlement_that_is_sent_twice_is_not_counted_as_lost(
+    app: Soniq, schema: str, status: str | None
+) -> None:
+    @app.job()
+    async def one() -> None: ...
+
+    job_id = UUID(await app.enqueue(one))
+    worker = str(uuid4())
+    async with app.database.acquire() as connection:
+        await connection.execute(
+            f"update {schema}.job set status = 'running', claim = 5, worker_id = $1, started_at = now()", worker
+        )
+    claimer = Claimer(app.database, lambda: worker, list)
+    right = Settlement(id=job_id, claim=5, status=status, age=0.0, delay=60)
+    wrong = Settlement(id=job_id, claim=4, status=status, age=0.0)
+    try:
+        assert (await claimer.exchange([wrong], NO_LANES, 0)).lost == {job_id}
+        assert (await claimer.exchange([right], NO_LANES, 0)).lost == set()
+        assert (await claimer.exchange([right], NO_LANES, 0)).lost == set()
+        assert (await claimer.exchange([wrong], NO_LANES, 0)).lost == {job_id}
+    finally:
+        await claimer.close()
+    assert (await status_of(app, str(job_id)))["status"] == (status or "queued")
 
 
 async def test_jobs_that_were_claimed_and_never_arrived_are_given_back(make_app: MakeApp, schema: str) -> None:

@@ -65,9 +65,8 @@ class Tasks:
         try:
             while True:
                 try:
-                    rows = await asyncio.wait_for(
-                        self._database.fetch("elect", name, self._worker_id(), lease), lease / 3
-                    )
+                    async with asyncio.timeout(lease / 3):  # wait_for of Python 3.11 may lose a cancellation
+                        rows = await self._database.fetch("elect", name, self._worker_id(), lease)
                 except (DatabaseError, asyncpg.PostgresError, *LOST) as error:
                     log.warning("the election for %s is put off: %s", name, str(error) or type(error).__name__)
                     rows = []
