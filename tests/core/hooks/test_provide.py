@@ -144,7 +144,13 @@ async def test_it_cannot_swallow_an_error_or_a_signal(app_with: Callable[..., So
     async def handler(client: Client) -> None:
         raise Retry(3600) if signal else HandlerError
 
-    assert (await run(app, handler))["status"] == ("queued" if signal else "dead")
+    status = await run(app, handler)
+    if signal:
+        assert (status["status"], status["error"]) == ("queued", None)
+    else:
+        assert status["status"] == "dead"
+        assert status["error"] is not None
+        assert status["error"]["type"].endswith("HandlerError")
 
 
 async def test_an_error_while_entering_fails_the_attempt_and_those_entered_are_left(

@@ -53,7 +53,8 @@ class Exchanger:
         self.claims: Counter[uuid.UUID] = Counter()
         self.lost = 0
         self._left: list[Settlement] = []
-        self._claimer = Claimer(app.database, lambda: self.id, list)
+        self._sending: list[uuid.UUID] = []
+        self._claimer = Claimer(app.database, lambda: self.id, lambda: self._sending)
         self._lanes = Lanes()
         self._failing = failing
         self._batch = batch
@@ -68,6 +69,7 @@ class Exchanger:
         self._lanes.add((row["queue"], row["priority"]) for row in rows)
         self._lanes.wake()
         limit = limit or self._batch
+        self._sending = [each.id for each in settlements]
         exchange = await self._claimer.exchange(settlements, self._lanes.ask(), limit)
         if exchange.looked:
             self._lanes.answer([(c.queue, c.priority, c.scheduled_at, c.id) for c in exchange.claimed], limit)

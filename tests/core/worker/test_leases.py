@@ -54,7 +54,7 @@ async def test_a_handler_that_blocks_the_event_loop_keeps_its_job(make_app: Make
         @app.job(name="blocks")
         async def blocks() -> str:
             say("began")
-            time.sleep(3)
+            time.sleep(2.2)
             return "blocked"
         """,
         lease=LEASE,

@@ -179,7 +179,7 @@ async def test_a_thread_past_its_timeout_keeps_its_lease(make_app: MakeApp) -> N
 
     def stuck() -> None:
         runs.append(time.monotonic())
-        time.sleep(2.5)
+        time.sleep(2)
 
     for each in (app, other):
         each.job(name="stuck", timeout=0.05, max_attempts=1)(stuck)

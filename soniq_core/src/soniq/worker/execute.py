@@ -49,13 +49,14 @@ LONGEST_TRACEBACK = 50_000
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """What the attempts of a worker share."""
+    """What the attempts and slots of a worker share."""
 
     database: Database
     serializers: Mapping[str, Serializer]
     stores: tuple[ResultStore, ...]
     threads: ThreadPoolExecutor
     max_payload: int
+    prefetch: int
 
 
 class Attempt:
