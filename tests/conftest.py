@@ -56,9 +56,11 @@ async def schema(database_url: str) -> AsyncIterator[str]:
     yield name
     connection = await asyncpg.connect(database_url)
     try:
-        rows = await connection.fetch("select nspname from pg_namespace where starts_with(nspname, $1)", name)
+        rows = await connection.fetch(
+            "select quote_ident(nspname) as quoted from pg_namespace where starts_with(nspname, $1)", name
+        )
         for row in rows:
-            await connection.execute(f'drop schema "{row["nspname"]}" cascade')
+            await connection.execute("drop schema {} cascade".format(row["quoted"]))
     finally:
         await connection.close()
 

@@ -32,21 +32,22 @@ class Retention:
         return await self._forget("prune", older_than, status)
 
     async def sweep(self) -> None:
-        """Make the partitions of history well ahead, drop those whose time is past, and forget what lies in none."""
+        """Forget what lies in no partition, make those of history well ahead, and drop those whose time is past."""
         schema, keep = self._database.settings.schema, self._database.settings.keep
+        await self._forget("forget_beyond")
         async with self._database.acquire() as connection:
             await ensure_partitions(connection, schema, keep)
             for partition in await past_partitions(connection, schema):
                 await self._delete_results(await self._references(connection, partition))
                 await drop_partitions(connection, schema, [partition])
                 log.info("dropped %s: all its jobs are past their time", partition)
-        await self._forget("forget_beyond")
 
     async def _forget(self, statement: str, *values: object) -> int:
         total = 0
         while True:
-            rows = await self._database.fetch(statement, *values, BATCH)
-            await self._delete_results(rows)
+            async with self._database.acquire() as connection, connection.transaction():
+                rows = await connection.fetch(self._database.sql[statement], *values, BATCH)
+                await self._delete_results(rows)  # if it fails the rows stay, and it is tried again
             total += len(rows)
             if len(rows) < BATCH:
                 return total

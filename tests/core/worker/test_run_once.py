@@ -3,6 +3,8 @@
 import asyncio
 import signal
 
+import asyncpg
+
 from soniq import Retry, Snooze, Soniq
 from soniq.job import JobContext
 from tests.conftest import MakeApp
@@ -174,3 +176,29 @@ async def test_stop_workers_ends_it_early(app: Soniq) -> None:
     ran = await in_time(app.run_worker(run_once=True, concurrency=1))
     assert ran == 1
     assert len(await app.jobs(status="queued")) == 49
+
+
+async def test_what_was_committed_late_is_run_as_well(make_app: MakeApp) -> None:
+    app = make_app()
+    ran: list[str] = []
+
+    @app.job(name="child")
+    async def child() -> None:
+        ran.append("child")
+
+    @app.job(name="quick")
+    async def quick(number: int) -> None:
+        ran.append("quick")
+
+    @app.job(name="parent")
+    async def parent(connection: asyncpg.Connection) -> None:
+        await app.enqueue(child, connection=connection)
+        for number in range(3):  # the cursor moves on, further than a look goes back
+            await asyncio.sleep(1.0)
+            await app.enqueue(quick, number=number)
+        await asyncio.sleep(0.2)
+        ran.append("parent")
+
+    await app.enqueue(parent)
+    await app.run_worker(run_once=True)
+    assert ran.count("child") == 1

@@ -35,6 +35,10 @@ KEY_WAIT = "200ms"
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """The character NUL as JSON writes it, and not a backslash that is followed by u0000."""
 
+TRIES = 3
+PAUSE = 0.2
+"""How often a shared INSERT is tried on a lost connection, and the seconds in between."""
+
 COLUMNS = ("id", "name", "queue", "priority", "max_attempts", "serializer", "keep", "args", "headers")
 
 Waiting = tuple[NewJob, "asyncio.Future[None]"]
@@ -179,36 +183,38 @@ class _Lane:
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    async def _write(self, batch: list[Waiting], lock_timeout: str | None, tries: int = 3) -> None:
+    async def _write(self, batch: list[Waiting], lock_timeout: str | None, tries: int = TRIES) -> None:
         """Write a batch and tell those who wait. What fails together is tried apart: one bad row fails alone."""
-        jobs = [job for job, _ in batch]
+        name = batch[0][0].name
         try:
             async with self._outbox.database.acquire() as connection:
-                if self._keyed:
+                jobs = [job for job, _ in batch]
+                if tries < TRIES:  # the commit may have happened, and only its answer been lost
+                    rows = await connection.fetch(self._outbox.database.sql["existing"], [str(job.id) for job in jobs])
+                    there = {str(row["id"]) for row in rows}
+                    jobs = [job for job in jobs if job.id not in there]
+                if jobs and self._keyed:
                     await self._outbox.insert_keyed(connection, jobs, lock_timeout)
-                else:
+                elif jobs:
                     await self._outbox.insert_plain(connection, jobs)
         except asyncpg.LockNotAvailableError as error:
             if lock_timeout is None:
-                _fail(batch, error)
+                _fail(batch, _because(DatabaseError, f"{name} cannot be enqueued: {error}", error))
             else:
                 await asyncio.gather(*(self._write([each], None) for each in batch))
         except TRANSIENT as error:
             if tries > 1:
+                await asyncio.sleep(PAUSE)
                 await self._write(batch, lock_timeout, tries - 1)
             else:
-                place = self._outbox.database.place
                 reason = f"{type(error).__name__}: {error}" if isinstance(error, LOST) else str(error)
-                unavailable = DatabaseUnavailable(f"cannot write jobs to PostgreSQL at {place}: {reason}")
-                unavailable.__cause__ = error
-                _fail(batch, unavailable)
+                message = f"cannot write jobs to PostgreSQL at {self._outbox.database.place}: {reason}"
+                _fail(batch, _because(DatabaseUnavailable, message, error))
+        except DatabaseUnavailable as error:
+            _fail(batch, error)
         except Exception as error:
-            if isinstance(error, DatabaseUnavailable):
-                _fail(batch, error)
-            elif len(batch) == 1:
-                failure = DatabaseError(f"{jobs[0].name} cannot be enqueued: {error}")
-                failure.__cause__ = error
-                _fail(batch, failure)
+            if len(batch) == 1:
+                _fail(batch, _because(DatabaseError, f"{name} cannot be enqueued: {error}", error))
             else:
                 half = len(batch) // 2
                 await self._write(batch[:half], lock_timeout)
@@ -220,6 +226,12 @@ class _Lane:
             for _, future in batch:
                 if not future.done():
                     future.set_result(None)
+
+
+def _because(kind: type[DatabaseError], message: str, cause: BaseException) -> DatabaseError:
+    error = kind(message)
+    error.__cause__ = cause
+    return error
 
 
 def _fail(batch: Sequence[Waiting], error: BaseException) -> None:

@@ -130,11 +130,11 @@ class Producer:
         batch = EnqueueBatch(jobs=jobs, connection=options.connection, bulk=bulk)
         failure: BaseException | None = None
         async with AsyncExitStack() as stack:
-            for manager in self._around:
-                leaving = await manager.enter(batch)
-                if leaving is not None:
-                    stack.push_async_exit(_leaver(leaving))
             try:
+                for manager in self._around:
+                    leaving = await manager.enter(batch)
+                    if leaving is not None:
+                        stack.push_async_exit(_leaver(leaving))
                 await self._insert(jobs, options, bulk=bulk)
             except BaseException as error:
                 failure = error

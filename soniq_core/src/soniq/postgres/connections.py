@@ -77,7 +77,8 @@ class Database:
         for pool in pools:
             if pool is not None:
                 try:
-                    await asyncio.wait_for(pool.close(), self.settings.connect_timeout)
+                    async with asyncio.timeout(self.settings.connect_timeout):
+                        await pool.close()
                 except (TimeoutError, *LOST):
                     pool.terminate()
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CORE = "soniq"
 
 PARTITIONS_AHEAD = 10
+LONGEST_NAME = 63
+"""Bytes of a name that PostgreSQL keeps."""
 
 
 class Schema:
@@ -102,7 +104,9 @@ class Schema:
             for owner, version, text in await self._missing(connection):
                 space = own
                 if owner != CORE:
-                    space = quote(f"{self._name}_{owner}"[:63])
+                    if len(name := f"{self._name}_{owner}") > LONGEST_NAME:
+                        raise PluginError(f"the schema name {name!r} of the plugin is too long", plugin=owner)
+                    space = quote(name)
                     await connection.execute(f"create schema if not exists {space}")
                 try:
                     await connection.execute(text.replace("{schema}", space).replace("{soniq}", own))

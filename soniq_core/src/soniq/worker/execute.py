@@ -131,9 +131,9 @@ class Attempt:
         except BaseException as raised:
             error = raised
             settlement = await self._judge(raised)
-        self.ctx.outcome = settlement.outcome if settlement else None
+        outcome = self.ctx.outcome = settlement.outcome if settlement else None
         if entered:
-            await self._job.around_job.leave(entered, error)
+            await self._job.around_job.leave(entered, (outcome and outcome.error) or error)
         return settlement
 
     # --- the attempt itself ---------------------------------------------------------------------------------------

@@ -64,9 +64,8 @@ class Heartbeat:
                 if connection is None or connection.is_closed():
                     connection = await self._database.connect()
                 me = self._worker_id()
-                row = await asyncio.wait_for(
-                    connection.fetchrow(self._database.sql["heartbeat"], me, self._running()), interval
-                )
+                async with asyncio.timeout(interval):
+                    row = await connection.fetchrow(self._database.sql["heartbeat"], me, self._running())
                 if row is None:
                     self._loop.call_soon_threadsafe(self._lost, me)
                 elif row[0]:
@@ -77,7 +76,8 @@ class Heartbeat:
                 await close_quietly(connection)
                 connection, pause = None, min(1.0, interval / 4)
             try:
-                await asyncio.wait_for(self._stop.wait(), max(0.05, pause))
+                async with asyncio.timeout(max(0.05, pause)):
+                    await self._stop.wait()
             except TimeoutError:
                 continue
         await close_quietly(connection)

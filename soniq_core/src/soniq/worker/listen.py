@@ -34,7 +34,8 @@ class Listener:
                 pause = 0.1
                 while not gone.is_set():
                     try:
-                        await asyncio.wait_for(gone.wait(), 30)
+                        async with asyncio.timeout(30):
+                            await gone.wait()
                     except TimeoutError:
                         await connection.execute("select 1")  # a dead network says nothing by itself
             except (DatabaseError, asyncpg.PostgresError, *LOST) as error:

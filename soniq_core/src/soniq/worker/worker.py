@@ -275,8 +275,9 @@ class Worker:
         return time.monotonic() + self._settings.poll_interval * random.uniform(0.8, 1.2)
 
     async def _nothing_is_due(self) -> bool:
-        """Look into every lane once more."""
+        """Look into every lane once more, from its start: a job may have been committed late."""
         await self._learn_lanes()
+        self._lanes.rewind()
         self._lanes.wake()
         while self._lanes.hot:
             if await self._exchange(self._slots.room()):
