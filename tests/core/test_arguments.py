@@ -449,3 +449,13 @@ async def test_a_job_id_may_be_an_argument_a_result_a_header_and_a_key(app: Soni
     assert result == parent
     assert isinstance(result, JobId)
     assert await app.get_result(other) == text
+
+
+async def test_object_says_as_much_as_no_annotation(app: Soniq) -> None:
+    @app.job()
+    async def echo(value: object) -> object:
+        return value
+
+    job_id = await app.enqueue(echo, value={"a": [1, "x"]})
+    await app.run_worker(run_once=True)
+    assert await app.get_result(job_id) == {"a": [1, "x"]}

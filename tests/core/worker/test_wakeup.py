@@ -176,3 +176,19 @@ async def test_a_worker_that_is_busy_says_no_longer_that_it_sleeps(make_app: Mak
         await app.enqueue(holds)
         await eventually(busy)
         release.set()
+
+
+async def test_a_new_priority_of_a_known_queue_wakes_a_worker(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=30)
+    ran: asyncio.Queue[int] = asyncio.Queue()
+
+    @app.job()
+    async def one(number: int) -> None:
+        ran.put_nowait(number)
+
+    async with working(app):
+        await app.enqueue(one, number=1)
+        assert await in_time(ran.get()) == 1
+        await app.enqueue(one, number=2, priority=7)
+        assert await in_time(ran.get()) == 2
+        app.stop_workers()

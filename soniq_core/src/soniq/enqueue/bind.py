@@ -31,7 +31,7 @@ class Signature:
         fields: list[tuple[str, type] | tuple[str, type, Any]] = []
         passed = []
         for parameter in parameters(name, function):
-            annotation = hints.get(parameter.name, Any)
+            annotation = _anything(hints.get(parameter.name, Any))
             factory = provide(bare(annotation))
             if factory is not None:
                 self.provided[parameter.name] = factory
@@ -47,7 +47,7 @@ class Signature:
         """The names of the parameters that are passed."""
         self._defaults = {p.name: p.default for p in passed if p.default is not p.empty}
         self._required = self.names - self._defaults.keys()
-        self.returns = without_signals(hints.get("return", Any))
+        self.returns = _anything(without_signals(hints.get("return", Any)))
         try:
             self.arguments = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
             msgspec.json.Decoder(self.arguments)
@@ -142,6 +142,11 @@ def without_signals(annotation: object) -> Any:
         kept = [each for each in get_args(annotation) if not _is_signal(each)]
         return reduce(or_, kept) if kept else type(None)
     return type(None) if _is_signal(annotation) else annotation
+
+
+def _anything(annotation: object) -> Any:
+    """`object` says as much as Any: whatever the serializer gives."""
+    return Any if annotation is object else annotation
 
 
 def _is_signal(annotation: object) -> bool:

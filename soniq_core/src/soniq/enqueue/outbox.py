@@ -103,6 +103,7 @@ class Outbox:
         if new:
             await self._database.fetch("add_lanes", [queue for queue, _ in new], [priority for _, priority in new])
             self._lanes |= new
+            self._notifier.wake([""])  # workers learn the lanes anew
 
     async def _insert_all(self, connection: "Connection", jobs: Sequence[NewJob], *, lock_timeout: str | None) -> None:
         """Insert jobs on one connection, all or none."""

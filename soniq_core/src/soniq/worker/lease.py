@@ -7,10 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-import asyncpg
-
-from soniq.errors import DatabaseError
-from soniq.postgres.connections import LOST, Database, close_quietly
+from soniq.postgres.connections import Database, close_quietly
 
 log = logging.getLogger("soniq.worker")
 
@@ -71,7 +68,7 @@ class Heartbeat:
                 elif row[0]:
                     self._loop.call_soon_threadsafe(self._cancel, row[0])
                 pause = interval - (time.monotonic() - began)
-            except (DatabaseError, asyncpg.PostgresError, *LOST) as error:
+            except Exception as error:  # whatever it is: without a heartbeat the jobs are lost
                 log.warning("no heartbeat, trying again: %s", str(error) or type(error).__name__)
                 await close_quietly(connection)
                 connection, pause = None, min(1.0, interval / 4)

@@ -15,6 +15,9 @@ from soniq.postgres.connections import LOST, Database
 
 log = logging.getLogger("soniq.worker")
 
+AWAY = 5.0
+"""The longest pause of a task whose database is away, in seconds."""
+
 
 class Tasks:
     """Supervises background tasks."""
@@ -49,6 +52,9 @@ class Tasks:
             try:
                 await task.run()
                 return
+            except (DatabaseError, asyncpg.PostgresError, *LOST) as error:
+                pause = min(pause * 2, AWAY)
+                log.warning("the task %s of %s is put off for %.0f s: %s", task.name, plugin, pause, error)
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and being_cancelled():
                     raise
