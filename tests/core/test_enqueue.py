@@ -1,6 +1,7 @@
 """Enqueueing: in the caller's transaction, at a time, with options, many at once, and what a bad one does to others."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -591,3 +592,23 @@ async def test_a_hook_around_the_enqueue_may_add_headers_and_sees_the_ids(make_a
     assert stamp.seen == [(False, [one], [True]), (True, many, [False, True])]
     assert sorted(received, key=str) == [False, True]
     assert headers == {}
+
+
+async def test_an_enqueue_right_after_another_is_never_left_waiting(app: Soniq) -> None:
+    @app.job()
+    async def work(n: int) -> None: ...
+
+    async def twice() -> None:
+        await app.enqueue(work, 1)
+        await app.enqueue(work, 2)
+
+    await app.enqueue(work, 0)
+    for _ in range(200):
+        one = asyncio.create_task(twice())
+        await asyncio.sleep(0)
+        other = asyncio.create_task(app.enqueue(work, 3))
+        for _ in range(2):
+            await asyncio.sleep(0)
+        time.sleep(0.002)  # both answers are there when the loop looks next: both writers end in one step
+        async with asyncio.timeout(10):
+            await asyncio.gather(one, other)

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 import msgspec
@@ -161,9 +161,7 @@ class _Lane:
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((job, future))
         if len(self._flushers) < FLUSHERS:
-            task = asyncio.create_task(self._flush(), name="soniq outbox")
-            self._flushers.add(task)
-            task.add_done_callback(self._flushers.discard)
+            self._flushers.add(asyncio.create_task(self._flush(), name="soniq outbox"))
         await future
 
     async def close(self) -> None:
@@ -171,8 +169,11 @@ class _Lane:
             await asyncio.wait(self._flushers)
 
     async def _flush(self) -> None:
-        while self._waiting:
-            await self._write(self._next(), KEY_WAIT if self._keyed else None)
+        try:
+            while self._waiting:
+                await self._write(self._next(), KEY_WAIT if self._keyed else None)
+        finally:  # in the step that found nothing waiting: whoever comes next starts another
+            self._flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _next(self) -> list[Waiting]:
         size = count = 0
