@@ -354,7 +354,7 @@ async def test_notify_false_wakes_nobody(app: Soniq, connection: Connection) -> 
     await app.enqueue_many(job, [{}], queue="silent", notify=False)
     await app.enqueue(job, queue="silent", delay=60)
     await app.enqueue(job, queue="loud")
-    assert await asyncio.wait_for(heard.get(), 10) == "loud"
+    assert "loud" in (await asyncio.wait_for(heard.get(), 10)).split("\n")
     assert heard.empty()
 
 

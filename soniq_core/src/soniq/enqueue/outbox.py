@@ -73,8 +73,9 @@ class Outbox:
     ) -> None:
         for job in jobs:
             _headers(job)
-        await self._register_lanes(jobs)
         due = {job.queue for job in jobs if not job.extra or not ("delay" in job.extra or "at" in job.extra)}
+        if await self._register_lanes(jobs):
+            due.add("")  # for workers to learn the lanes anew
         if connection is not None:
             await self._insert_all(connection, jobs, lock_timeout=None)
             if notify and due:
@@ -97,13 +98,13 @@ class Outbox:
         await self._plain.close()
         await self._keyed.close()
 
-    async def _register_lanes(self, jobs: Sequence[NewJob]) -> None:
-        """Tell the workers, once for each queue and priority, that jobs may come; outside the caller's transaction."""
+    async def _register_lanes(self, jobs: Sequence[NewJob]) -> bool:
+        """Note each queue and priority once, outside a caller's transaction; whether one is new."""
         new = {(job.queue, job.priority) for job in jobs} - self._lanes
         if new:
             await self._database.fetch("add_lanes", [queue for queue, _ in new], [priority for _, priority in new])
             self._lanes |= new
-            self._notifier.wake([""])  # workers learn the lanes anew
+        return bool(new)
 
     async def _insert_all(self, connection: "Connection", jobs: Sequence[NewJob], *, lock_timeout: str | None) -> None:
         """Insert jobs on one connection, all or none."""

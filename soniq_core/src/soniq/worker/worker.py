@@ -4,12 +4,10 @@ import asyncio
 import logging
 import os
 import random
-import signal
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -24,6 +22,7 @@ from soniq.lookup import CANCEL, error_json
 from soniq.postgres.connections import Database
 from soniq.worker.claim import Claimed, Claimer, Exchange
 from soniq.worker.execute import Environment, type_name
+from soniq.worker.interrupts import stop_on_signals
 from soniq.worker.lanes import Lanes
 from soniq.worker.lease import Heartbeat
 from soniq.worker.listen import Listener
@@ -127,7 +126,7 @@ class Worker:
         listening = None
         if not self._run_once and not self._settings.pgbouncer:
             listening = asyncio.create_task(Listener(self._parts.database, self._heard).run(), name="soniq listen")
-        restore = self._install_signals()
+        release = stop_on_signals(lambda: self.stop(now=self._stopping)) if self._signals else None
         self._say_hello()
         try:
             await self._work()
@@ -138,7 +137,8 @@ class Worker:
             try:
                 await self._wind_down()
             finally:
-                restore()
+                if release is not None:
+                    release()
                 if listening is not None:
                     listening.cancel()
                     with suppress(asyncio.CancelledError):
@@ -351,22 +351,6 @@ class Worker:
         )  # fmt: skip
         await self._learn_lanes()
         self._lanes.wake()
-
-    def _install_signals(self) -> Callable[[], None]:
-        if not self._signals or threading.current_thread() is not threading.main_thread():
-            return lambda: None
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        previous = [signal.getsignal(number) for number in numbers]
-        for number in numbers:
-            loop.add_signal_handler(number, lambda: self.stop(now=self._stopping))  # the second one ends the grace
-
-        def restore() -> None:
-            for number, handler in zip(numbers, previous, strict=True):
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
-
-        return restore
 
     async def _wind_down(self) -> None:
         """Hand back what has not started, let the rest end within the grace time, and requeue what has not."""
