@@ -91,7 +91,7 @@ async def test_they_are_numbered_from_one_without_a_gap(app_with: AppWith, versi
 
 async def test_without_setup_a_missing_one_is_an_error(app_with: AppWith, make_app: MakeApp) -> None:
     await make_app().start()
-    with pytest.raises(SchemaMissing, match="setup is off"):
+    with pytest.raises(SchemaMissing, match="are not made here"):
         await app_with(FIRST, setup=False).start()
     await app_with(FIRST).start()
     await app_with(FIRST, setup=False).start()

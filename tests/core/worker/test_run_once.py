@@ -202,16 +202,3 @@ async def test_what_was_committed_late_is_run_as_well(make_app: MakeApp) -> None
     await app.enqueue(parent)
     await app.run_worker(run_once=True)
     assert ran.count("child") == 1
-
-
-async def test_two_workers_of_a_process_put_the_old_handlers_back_in_whichever_order_they_end(
-    make_app: MakeApp,
-) -> None:
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.getsignal(number) for number in numbers]
-    first, second = make_app(), make_app()
-    async with working(second):
-        async with working(first):
-            assert [signal.getsignal(number) for number in numbers] != before
-        assert [signal.getsignal(number) for number in numbers] != before
-    assert [signal.getsignal(number) for number in numbers] == before

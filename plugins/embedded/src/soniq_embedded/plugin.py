@@ -53,10 +53,8 @@ def _announce(folder: Path) -> None:
     """Say once in this process that the data lie in this folder."""
     if folder not in _announced:
         _announced.add(folder)
-        warnings.warn(
-            SoniqWarning(
-                f"no database URL was given: using an embedded PostgreSQL server in {folder}, which is meant for "
-                "development. SONIQ_DATABASE_URL or Soniq(database_url=...) chooses another database"
-            ),
-            stacklevel=2,
+        message = SoniqWarning(
+            f"no database URL was given: using an embedded PostgreSQL, meant for development, in {folder}\n"
+            "  (SONIQ_DATABASE_URL or Soniq(database_url=...) chooses another)"
         )
+        warnings.warn_explicit(message, SoniqWarning, "soniq-embedded", 1)  # of no line of code

@@ -53,7 +53,7 @@ class Schema:
             if not await self._missing(connection):
                 return
             if not self._database.settings.setup:
-                raise SchemaMissing(self._advice("are missing or older than this code, and setup is off"))
+                raise SchemaMissing(self._advice("are missing or older than this code, and are not made here"))
             try:
                 await self._migrate(connection)
             except asyncpg.InsufficientPrivilegeError as error:
@@ -131,7 +131,7 @@ class Schema:
     def _advice(self, what: str) -> str:
         return (
             f"Soniq's tables in schema {self._name!r} of {self._database.place} {what}. "
-            "Run `soniq setup` as a role that may create them"
+            "Start a worker, or run `soniq setup`, as a role that may create them"
         )
 
 
