@@ -72,7 +72,7 @@ def test_without_a_url_it_runs_on_the_embedded_server_and_stops_it(demo: Demo, f
     for _ in range(2):
         shown = demo(str(folder), SONIQ_DATABASE_URL=None, SONIQ_EMBEDDED_FOLDER=str(data))
         assert shown.returncode == 0, shown.stderr
-        assert shown.stderr.count("embedded PostgreSQL server") == 1
+        assert shown.stderr.count("embedded PostgreSQL") == 1
         assert "Traceback" not in shown.stderr
         assert not (data / "pgdata" / "postmaster.pid").exists()
 

@@ -131,9 +131,11 @@ class Soniq:
             for worker in list(self._workers):  # their handlers may still enqueue
                 worker.stop()
                 await worker.finished.wait()
-        started, self._started = self._started, None
-        if started is not None:
-            await started.close()
+        if self._started is not None and self._starting is not None:
+            async with self._starting[1]:  # whoever uses the app meanwhile waits, and starts it afresh
+                started, self._started = self._started, None
+                if started is not None:
+                    await started.close()
 
     async def __aenter__(self) -> Self:
         await self._ready()

@@ -204,20 +204,20 @@ class Lookup:
         id_ = parse_id(job_id)
         reason = None if reason is None else str(reason)
         error = error_json("JobCancelled", reason, None) if reason else None
-        for row in await self._database.fetch("cancel_waiting", id_, error):
-            await self._settled(
-                [
-                    Outcome(
-                        job_id=id_, job_name=row["name"], queue=row["queue"], attempt=row["attempt"],
-                        status="cancelled", kind="cancel", reason=reason,
-                    )
-                ]
-            )  # fmt: skip
-            return True
-        running = await self._database.fetch("cancel_running", id_)
-        if running:
-            self._notifier.wake([f"{CANCEL}{id_}"])
-        return bool(running)
+        while True:
+            for row in await self._database.fetch("cancel_waiting", id_, error):
+                outcome = Outcome(
+                    job_id=id_, job_name=row["name"], queue=row["queue"], attempt=row["attempt"],
+                    status="cancelled", kind="cancel", reason=reason,
+                )  # fmt: skip
+                await self._settled([outcome])
+                return True
+            if await self._database.fetch("cancel_running", id_):
+                self._notifier.wake([f"{CANCEL}{id_}"])
+                return True
+            now = await self._row(id_)
+            if now is None or now["status"] in FINISHED:
+                return False  # else it went from one to the other in between
 
     async def retry(self, job_id: object) -> None:
         """Queue a dead job again, with all its attempts. Raises `JobNotFound`, `JobNotDead` or `DuplicateJob`."""

@@ -35,7 +35,7 @@ async def test_no_command_but_setup_and_worker_makes_tables(
     for options in ([], ["--app", "app:eq"]):
         done = project.soniq("status", *options)
         assert done.returncode == 1
-        assert "Run `soniq setup`" in done.stderr
+        assert "run `soniq setup`" in done.stderr
     assert not await connection.fetchval("select to_regnamespace($1) is not null", schema)
 
 

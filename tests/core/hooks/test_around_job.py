@@ -442,7 +442,11 @@ class TestErrors:
         assert (await run(app, handler))["status"] == "done"
         assert calls == ["left"]
 
-    async def test_the_jobs_timeout_ends_an_entering_that_hangs(self, app: Soniq, calls: list[str], run: Run) -> None:
+    async def test_an_entering_that_hangs_fails_the_attempt(
+        self, make_app: MakeApp, calls: list[str], run: Run
+    ) -> None:
+        app = make_app(hook_timeout=0.1)
+
         @app.around_job
         async def around() -> AsyncIterator[None]:
             await asyncio.Event().wait()
@@ -450,8 +454,8 @@ class TestErrors:
 
         app.on_error(lambda ctx, error: calls.append(type(error).__name__))
 
-        @app.job(timeout=0.05, max_attempts=1)
+        @app.job(max_attempts=1)
         async def handler() -> None: ...
 
         assert (await run(app, handler))["status"] == "dead"
-        assert calls == ["AttemptTimeout"]
+        assert calls == ["HookTimeout"]

@@ -112,7 +112,8 @@ async def test_a_job_that_was_taken_meanwhile_has_no_effect_here(app: Soniq, eff
     async def writes(connection: asyncpg.Connection, ctx: JobContext) -> None:
         await connection.execute(f"insert into {effects} values ('never')")
         async with app.database.acquire() as another:
-            await another.execute(f"update {schema}.job set claim = claim + 1 where id = $1", UUID(ctx.job_id))
+            taken = f"update {schema}.job set claim = claim + 1, worker_id = gen_random_uuid() where id = $1"
+            await another.execute(taken, UUID(ctx.job_id))
 
     job_id = await app.enqueue(writes)
     await in_time(app.run_worker(run_once=True))

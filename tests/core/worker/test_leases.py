@@ -239,7 +239,8 @@ async def test_a_settlement_that_comes_too_late_changes_nothing(
         async with working(app):
             await in_time(began.wait())
             async with app.database.acquire() as connection:
-                await connection.execute(f"update {schema}.job set claim = claim + 1 where id = $1", UUID(job_id))
+                taken = f"update {schema}.job set claim = claim + 1, worker_id = gen_random_uuid() where id = $1"
+                await connection.execute(taken, UUID(job_id))
             release.set()
 
             async def noticed() -> bool:

@@ -6,6 +6,7 @@ Jobs with a dedup key have a lane of their own, because a key that an open trans
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +18,7 @@ from soniq.enqueue.notify import Notifier
 from soniq.errors import DatabaseError, DatabaseUnavailable, InvalidOption
 from soniq.hooks.values import NewJob
 from soniq.ids import JobId
-from soniq.postgres.connections import LOST, TRANSIENT, Database
+from soniq.postgres.connections import LOST, TRANSIENT, Database, words
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
@@ -51,8 +52,8 @@ class Outbox:
         self._database = database
         self._notifier = notifier
         self._lanes: set[tuple[str, int]] = set()
-        self._plain = _Lane(self, keyed=False)
-        self._keyed = _Lane(self, keyed=True)
+        self._plain = _Batcher(self, keyed=False)
+        self._keyed = _Batcher(self, keyed=True)
         self._inserting = 0
         self._idle = asyncio.Event()
 
@@ -148,36 +149,48 @@ class Outbox:
         return self._database
 
 
-class _Lane:
+class _Batcher:
     """Jobs that wait for the next shared INSERT, and the tasks that write them."""
 
     def __init__(self, outbox: Outbox, *, keyed: bool) -> None:
         self._outbox = outbox
         self._waiting: list[Waiting] = []
         self._flushers: set[asyncio.Task[None]] = set()
+        self._alone: set[asyncio.Task[None]] = set()
+        self._few = asyncio.Semaphore(FLUSHERS)
         self._keyed = keyed
 
     async def add(self, job: NewJob) -> None:
         """Wait until the job is committed, or why it cannot be is raised."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((job, future))
-        if len(self._flushers) < FLUSHERS:
+        if len(self._busy()) < FLUSHERS:
             self._flushers.add(asyncio.create_task(self._flush(), name="soniq outbox"))
         await future
 
     async def close(self) -> None:
-        while self._flushers:
-            await asyncio.wait(self._flushers)
+        """Wait for what is being written; what nobody will write any more fails."""
+        while busy := [*self._busy(), *self._alone]:
+            await asyncio.wait(busy)
+        _fail(self._waiting, DatabaseUnavailable("the app was closed before the job was enqueued"))
+        self._waiting = []
+
+    def _busy(self) -> set["asyncio.Task[None]"]:
+        """The tasks that write; one that was cancelled before its first step did not say goodbye."""
+        self._flushers = {task for task in self._flushers if not task.done()}
+        return self._flushers
 
     async def _flush(self) -> None:
         try:
             while self._waiting:
-                await self._write(self._next(), KEY_WAIT if self._keyed else None)
+                if batch := self._next():
+                    await self._write(batch)
         finally:  # in the step that found nothing waiting: whoever comes next starts another
             self._flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _next(self) -> list[Waiting]:
         size = count = 0
+        self._waiting = [each for each in self._waiting if not each[1].done()]  # whoever waited was cancelled
         for job, _ in self._waiting[:BATCH]:
             size += len(job.payload)
             if count and size > BATCH_BYTES:
@@ -186,7 +199,7 @@ class _Lane:
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    async def _write(self, batch: list[Waiting], lock_timeout: str | None, tries: int = TRIES) -> None:
+    async def _write(self, batch: list[Waiting], tries: int = TRIES) -> None:
         """Write a batch and tell those who wait. What fails together is tried apart: one bad row fails alone."""
         name = batch[0][0].name
         try:
@@ -197,36 +210,57 @@ class _Lane:
                     there = {str(row["id"]) for row in rows}
                     jobs = [job for job in jobs if job.id not in there]
                 if jobs and self._keyed:
-                    await self._outbox.insert_keyed(connection, jobs, lock_timeout)
+                    await self._outbox.insert_keyed(connection, jobs, KEY_WAIT)
                 elif jobs:
                     await self._outbox.insert_plain(connection, jobs)
-        except asyncpg.LockNotAvailableError as error:
-            if lock_timeout is None:
-                _fail(batch, _because(DatabaseError, f"{name} cannot be enqueued: {error}", error))
-            else:
-                await asyncio.gather(*(self._write([each], None) for each in batch))
+        except asyncpg.LockNotAvailableError:
+            for each in batch:
+                task = asyncio.create_task(self._write_alone(each), name="soniq outbox")
+                self._alone.add(task)
+                task.add_done_callback(self._alone.discard)
         except TRANSIENT as error:
             if tries > 1:
                 await asyncio.sleep(PAUSE)
-                await self._write(batch, lock_timeout, tries - 1)
+                await self._write(batch, tries - 1)
             else:
-                reason = f"{type(error).__name__}: {error}" if isinstance(error, LOST) else str(error)
+                reason = f"{type(error).__name__}: {words(error)}" if isinstance(error, LOST) else words(error)
                 message = f"cannot write jobs to PostgreSQL at {self._outbox.database.place}: {reason}"
                 _fail(batch, _because(DatabaseUnavailable, message, error))
         except DatabaseUnavailable as error:
             _fail(batch, error)
         except Exception as error:
             if len(batch) == 1:
-                _fail(batch, _because(DatabaseError, f"{name} cannot be enqueued: {error}", error))
+                _fail(batch, _because(DatabaseError, f"{name} cannot be enqueued: {words(error)}", error))
             else:
                 half = len(batch) // 2
-                await self._write(batch[:half], lock_timeout)
-                await self._write(batch[half:], lock_timeout)
+                await self._write(batch[:half])
+                await self._write(batch[half:])
         except BaseException as error:
             _fail(batch, error)
             raise
         else:
             for _, future in batch:
+                if not future.done():
+                    future.set_result(None)
+
+    async def _write_alone(self, each: Waiting) -> None:
+        """Write a job whose key an open transaction may hold: in short tries, so that it keeps no connection."""
+        job, future = each
+        database = self._outbox.database
+        ends = time.monotonic() + database.settings.command_timeout
+        while not future.done():
+            try:
+                async with self._few, database.acquire() as connection:
+                    await self._outbox.insert_keyed(connection, [job], KEY_WAIT)
+            except asyncpg.LockNotAvailableError as error:
+                if time.monotonic() > ends:
+                    _fail(
+                        [each], _because(DatabaseError, f"{job.name}: an open transaction holds its dedup key", error)
+                    )
+                await asyncio.sleep(PAUSE)
+            except Exception as error:
+                _fail([each], _because(DatabaseError, f"{job.name} cannot be enqueued: {words(error)}", error))
+            else:
                 if not future.done():
                     future.set_result(None)
 

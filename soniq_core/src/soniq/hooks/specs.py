@@ -112,7 +112,8 @@ def claimed(batch: Sequence[JobContext]) -> None:
 def around_job(ctx: JobContext) -> AsyncIterator[None]:  # type: ignore[empty-body]
     """A context manager around an attempt, from before the decoding until `ctx.outcome` is decided; it sees the error.
 
-    An error (or a signal) while entering ends the attempt with it. One while leaving is logged: the outcome stands.
+    An error (or a signal) while entering ends the attempt with it, and so does waiting for longer than `hook_timeout`.
+    An error while leaving is logged: the outcome stands. The job's timeout is inside it.
     """
 
 

@@ -56,10 +56,10 @@ class Database:
         self.settings = settings
         self.sql = Statements(settings.schema)
         self._pool: Pool | None = None
-        self._lent: Pool | None = None
+        self._lent: list[Pool] = []
         self._making = asyncio.Lock()
-        self.handlers = settings.concurrency
-        """The most connections that handlers of this process hold at once."""
+        self.handlers = 0
+        """The most connections that handlers of this process hold at once: the slots of its workers."""
 
     async def open(self) -> None:
         """Open the pool and check the server. Raises `DatabaseUnavailable` or `DatabaseUnsupported`."""
@@ -73,7 +73,7 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool; connections in use have a few seconds to come back."""
-        pools, self._pool, self._lent = (self._pool, self._lent), None, None
+        pools, self._pool, self._lent = [self._pool, *self._lent], None, []
         for pool in pools:
             if pool is not None:
                 try:
@@ -84,7 +84,7 @@ class Database:
 
     def abandon(self) -> None:
         """Forget pools whose event loop is gone."""
-        self._pool = self._lent = None
+        self._pool, self._lent = None, []
 
     async def connect(self) -> "Connection":
         """A connection of one's own. Raises `DatabaseUnavailable`, naming host and database."""
@@ -124,8 +124,10 @@ class Database:
         if self._pool is None:
             raise DatabaseUnavailable("the app is closed")
         async with self._making:
-            self._lent = self._lent or await self._make_pool(self.handlers, self._connect_lent, None)
-        async with self._of(self._lent) as connection:
+            if not self._lent or self._lent[-1].get_max_size() < self.handlers:  # a worker has come
+                self._lent.append(await self._make_pool(max(1, self.handlers), self._connect_lent, None))
+            pool = self._lent[-1]
+        async with self._of(pool) as connection:
             yield connection
 
     async def _make_pool(
@@ -162,7 +164,7 @@ class Database:
             reason = str(error) or type(error).__name__
             raise DatabaseUnavailable(f"the connection to PostgreSQL at {self.place} was lost: {reason}") from error
         except asyncpg.PostgresError as error:
-            raise DatabaseError(f"PostgreSQL at {self.place} refused a statement: {error}") from error
+            raise DatabaseError(f"PostgreSQL at {self.place} refused a statement: {words(error)}") from error
 
     async def _check(self, connection: "Connection") -> None:
         version = connection.get_server_version()
@@ -180,6 +182,11 @@ class Database:
 
 async def _keep_as_it_is(_connection: object) -> None:
     """Soniq's own statements leave nothing behind in a session, and a reset would cost each of them a round trip."""
+
+
+def words(error: BaseException) -> str:
+    """What an error of the database says, without the detail, which may quote the row with its arguments."""
+    return str(error.args[0]) if isinstance(error, asyncpg.PostgresError) and error.args else str(error)
 
 
 async def close_quietly(connection: "Connection | None") -> None:

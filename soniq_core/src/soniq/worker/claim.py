@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from soniq.errors import DatabaseError, DatabaseUnavailable
+from soniq.job import JobContext
 from soniq.postgres.connections import LOST, Database, close_quietly
 from soniq.worker.lanes import Arrays
 from soniq.worker.settle import Settlement, arrays
@@ -43,6 +44,14 @@ class Claimed(NamedTuple):
     queued_for: float
     timeout: float | None
     unknown_for: float | None
+
+    def context(self, worker_id: str) -> JobContext:
+        """The context of the attempt that this claim begins."""
+        return JobContext(
+            job_id=str(self.id), job_name=self.name, attempt=self.attempt + 1, max_attempts=self.max_attempts,
+            queue=self.queue, worker_id=worker_id, scheduled_at=self.scheduled_at, created_at=self.created_at,
+            headers=self.headers, payload_size=len(self.args), queued_for=self.queued_for,
+        )  # fmt: skip
 
 
 class Exchange(NamedTuple):

@@ -27,13 +27,14 @@ from soniq.errors import (
     SerializationError,
     WorkerStopped,
 )
-from soniq.hooks.dispatch import Entered, resolved
+from soniq.hooks.dispatch import Entered, limited, resolved
 from soniq.hooks.values import ROW, ResultStore, Serializer
-from soniq.job import Backoff, JobContext, Outcome
+from soniq.job import Backoff, Outcome
 from soniq.lookup import error_json
 from soniq.postgres.connections import Database
 from soniq.signals import Cancel, Retry, Signal, Snooze
 from soniq.worker.claim import NO_LANES, Claimed
+from soniq.worker.deadlines import Deadlines
 from soniq.worker.settle import FAILED, SNOOZED, STOPPED, Settlement, arrays
 
 if TYPE_CHECKING:
@@ -57,35 +58,28 @@ class Environment(msgspec.Struct, frozen=True):
     threads: ThreadPoolExecutor
     max_payload: int
     prefetch: int
+    deadlines: Deadlines
 
 
 class Attempt:
     """One attempt at a claimed job, in a task of its own."""
 
-    __slots__ = ("_decided", "_environment", "_job", "cause", "claimed", "ctx", "deadline", "started", "task", "thread")
+    __slots__ = (
+        "_decided", "_environment", "_job", "begun", "cause", "claimed", "ctx", "deadline", "started", "task", "thread"
+    )  # fmt: skip
 
     def __init__(self, claimed: Claimed, job: CompiledJob, worker_id: str, environment: Environment) -> None:
         self.claimed = claimed
         self._job = job
         self._environment = environment
         self._decided = False
-        self.ctx = JobContext(
-            job_id=str(claimed.id),
-            job_name=claimed.name,
-            attempt=claimed.attempt + 1,
-            max_attempts=claimed.max_attempts,
-            queue=claimed.queue,
-            worker_id=worker_id,
-            scheduled_at=claimed.scheduled_at,
-            created_at=claimed.created_at,
-            headers=claimed.headers,
-            payload_size=len(claimed.args),
-            queued_for=claimed.queued_for,
-        )
+        self.ctx = claimed.context(worker_id)
         self.cause: Cause | None = None
         self.deadline: float | None = None
         self.started = time.monotonic()
         self.task: asyncio.Task[None] | None = None
+        self.begun = False
+        """Whether its task has taken a step: one that has not would be cancelled before it could say anything."""
         self.thread = False
         """Whether a thread runs the handler now: it cannot be ended, only waited for."""
 
@@ -102,7 +96,7 @@ class Attempt:
         """End the attempt from outside. A thread is not ended; what it leads to is decided when it returns."""
         if self.cause is None and not self._decided:
             self.cause = cause
-            if self.task is not None and not self.thread:
+            if self.task is not None and self.begun and not self.thread:
                 self.task.cancel()
 
     async def give_up(self) -> Settlement:
@@ -125,8 +119,13 @@ class Attempt:
         error: BaseException | None = None
         settlement: Settlement | None
         try:
+            if self.cause is not None:  # ended before it began
+                raise asyncio.CancelledError
             if self._job.around_job:
-                await self._job.around_job.enter(entered, self.ctx)
+                limit = self._environment.database.settings.hook_timeout
+                await limited(self._job.around_job.enter(entered, self.ctx), limit)
+            if self.timeout is not None:
+                self._environment.deadlines.add(self, self.timeout)
             settlement = await self._perform()
         except BaseException as raised:
             error = raised
@@ -195,6 +194,8 @@ class Attempt:
             _uncancel()
             if self.cause == "timeout":
                 raise AttemptTimeout(self.timeout or 0.0)
+            if self.cause == "lost":
+                raise LeaseLost(f"job {self.ctx.job_id} was taken from this worker; its result is not kept")
         if isinstance(value, Signal):
             raise value
         return value

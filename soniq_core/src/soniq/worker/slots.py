@@ -13,7 +13,6 @@ from soniq.errors import DatabaseError
 from soniq.job import Outcome
 from soniq.lookup import error_json
 from soniq.worker.claim import CANCELLED, EXPIRED, SUSPECT, Claimed
-from soniq.worker.deadlines import Deadlines
 from soniq.worker.execute import Attempt, Environment
 from soniq.worker.settle import NOT_STARTED, STOPPED, UNKNOWN, Settlement
 
@@ -55,7 +54,6 @@ class Slots:
         self._moved = 0.0  # when a job last started
         self._seconds = 0.0  # what an attempt takes, as a moving average
         self._suspects = asyncio.Semaphore(1)
-        self._deadlines = Deadlines()
         self._context = contextvars.copy_context()
 
     @property
@@ -79,9 +77,8 @@ class Slots:
         return free + ahead - len(self._at_hand)
 
     def receive(self, claimed: Iterable[Claimed]) -> None:
-        """Start what was claimed, as far as slots are free, and keep the rest at hand."""
+        """Keep what was claimed at hand."""
         self._at_hand.extend(claimed)
-        self._fill()
 
     def hand_back(self) -> int:
         """Give back what has not started; how many that are. The next claims are smaller."""
@@ -97,10 +94,13 @@ class Slots:
         return [*self.running, *(claimed.id for claimed in self._at_hand)]
 
     def cancel(self, ids: Sequence[UUID]) -> None:
-        """End those of the attempts that run here: their jobs were cancelled."""
+        """The jobs were cancelled: end the attempts of those that run here, and settle those that wait for a slot."""
         for id_ in ids:
             if id_ in self.running:
                 self.running[id_].end("cancelled")
+        for claimed in [each for each in self._at_hand if each.id in ids]:
+            self._at_hand.remove(claimed)
+            self._settle(_ended(claimed, "cancelled", "cancel", "cancelled before it started"), claimed.queue)
 
     def abandon(self) -> None:
         """The jobs here are others' now: end their attempts, and settle nothing."""
@@ -121,13 +121,14 @@ class Slots:
         tasks = [each.task for each in self.running.values() if each.task is not None and not each.thread]
         if tasks:
             await asyncio.wait(tasks, timeout=patience)
-        for attempt in list(self.running.values()):
+        refused, self.running = list(self.running.values()), {}
+        for attempt in refused:
             log.error("job %s (%s) could not be ended, and runs again", attempt.claimed.id, attempt.claimed.name)
-            self._settle(await attempt.give_up(), attempt.claimed.queue)
-        self.running.clear()
-        self._deadlines.close()
+        for settlement in await asyncio.gather(*(attempt.give_up() for attempt in refused)):
+            self._settle(settlement, "")
+        self._environment.deadlines.close()
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
         """Start jobs at hand while slots are free."""
         while self._at_hand and len(self.running) < self._concurrency and not self._closed:
             self._moved = time.monotonic()
@@ -141,8 +142,6 @@ class Slots:
         attempt = Attempt(claimed, job, self._worker_id(), self._environment)
         self.running[claimed.id] = attempt
         self.count += 1
-        if attempt.timeout is not None and not claimed.flags & SUSPECT:
-            self._deadlines.add(attempt, attempt.timeout)
         attempt.task = asyncio.create_task(self._attempt(attempt, job), context=self._context.copy())
 
     async def _attempt(self, attempt: Attempt, job: CompiledJob) -> None:
@@ -150,6 +149,7 @@ class Slots:
         claimed = attempt.claimed
         settlement: Settlement | None = None
         try:
+            attempt.begun = True
             if claimed.flags & SUSPECT:
                 settlement = await self._on_probation(attempt)
             else:
@@ -170,7 +170,7 @@ class Slots:
                     self._settle(settlement, claimed.queue)
             took = time.monotonic() - attempt.started
             self._seconds = took if not self._seconds else self._seconds + (took - self._seconds) * 0.05
-            self._fill()
+            self.fill()
             self._changed()
 
     async def _on_probation(self, attempt: Attempt) -> Settlement | None:
@@ -192,8 +192,6 @@ class Slots:
             if not await self._environment.database.fetch("write_start", claimed.id, claimed.claim):
                 return None
             attempt.started = time.monotonic()
-            if attempt.timeout is not None:
-                self._deadlines.add(attempt, attempt.timeout)
             return await attempt.run()
         finally:
             timer.cancel()

@@ -11,16 +11,17 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import asyncpg
 import msgspec
 
 from soniq.definition import Registry
 from soniq.errors import DatabaseError, DatabaseUnavailable
 from soniq.hooks.dispatch import Observers
 from soniq.hooks.values import ResultStore, Serializer, Task
-from soniq.job import JobContext
 from soniq.lookup import CANCEL, error_json
-from soniq.postgres.connections import Database
-from soniq.worker.claim import Claimed, Claimer, Exchange
+from soniq.postgres.connections import LOST, Database, words
+from soniq.worker.claim import Claimer, Exchange
+from soniq.worker.deadlines import Deadlines
 from soniq.worker.execute import Environment, type_name
 from soniq.worker.interrupts import stop_on_signals
 from soniq.worker.lanes import Lanes
@@ -62,7 +63,6 @@ class Worker:
         database = parts.database
         settings = database.settings
         self._parts = parts
-        database.handlers = max(database.handlers, concurrency)
         self._settings = settings
         self._concurrency = concurrency
         self._queues = list(queues) if queues is not None else None
@@ -87,7 +87,7 @@ class Worker:
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="soniq job")
         environment = Environment(
             database, parts.serializers, tuple(parts.stores.values()), self._threads, settings.max_payload,
-            settings.prefetch,
+            settings.prefetch, Deadlines(),
         )  # fmt: skip
         self._slots = Slots(
             parts.registry, environment, concurrency, lambda: self.id, self._settle, lambda: self._wake.set()
@@ -109,10 +109,11 @@ class Worker:
     async def run(self) -> int:
         """Work until stopped, or with `run_once` until nothing is due; how many attempts were started."""
         await self._register()
+        self._parts.database.handlers += self._concurrency
         heartbeat = Heartbeat(
             self._parts.database,
             lambda: self.id,
-            lambda: list(self._slots.running),
+            self._slots.held,
             self._slots.cancel,
             self._taken_for_dead,
         )
@@ -146,6 +147,7 @@ class Worker:
                 await tasks.stop()
                 await heartbeat.stop()
                 await self._say_goodbye()
+                self._parts.database.handlers -= self._concurrency
         return self._slots.count
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -212,6 +214,7 @@ class Worker:
         self._locked = bool(exchange.left)
         if exchange.looked and exchange.registered:
             self._lanes.answer([(c.queue, c.priority, c.scheduled_at, c.id) for c in exchange.claimed], limit)
+        self._slots.receive(exchange.claimed)
         self._settlements.extend(exchange.left)
         for settlement, error in exchange.refused:
             self._settle_refused(settlement, error)
@@ -220,8 +223,8 @@ class Worker:
         self._buried = self._buried or not exchange.registered
         if exchange.claimed:
             if self._parts.claimed:
-                await self._parts.claimed([_context(each, self.id) for each in exchange.claimed])
-            self._slots.receive(exchange.claimed)
+                await self._parts.claimed([each.context(self.id) for each in exchange.claimed])
+            self._slots.fill()
         elif exchange.left:
             await asyncio.sleep(0.1)
         return len(exchange.claimed)
@@ -246,10 +249,12 @@ class Worker:
     def _settle_refused(self, settlement: Settlement, error: Exception) -> None:
         """Fail an attempt whose outcome PostgreSQL does not take; if not even that, leave it to the rescue."""
         if settlement.error is None and settlement.result is None:
-            log.error("job %s cannot be settled, and runs again when this worker has ended: %s", settlement.id, error)
+            log.error("job %s cannot be settled, and runs again after a while: %s", settlement.id, error)
             return
-        log.error("the outcome of job %s cannot be written, and its attempt fails: %s", settlement.id, error)
-        told = None if settlement.error else error_json(type_name(error), f"the outcome was refused: {error}", None)
+        log.error("the outcome of job %s cannot be written, and its attempt fails: %s", settlement.id, words(error))
+        told = (
+            None if settlement.error else error_json(type_name(error), f"the outcome was refused: {words(error)}", None)
+        )
         status = settlement.status
         if status == "done":
             status = "dead" if settlement.last else None
@@ -279,10 +284,10 @@ class Worker:
         await self._learn_lanes()
         self._lanes.rewind()
         self._lanes.wake()
-        while self._lanes.hot:
+        while self._lanes.hot and not self._buried and not self._stopping:
             if await self._exchange(self._slots.room()):
                 return False
-        return not (self._slots.busy or self._settlements)
+        return not (self._slots.busy or self._settlements or self._buried)
 
     async def _learn_lanes(self) -> None:
         rows = await self._parts.database.fetch("lanes", self._queues)
@@ -383,8 +388,10 @@ class Worker:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._claimer.close()
         try:
+            async with self._parts.database.acquire() as connection:  # a claim that was cut off may have been committed
+                await self._claimer.give_back_unheld(connection, claimed_for=0)
             await self._parts.database.fetch("unregister_worker", self.id)
-        except DatabaseError as error:
+        except (DatabaseError, asyncpg.PostgresError, *LOST) as error:
             log.warning("the worker's row stays until its lease is over: %s", error)
         log.info("worker %s stopped after %d attempts", self.id, self._slots.count)
 
@@ -395,11 +402,3 @@ class Worker:
             self.id, self._parts.version, self._parts.database.place, queues, self._concurrency,
             len(self._parts.registry.jobs), ", ".join(self._parts.plugins) or "none",
         )  # fmt: skip
-
-
-def _context(claimed: Claimed, worker_id: str) -> JobContext:
-    return JobContext(
-        job_id=str(claimed.id), job_name=claimed.name, attempt=claimed.attempt + 1, max_attempts=claimed.max_attempts,
-        queue=claimed.queue, worker_id=worker_id, scheduled_at=claimed.scheduled_at, created_at=claimed.created_at,
-        headers=claimed.headers, payload_size=len(claimed.args), queued_for=claimed.queued_for,
-    )  # fmt: skip

@@ -141,7 +141,7 @@ with outcome as (
         started = false,
         suspect = back.kind in (0, 3) and suspect,
         attempt = attempt + (back.kind = 2)::int::smallint,
-        scheduled_at = now() + make_interval(secs => case when back.kind = 3 then least(2 ^ least(deferrals, 9), 300) else back.delay end),
+        scheduled_at = now() + make_interval(secs => case when cancel_requested then 0 when back.kind = 3 then least(2 ^ least(deferrals, 9), 300) else back.delay end),
         deferrals = case when back.kind = 3 then least(deferrals + 1, 1000) else 0 end,
         deferred_since = case when back.kind = 3 then coalesce(deferred_since, now()) end,
         error = coalesce(back.error::jsonb, job.error)

@@ -1,0 +1,126 @@
+"""What happens between two steps: an attempt is ended before it begins, a job cancelled while it waits for a slot."""
+
+import asyncio
+import time
+
+import asyncpg
+import pytest
+
+from soniq import AttemptTimeout, JobCancelled, Outcome, Soniq
+from soniq.job import JobContext
+from tests.conftest import MakeApp
+from tests.core.worker.helpers import in_time, status_of, working
+
+
+async def test_an_attempt_that_is_ended_before_it_begins_gives_its_slot_back(app: Soniq) -> None:
+    @app.job(timeout=0.05, max_attempts=1)
+    async def blocks() -> None:
+        time.sleep(0.06)
+        await asyncio.sleep(0)
+
+    @app.job(timeout=0.05)
+    async def quick(number: int) -> None: ...
+
+    for _ in range(5):
+        await app.enqueue_many(quick, [{"number": n} for n in range(60)])
+        await app.enqueue_many(blocks, [{}] * 3)
+    await in_time(app.run_worker(run_once=True, concurrency=4))
+    assert await app.jobs(status="running") == []
+
+
+async def test_the_timeout_does_not_run_while_around_job_is_entered(app: Soniq) -> None:
+    errors: list[BaseException | None] = []
+
+    @app.around_job
+    async def slow(ctx: JobContext):  # type: ignore[no-untyped-def] # a generator function as users write it
+        await asyncio.sleep(0.3)
+        yield
+        outcome: Outcome | None = ctx.outcome
+        errors.append(outcome.error if outcome else None)
+
+    @app.job(timeout=0.2, max_attempts=1)
+    async def quick() -> str:
+        return "in time"
+
+    job_id = await app.enqueue(quick)
+    await in_time(app.run_worker(run_once=True))
+    assert await app.get_result(job_id) == "in time"
+    assert not any(isinstance(error, AttemptTimeout) for error in errors)
+
+
+async def test_a_job_that_waits_for_a_slot_is_cancelled_there(app: Soniq) -> None:
+    ran: list[int] = []
+    began, release = asyncio.Event(), asyncio.Event()
+
+    @app.job()
+    async def one(number: int) -> None:
+        ran.append(number)
+        if number == 40:
+            began.set()
+            await release.wait()
+
+    ids = await app.enqueue_many(one, [{"number": n} for n in range(200)])
+    async with working(app, concurrency=1):
+        await in_time(began.wait())
+        running = {row["job_id"] for row in await app.jobs(status="running", limit=1000)}
+        waiting = [number for number in range(41, 200) if ids[number] in running]
+        assert waiting
+        for number in waiting:
+            assert await app.cancel(ids[number])
+        for number in waiting:
+            with pytest.raises(JobCancelled):
+                await app.wait_for(ids[number], timeout=20)
+        release.set()
+        await app.wait_for(ids[40], timeout=20)
+        app.stop_workers()
+    assert not set(waiting) & set(ran)
+
+
+async def test_a_cancelled_attempt_that_fails_ends_at_once_whatever_its_backoff(app: Soniq) -> None:
+    began = asyncio.Event()
+
+    @app.job(retry=3600)
+    def thread() -> None:
+        app_loop.call_soon_threadsafe(began.set)
+        time.sleep(0.5)
+        raise ValueError("after it was cancelled")
+
+    app_loop = asyncio.get_running_loop()
+    job_id = await app.enqueue(thread)
+    async with working(app):
+        await in_time(began.wait())
+        assert await app.cancel(job_id)
+        with pytest.raises(JobCancelled):
+            await app.wait_for(job_id, timeout=20)
+        app.stop_workers()
+    assert (await status_of(app, job_id))["status"] == "cancelled"
+
+
+async def test_run_once_returns_when_the_row_of_its_worker_is_taken(
+    app: Soniq, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    @app.job()
+    async def bury() -> None:
+        await connection.execute(f'delete from "{app.settings.schema}".worker')
+
+    await app.enqueue(bury)
+    await in_time(app.run_worker(run_once=True))
+
+
+async def test_a_contended_dedup_key_holds_up_no_other_enqueue(
+    make_app: MakeApp, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    app = make_app(pool_size=3, connect_timeout=2)
+
+    @app.job()
+    async def work(number: int) -> None: ...
+
+    await app.start()
+    async with connection.transaction():
+        first = await app.enqueue(work, 0, dedup_key="k", connection=connection)
+        contended = [asyncio.create_task(app.enqueue(work, n, dedup_key="k")) for n in range(1, 20)]
+        await asyncio.sleep(0.5)
+        await in_time(app.enqueue(work, 100))
+        await in_time(app.enqueue(work, 101, dedup_key="other"))
+        assert not any(task.done() for task in contended)
+    assert {str(job_id) for job_id in await asyncio.gather(*contended)} == {str(first)}
