@@ -1,7 +1,7 @@
 """A job as one app runs it: its options with the app's defaults, its signature, and the hooks that concern it."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import msgspec
 from soniq.enqueue.bind import Signature, bare
 from soniq.errors import JobDefinitionError, UnknownJob
 from soniq.hooks.dispatch import Around, FirstResult, Observers
-from soniq.hooks.manager import Hooks, failed
+from soniq.hooks.manager import Hooks, Implementation, failed
 from soniq.hooks.values import Serializer
 from soniq.job import Job, RetryPolicy
 from soniq.settings import Settings
@@ -118,10 +118,9 @@ class Registry:
                 each.call(definition)
             except Exception as error:
                 raise failed("configure_job", each.plugin, error, f" for {job.name}") from error
-        provide = FirstResult(hooks.implementations("provide"))
         hints = self.hints[job.name]()
         _refuse_connection_in_thread(job, hints)
-        return definition, Signature(job.name, job.function, hints, _asker(provide, job.name))
+        return definition, Signature(job.name, job.function, hints, _asker(hooks.implementations("provide"), job.name))
 
     def compiled(self, name: str) -> CompiledJob:
         """The compiled job of a name. Raises `UnknownJob`, naming the nearest."""
@@ -145,13 +144,13 @@ def _refuse_connection_in_thread(job: Job[..., Any], hints: Mapping[str, object]
             )
 
 
-def _asker(provide: FirstResult, name: str) -> Callable[[object], Any]:
+def _asker(provide: Sequence[Implementation], name: str) -> Callable[[object], Any]:
     def ask(annotation: object) -> Any:
-        for plugin, call in provide.calls:
+        for each in provide:
             try:
-                factory = call(annotation)
+                factory = each.call(annotation)
             except Exception as error:
-                raise failed("provide", plugin, error, f" for {name}") from error
+                raise failed("provide", each.plugin, error, f" for {name}") from error
             if factory is not None:
                 return factory
         return None

@@ -3,12 +3,10 @@
 import asyncio
 import logging
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +17,7 @@ from soniq.app import Soniq
 from soniq.cli.options import EXIT_CODES, named_app
 from soniq.cli.output import Failure, clean
 from soniq.errors import SoniqError
+from soniq.worker.interrupts import stop_on_signals
 
 log = logging.getLogger("soniq.worker")
 
@@ -68,10 +67,21 @@ def worker(
 async def _work(app: Soniq, concurrency: int | None, queues: Sequence[str] | None, once: bool) -> None:
     """Run the worker and close the app; where a handler cannot be ended, leave the process with it."""
     failure: Exception | None = None
+    heard: list[bool] = []
+
+    def stop() -> None:
+        """As a worker that runs on does: the first signal leaves running attempts the grace time, the second none."""
+        app.stop_workers(now=bool(heard))
+        heard.append(True)
+
     try:
         await app.start()
-        with _stopped_by_signals(app) if once else nullcontext():
+        release = stop_on_signals(stop) if once else None
+        try:
             await app.run_worker(concurrency=concurrency, queues=queues, run_once=once)
+        finally:
+            if release is not None:
+                release()
     except Exception as error:
         failure = error
     await app.close()
@@ -79,25 +89,6 @@ async def _work(app: Soniq, concurrency: int | None, queues: Sequence[str] | Non
         _leave_at_once(failure)
     if failure is not None:
         raise failure
-
-
-@contextmanager
-def _stopped_by_signals(app: Soniq) -> Iterator[None]:
-    """Stop as a worker that runs on does: the first signal leaves running attempts the grace time, the second none."""
-    loop = asyncio.get_running_loop()
-    heard: list[bool] = []
-
-    def stop() -> None:
-        app.stop_workers(now=bool(heard))
-        heard.append(True)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
 
 async def _something_goes_on() -> bool:

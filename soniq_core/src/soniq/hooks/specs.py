@@ -105,7 +105,7 @@ def dedup_key(job: NewJob) -> str | Dedup | None:
 
 @hookspec
 def claimed(batch: Sequence[JobContext]) -> None:
-    """After each claim that brought jobs, before they start. An error is logged."""
+    """After each claim that brought jobs. An error is logged."""
 
 
 @hookspec
