@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from soniq import ConfigurationError, Settings, Soniq, SoniqError, hookimpl
-from soniq.settings import check_url, describe_url, load
+from soniq.settings import check_url, describe_url, load, server_address
 from tests.conftest import MakeApp
 
 EXAMPLES: dict[str, tuple[object, str, object]] = {
@@ -129,6 +129,23 @@ def test_other_choices_than_those_there_are_refused() -> None:
 def test_where_a_url_leads_is_shown_without_who_and_how(url: str, shown: str) -> None:
     check_url(url)
     assert describe_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("postgresql://me:secret@db.example:6543/myapp", ("db.example", 6543)),
+        ("postgresql://db.example/myapp", ("db.example", 5432)),
+        ("postgresql:///myapp?host=db.example&port=6543", ("db.example", 6543)),
+        ("postgresql://a:1,b:2/myapp", ("a", 1)),
+        ("postgresql://[::1]:5433/myapp", ("::1", 5433)),
+        ("postgresql://[::1]/myapp", ("::1", 5432)),
+        ("postgresql:///myapp?host=/run/postgresql", ("/run/postgresql", None)),
+        ("postgresql://%2Frun%2Fpostgresql/myapp", ("/run/postgresql", None)),
+    ],
+)
+def test_the_server_of_a_url_is_its_first_host_with_its_port(url: str, address: tuple[str, int | None]) -> None:
+    assert server_address(url) == address
 
 
 @pytest.mark.parametrize(

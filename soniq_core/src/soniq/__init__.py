@@ -35,11 +35,22 @@ from soniq.errors import (
     WorkerLost,
     WorkerStopped,
 )
-from soniq.hooks.specs import CONTRACT_VERSION, hookimpl
-from soniq.hooks.values import NO_DEDUP, Dedup, EnqueueBatch, Migration, NewJob, ResultStore, Serializer, Task
+from soniq.hooks.markers import hookimpl
+from soniq.hooks.specs import CONTRACT_VERSION
+from soniq.hooks.values import (
+    NO_DEDUP,
+    Dedup,
+    EnqueueBatch,
+    Migration,
+    NewJob,
+    ResultStore,
+    Serializer,
+    StreamingResultStore,
+    Task,
+)
 from soniq.ids import JobId
 from soniq.job import Backoff, Job, JobContext, Outcome, Stash, StashKey
-from soniq.lookup import JobError, JobStatus
+from soniq.lookup import JobError, JobStatus, Overview, QueueBacklog
 from soniq.settings import Settings
 from soniq.signals import Cancel, Retry, Signal, Snooze
 
@@ -78,8 +89,10 @@ __all__ = [
     "Migration",
     "NewJob",
     "Outcome",
+    "Overview",
     "PayloadTooLarge",
     "PluginError",
+    "QueueBacklog",
     "ResultStore",
     "RetriesExhausted",
     "Retry",
@@ -95,6 +108,7 @@ __all__ = [
     "SoniqWarning",
     "Stash",
     "StashKey",
+    "StreamingResultStore",
     "Task",
     "UnknownJob",
     "WaitTimeout",

@@ -3,9 +3,12 @@
 import asyncio
 import inspect
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+
+import asyncpg
 
 from soniq import settings as settings_
 from soniq.defaults import default_plugins
@@ -16,11 +19,16 @@ from soniq.errors import SoniqError
 from soniq.hooks.manager import Hooks, check_choice, check_distribution
 from soniq.ids import JobId
 from soniq.job import Job, JobOptions, RetryPolicy
-from soniq.lookup import JobStatus, Overview
+from soniq.lookup import JobStatus, Overview, QueueBacklog
 from soniq.postgres.connections import Database
+from soniq.postgres.schema import plugin_schema
+from soniq.postgres.sql import quote
 from soniq.settings import Settings
 from soniq.started import Started, start
 from soniq.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from soniq.hooks.typed import OwnAfterJob, OwnAroundJob, OwnBeforeJob, OwnOnError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,19 +99,19 @@ class Soniq:
         checked = job_options(options)
         return lambda function: self._add_job(function, name, checked, typed, local)
 
-    def before_job(self, function: Function) -> Function:
+    def before_job(self, function: "OwnBeforeJob") -> "OwnBeforeJob":
         """Call `function(ctx)` before each handler. Several run in the order in which they were added."""
         return self._add_hook("before_job", function)
 
-    def after_job(self, function: Function) -> Function:
+    def after_job(self, function: "OwnAfterJob") -> "OwnAfterJob":
         """Call `function(ctx, result)` after each attempt that succeeded; it may take fewer arguments."""
         return self._add_hook("after_job", function)
 
-    def on_error(self, function: Function) -> Function:
+    def on_error(self, function: "OwnOnError") -> "OwnOnError":
         """Call `function(ctx, error)` with the exception itself on each failed attempt; it may take fewer arguments."""
         return self._add_hook("on_error", function)
 
-    def around_job(self, function: Function) -> Function:
+    def around_job(self, function: "OwnAroundJob") -> "OwnAroundJob":
         """Run each attempt inside `function(ctx)`: a generator function, async or not, that yields once."""
         return self._add_hook("around_job", function)
 
@@ -158,6 +166,22 @@ class Soniq:
             raise SoniqError("the app has not been started")
         return self._started.database
 
+    @property
+    def server_address(self) -> tuple[str, int | None]:
+        """Host and port of the database of an app that has started, of several the first; of a socket, its folder."""
+        return settings_.server_address(self.database.url)
+
+    def connection(self) -> "AbstractAsyncContextManager[asyncpg.Connection[asyncpg.Record]]":
+        """`async with app.connection() as c:` a connection of the app's pool, for a plugin's own tables.
+
+        For short work that leaves nothing behind in the session. Raises `DatabaseUnavailable`.
+        """
+        return self.database.acquire()
+
+    def plugin_schema(self, plugin: str) -> str:
+        """The schema in which the migrations of this plugin are applied, as a quoted SQL identifier."""
+        return quote(plugin_schema(self.settings.schema, plugin))
+
     # --- enqueueing -------------------------------------------------------------------------------------------------
 
     async def enqueue(self, job: Job[..., Any] | str, /, *args: object, **keywords: Any) -> JobId:
@@ -179,9 +203,19 @@ class Soniq:
 
     # --- jobs that exist --------------------------------------------------------------------------------------------
 
-    async def get_result(self, job_id: str) -> Any:
-        """The result of a job, as the type it returns; None while it is not done, or where it does not exist."""
-        return await (await self._ready()).lookup.result(job_id)
+    @overload
+    async def get_result(self, job_id: str) -> Any: ...
+
+    @overload
+    async def get_result(self, job_id: str, *, stream: Literal[True]) -> AsyncIterator[bytes] | None: ...
+
+    async def get_result(self, job_id: str, *, stream: bool = False) -> Any:
+        """The result of a job, as the type it returns; None while it is not done, or where it does not exist.
+
+        `stream`: an async iterator over its bytes as they are stored. A streamed result is `bytes` otherwise.
+        """
+        lookup = (await self._ready()).lookup
+        return await (lookup.result_stream(job_id) if stream else lookup.result(job_id))
 
     async def get_job_status(self, job_id: str, *, result: bool = True) -> JobStatus | None:
         """All about a job; None where it does not exist, or was forgotten. `result=False` leaves the result unread."""
@@ -226,6 +260,10 @@ class Soniq:
     async def overview(self) -> Overview:
         """Counts by queue and status, the live workers, the oldest waiting job, and names that no live worker knows."""
         return await (await self._ready()).lookup.overview()
+
+    async def backlog(self) -> dict[str, QueueBacklog]:
+        """By queue, how many jobs wait, are scheduled, run and are held, and how long the oldest has waited."""
+        return await (await self._ready()).lookup.backlog()
 
     # --- working ----------------------------------------------------------------------------------------------------
 

@@ -34,8 +34,11 @@ def make_job(
         function = function.function
     name = name if name is not None else _default_name(function)
     check_text("name", name, 500)
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise JobDefinitionError(f"{name}: a job is a function that returns, not a generator", job=name)
+    if inspect.isgeneratorfunction(function):
+        raise JobDefinitionError(
+            f"{name}: a job is a function that returns, not a generator; an `async def` that yields bytes may be one",
+            job=name,
+        )
     parameters(name, function)
     job: Job[..., Any] = Job(function, name=name, options=options, typed=typed)
     try:

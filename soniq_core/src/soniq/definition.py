@@ -203,7 +203,7 @@ def _compile(
 
 def _is_threaded(function: Callable[..., Any]) -> bool:
     call = getattr(function, "__call__", function)  # noqa: B004 - an object whose __call__ is async def
-    return not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call))
+    return not any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (function, call))
 
 
 def _place(job: Job[..., Any]) -> str:

@@ -149,6 +149,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     error: BaseException | None = None
     reason: str | None = None
     """Why it was cancelled, if a reason was given."""
+    result_store: str | None = None
+    """The name of the store that took the result, where there is one."""
+    result_reference: bytes | None = None
+    """What that store returned for it."""
 
 
 class JobContext:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
@@ -23,11 +23,12 @@ from soniq.errors import (
     SerializationError,
     WaitTimeout,
 )
-from soniq.hooks.dispatch import Observers
-from soniq.hooks.values import ResultStore, Serializer
+from soniq.hooks.dispatch import InTransaction, Observers
+from soniq.hooks.values import Serializer
 from soniq.ids import parse_id
 from soniq.job import Outcome
 from soniq.postgres.connections import Database
+from soniq.results import Results, kept_in
 from soniq.retention import Retention
 
 Status = Literal["queued", "held", "running", "done", "dead", "cancelled"]
@@ -100,6 +101,19 @@ class Overview(TypedDict):
     """Jobs that wait, by name, where no live worker knows the name."""
 
 
+class QueueBacklog(TypedDict):
+    """What a queue holds that is not finished."""
+
+    waiting: int
+    """Jobs that are due, and wait for a worker."""
+    scheduled: int
+    """Jobs that are due later."""
+    running: int
+    held: int
+    oldest_waiting: float
+    """Seconds for which the oldest waiting job has been due; 0 where none waits."""
+
+
 class Lookup:
     """Reads and changes jobs that exist."""
 
@@ -108,15 +122,17 @@ class Lookup:
         database: Database,
         registry: Registry,
         serializers: Mapping[str, Serializer],
-        stores: Mapping[str, ResultStore],
+        results: Results,
         notifier: Notifier,
+        settle_tx: InTransaction,
         settled: Observers,
     ) -> None:
         self._database = database
         self._registry = registry
         self._serializers = serializers
-        self._stores = stores
+        self._results = results
         self._notifier = notifier
+        self._settle_tx = settle_tx
         self._settled = settled
 
     async def status(self, job_id: object, result: bool = True) -> JobStatus | None:
@@ -128,6 +144,13 @@ class Lookup:
         """The result, as the type that the job returns; None while it is not done, or where it does not exist."""
         row = await self._row(job_id)
         return None if row is None else await self._result(row)
+
+    async def result_stream(self, job_id: object) -> AsyncIterator[bytes] | None:
+        """The bytes of the result as they are stored; None while it is not done, or where it does not exist."""
+        row = await self._row(job_id)
+        if row is None or row["status"] != "done" or row["result"] is None:
+            return None
+        return await self._results.get_stream(kept_in(row), row["name"])
 
     async def arguments(self, job_id: object) -> Any:
         """The arguments of a job as plain values; None where it does not exist. Raises `SerializationError`."""
@@ -199,17 +222,27 @@ class Lookup:
             "unknown_names": {row["name"]: row["jobs"] for row in await self._database.fetch("unknown_names")},
         }
 
+    async def backlog(self) -> dict[str, QueueBacklog]:
+        """What each queue holds that is not finished. Reads the live jobs only, whatever is kept."""
+        rows = await self._database.fetch("backlog")
+        return {
+            row["queue"]: {
+                "waiting": row["waiting"],
+                "scheduled": row["scheduled"],
+                "running": row["running"],
+                "held": row["held"],
+                "oldest_waiting": row["oldest_waiting"],
+            }
+            for row in rows
+        }
+
     async def cancel(self, job_id: object, reason: str | None) -> bool:
         """Cancel a job that waits; ask the worker of one that runs to end it. False where it is neither."""
         id_ = parse_id(job_id)
         reason = None if reason is None else str(reason)
         error = error_json("JobCancelled", reason, None) if reason else None
         while True:
-            for row in await self._database.fetch("cancel_waiting", id_, error):
-                outcome = Outcome(
-                    job_id=id_, job_name=row["name"], queue=row["queue"], attempt=row["attempt"],
-                    status="cancelled", kind="cancel", reason=reason,
-                )  # fmt: skip
+            for outcome in await self._cancel_waiting(id_, reason, error):
                 await self._settled([outcome])
                 return True
             if await self._database.fetch("cancel_running", id_):
@@ -218,6 +251,21 @@ class Lookup:
             now = await self._row(id_)
             if now is None or now["status"] in FINISHED:
                 return False  # else it went from one to the other in between
+
+    async def _cancel_waiting(self, id_: str, reason: str | None, error: str | None) -> list[Outcome]:
+        """Cancel a job that waits, with what `settle_tx` adds to it; nothing where it does not wait."""
+        async with self._database.acquire() as connection, connection.transaction(isolation="read_committed"):
+            rows = await self._database.guard(connection.fetch(self._database.sql["cancel_waiting"], id_, error))
+            outcomes = [
+                Outcome(
+                    job_id=id_, job_name=row["name"], queue=row["queue"], attempt=row["attempt"],
+                    status="cancelled", kind="cancel", reason=reason,
+                )
+                for row in rows
+            ]  # fmt: skip
+            if outcomes and self._settle_tx:
+                await self._settle_tx(connection, outcomes)
+            return outcomes
 
     async def retry(self, job_id: object) -> None:
         """Queue a dead job again, with all its attempts. Raises `JobNotFound`, `JobNotDead` or `DuplicateJob`."""
@@ -245,7 +293,7 @@ class Lookup:
         if status is not None and status not in FINISHED:
             raise InvalidOption(f"status= is one of {', '.join(FINISHED)}; got {status!r}", option="status")
         check_seconds("older_than", older_than)
-        return await Retention(self._database, self._stores).prune(older_than, status)
+        return await Retention(self._database, self._results).prune(older_than, status)
 
     async def _row(self, job_id: object) -> asyncpg.Record | None:
         rows = await self._database.fetch("job", parse_id(job_id))
@@ -254,13 +302,10 @@ class Lookup:
     async def _result(self, row: asyncpg.Record) -> Any:
         if row["status"] != "done" or row["result"] is None:
             return None
-        store = self._stores.get(row["result_store"])
-        if store is None:
-            raise SerializationError(
-                f"the result of {row['name']} is in the store {row['result_store']!r}, which no plugin here provides",
-                job=row["name"],
-            )
-        data = await store.get(row["result"])
+        kept = kept_in(row)
+        data = await self._results.get(kept, row["name"])
+        if kept.streamed:
+            return data
         job = self._registry.get(row["name"])
         return self._loads(row["name"], row["serializer"], data, job.signature.returns if job else Any, "result")
 

@@ -1,15 +1,15 @@
 """Forgetting finished jobs: partitions whose time is past are dropped, and a person may prune; results go with them."""
 
 import logging
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import asyncpg
 
-from soniq.hooks.values import ROW, ResultStore
+from soniq.hooks.values import ROW
 from soniq.postgres.connections import Database
 from soniq.postgres.schema import drop_partitions, ensure_partitions, past_partitions
 from soniq.postgres.sql import quote
+from soniq.results import Results
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
@@ -23,9 +23,9 @@ BATCH = 5_000
 class Retention:
     """Forgets finished jobs, and has the stores outside the row remove their results."""
 
-    def __init__(self, database: Database, stores: Mapping[str, ResultStore]) -> None:
+    def __init__(self, database: Database, results: Results) -> None:
         self._database = database
-        self._stores = stores
+        self._results = results
 
     async def prune(self, older_than: float | None, status: str | None) -> int:
         """Forget those past their time, or all that finished `older_than` seconds ago; how many."""
@@ -38,7 +38,7 @@ class Retention:
         async with self._database.acquire() as connection:
             await ensure_partitions(connection, schema, keep)
             for partition in await past_partitions(connection, schema):
-                await self._delete_results(await self._references(connection, partition))
+                await self._results.delete(await self._references(connection, partition))
                 await drop_partitions(connection, schema, [partition])
                 log.info("dropped %s: all its jobs are past their time", partition)
 
@@ -47,7 +47,7 @@ class Retention:
         while True:
             async with self._database.acquire() as connection, connection.transaction():
                 rows = await connection.fetch(self._database.sql[statement], *values, BATCH)
-                await self._delete_results(rows)  # if it fails the rows stay, and it is tried again
+                await self._results.delete(rows)  # if it fails the rows stay, and it is tried again
             total += len(rows)
             if len(rows) < BATCH:
                 return total
@@ -57,12 +57,3 @@ class Retention:
         return await connection.fetch(
             f"select result_store, result from {table} where result_store <> '{ROW}' and result is not null"
         )
-
-    async def _delete_results(self, rows: Iterable[asyncpg.Record]) -> None:
-        references: dict[str, list[bytes]] = {}
-        for row in rows:
-            if row["result"] is not None:
-                references.setdefault(row["result_store"], []).append(row["result"])
-        for name, stored in references.items():
-            if name in self._stores:
-                await self._stores[name].delete(stored)

@@ -147,14 +147,32 @@ def _is_whole(url: str) -> bool:
 
 def describe_url(url: str) -> str:
     """Where a URL leads, without user name and password: `host:port/database`."""
-    if not _is_whole(url):
-        return "(a URL that cannot be read)"
     try:
-        parts = urlsplit(url)
-        query = dict(parse_qsl(parts.query))
-        hosts = parts.netloc.rpartition("@")[2] or query.get("host", "localhost")
-        if "," not in hosts and ":" not in hosts.rpartition("]")[2] and not hosts.startswith("/"):
-            hosts += f":{query.get('port', '5432')}"
+        hosts, port = _hosts(url)
+        path = urlsplit(url).path
     except ValueError:
         return "(a URL that cannot be read)"
-    return unquote(hosts) + (parts.path or "/")
+    if "," not in hosts and ":" not in hosts.rpartition("]")[2] and not hosts.startswith("/"):
+        hosts += f":{port}"
+    return unquote(hosts) + (path or "/")
+
+
+def server_address(url: str) -> tuple[str, int | None]:
+    """The first host of a URL and its port; of a socket, its folder and None. Raises ValueError."""
+    hosts, port = _hosts(url)
+    first = unquote(hosts.split(",")[0])
+    if first.startswith("/"):
+        return first, None
+    host, colon, own = first.rpartition(":")
+    if not colon or "]" in own:
+        host, own = first, port
+    return host.strip("[]"), int(own or port)
+
+
+def _hosts(url: str) -> tuple[str, str]:
+    """The hosts of a URL as they are written, without user name and password, and the port of those that name none."""
+    if not _is_whole(url):
+        raise ValueError("not a whole URL")
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    return parts.netloc.rpartition("@")[2] or query.get("host", "localhost"), query.get("port", "5432")

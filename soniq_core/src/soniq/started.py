@@ -13,12 +13,13 @@ from soniq.enqueue.notify import Notifier
 from soniq.enqueue.outbox import Outbox
 from soniq.enqueue.producer import Producer
 from soniq.errors import ConfigurationError, PluginError
-from soniq.hooks.dispatch import Manager, Observers, being_cancelled, leave, resolved
+from soniq.hooks.dispatch import InTransaction, Manager, Observers, being_cancelled, leave, resolved
 from soniq.hooks.manager import Hooks, failed
 from soniq.hooks.values import ResultStore, Serializer, Task
 from soniq.lookup import Lookup
 from soniq.postgres.connections import Database
 from soniq.postgres.schema import Schema
+from soniq.results import Results
 from soniq.settings import Settings
 from soniq.worker.worker import Worker, WorkerParts
 
@@ -50,7 +51,7 @@ class Started:
         self._outbox = Outbox(database, self._notifier)
         self._hooks = hooks
         self.serializers = _by_name("serializers", hooks)
-        self.stores = _by_name("result_stores", hooks)
+        self.results = Results(_by_name("result_stores", hooks), settings.max_payload)
         self._compile()
 
     def rebuild(self, own: Iterable[tuple[str, Callable[..., Any]]]) -> None:
@@ -61,10 +62,18 @@ class Started:
     def _compile(self) -> None:
         hooks = self._hooks
         self._registry.compile(hooks, self.settings, self.serializers)
-        self._settled = Observers("settled", hooks.implementations("settled"), limit=self.settings.hook_timeout)
+        limit = self.settings.hook_timeout
+        self._settle_tx = InTransaction("settle_tx", hooks.implementations("settle_tx"), limit=limit)
+        self._settled = Observers("settled", hooks.implementations("settled"), limit=limit)
         self.producer = Producer(self.settings, self._registry, hooks, self.serializers, self._outbox)
         self.lookup = Lookup(
-            self.database, self._registry, self.serializers, self.stores, self._notifier, self._settled
+            self.database,
+            self._registry,
+            self.serializers,
+            self.results,
+            self._notifier,
+            self._settle_tx,
+            self._settled,
         )
 
     def worker(self, *, concurrency: int, queues: Sequence[str] | None, run_once: bool) -> Worker:
@@ -76,8 +85,9 @@ class Started:
             database=self.database,
             registry=self._registry,
             serializers=self.serializers,
-            stores=self.stores,
+            results=self.results,
             claimed=Observers("claimed", self._hooks.implementations("claimed"), limit=self.settings.hook_timeout),
+            settle_tx=self._settle_tx,
             settled=self._settled,
             tasks=tasks,
             version=core_version(),

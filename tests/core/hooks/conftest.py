@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,18 @@ import pytest
 
 from soniq import Job, JobStatus, Soniq, hookimpl
 from tests.core.hooks.support import Install, MakePlugin, Run, Work
+
+
+@pytest.fixture(autouse=True)
+def _only_embedded_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of this repository's plugins only the embedded one is found, whichever are installed."""
+    plugins = Path(__file__).parents[3] / "plugins"
+    hidden = {folder.name for folder in plugins.iterdir()} - {"embedded"}
+
+    def visible(group: str) -> list[EntryPoint]:
+        return [point for point in entry_points(group=group) if point.name not in hidden]
+
+    monkeypatch.setattr("soniq.hooks.manager.entry_points", visible)
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from soniq.hooks.specs import CONTRACT_VERSION, DEF_ONLY, NEAREST_FIRST, SPECS
+from soniq.hooks.specs import CONTRACT_VERSION, DEF_ONLY, KINDS, NEAREST_FIRST, SINCE, SPECS
 
 ALL = {
     "database_url", "lifespan", "serializers", "result_stores", "provide", "configure_job", "background_tasks",
     "migrations", "register_commands", "around_enqueue", "dedup_key", "claimed", "around_job", "before_job",
-    "after_job", "on_error", "retry_delay", "settled",
+    "after_job", "on_error", "retry_delay", "settle_tx", "settled",
 }  # fmt: skip
 
 
@@ -40,3 +40,9 @@ def test_no_other_hook_says_that_it_is_for_def_only_or_that_one_result_wins() ->
     texts = {hook: inspect.getdoc(spec) or "" for hook, spec in SPECS.items()}
     assert {hook for hook, text in texts.items() if "def only" in text} == DEF_ONLY
     assert {hook for hook, text in texts.items() if "First result wins" in text} == NEAREST_FIRST
+
+
+def test_each_hook_has_a_kind_and_says_since_when_it_is_there() -> None:
+    assert set(KINDS) == set(SINCE) == set(SPECS)
+    assert {hook for hook, kind in KINDS.items() if kind == "first result"} == NEAREST_FIRST
+    assert set(SINCE.values()) <= set(range(1, CONTRACT_VERSION + 1))

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from soniq import Soniq
+from soniq.hooks.dispatch import InTransaction
 from soniq.worker.claim import Claimed, Claimer
 from soniq.worker.lanes import Lanes
 from soniq.worker.settle import FAILED, Settlement
@@ -44,6 +45,9 @@ async def deadlocks(url: str) -> int:
         await connection.close()
 
 
+NO_HOOK = InTransaction("settle_tx", (), limit=1.0)
+
+
 class Exchanger:
     """A worker reduced to its one statement: claims, and settles with the next claim. A share of the jobs fails."""
 
@@ -54,7 +58,7 @@ class Exchanger:
         self.lost = 0
         self._left: list[Settlement] = []
         self._sending: list[uuid.UUID] = []
-        self._claimer = Claimer(app.database, lambda: self.id, lambda: self._sending)
+        self._claimer = Claimer(app.database, lambda: self.id, lambda: self._sending, NO_HOOK)
         self._lanes = Lanes()
         self._failing = failing
         self._batch = batch

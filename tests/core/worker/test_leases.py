@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from soniq import Soniq, WorkerLost, hookimpl
+from soniq.hooks.dispatch import InTransaction
 from soniq.job import JobContext, Outcome
 from soniq.worker.claim import NO_LANES, Claimer
 from soniq.worker.settle import Settlement
@@ -212,7 +213,7 @@ async def test_a_worker_taken_for_dead_drops_its_attempts_and_begins_again(make_
         first = await in_time(began.get())
         async with app.database.acquire() as connection:
             await connection.execute(f"delete from {schema}.worker where id = $1", UUID(first))
-            await connection.execute(app.database.sql["rescue"], None)
+            await connection.execute(app.database.sql["rescue"], None, None)
         second = await in_time(began.get())
         status = await finished(app, job_id)
     assert ended == [first]
@@ -264,7 +265,7 @@ async def test_a_settlement_of_a_job_that_was_rescued_changes_nothing(
         if len(seen) == 1:
             async with app.database.acquire() as connection, connection.transaction():  # what a rescue does
                 await connection.execute(f"update {schema}.worker set id = gen_random_uuid()")
-                await connection.execute(app.database.sql["rescue"], None)
+                await connection.execute(app.database.sql["rescue"], None, None)
                 await connection.execute(f"update {schema}.worker set id = $1", UUID(ctx.worker_id))
         return f"run {len(seen)}"
 
@@ -342,7 +343,7 @@ async def test_a_settlement_that_is_sent_twice_is_not_counted_as_lost(
         await connection.execute(
             f"update {schema}.job set status = 'running', claim = 5, worker_id = $1, started_at = now()", worker
         )
-    claimer = Claimer(app.database, lambda: worker, list)
+    claimer = Claimer(app.database, lambda: worker, list, InTransaction("settle_tx", (), limit=1.0))
     right = Settlement(id=job_id, claim=5, status=status, age=0.0, delay=60)
     wrong = Settlement(id=job_id, claim=4, status=status, age=0.0)
     try:

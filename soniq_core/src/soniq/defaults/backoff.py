@@ -1,6 +1,6 @@
 """When a failed attempt is tried again, where nobody else says: exponential backoff with jitter."""
 
-from soniq.hooks.specs import hookimpl
+from soniq.hooks.markers import hookimpl
 from soniq.job import Backoff, JobContext
 from soniq.signals import Retry
 

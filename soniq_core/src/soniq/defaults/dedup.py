@@ -6,7 +6,7 @@ import msgspec
 
 from soniq.defaults.json import to_json
 from soniq.errors import SerializationError
-from soniq.hooks.specs import hookimpl
+from soniq.hooks.markers import hookimpl
 from soniq.hooks.values import NewJob
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from soniq.hooks.specs import hookimpl
+from soniq.hooks.markers import hookimpl
 from soniq.job import JobContext
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from soniq.hooks.specs import hookimpl
+from soniq.hooks.markers import hookimpl
 from soniq.hooks.values import Serializer
 from soniq.ids import JobId
 

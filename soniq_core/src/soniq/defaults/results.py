@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from soniq.hooks.specs import hookimpl
+from soniq.hooks.markers import hookimpl
 from soniq.hooks.values import ROW, ResultStore
 from soniq.job import JobContext
 

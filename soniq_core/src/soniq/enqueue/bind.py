@@ -4,9 +4,10 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from functools import partial, reduce
 from operator import getitem, or_
+from pathlib import PurePath
 from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from soniq.errors import InvalidArguments, JobDefinitionError
 from soniq.signals import Signal
 
+STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 Provide = Callable[[object], Any]
 
 
@@ -47,7 +49,7 @@ class Signature:
         """The names of the parameters that are passed."""
         self._defaults = {p.name: p.default for p in passed if p.default is not p.empty}
         self._required = self.names - self._defaults.keys()
-        self.returns = _anything(without_signals(hints.get("return", Any)))
+        self.returns = _returned(name, without_signals(hints.get("return", Any)))
         try:
             self.arguments = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
             msgspec.json.Decoder(self.arguments)
@@ -147,6 +149,18 @@ def without_signals(annotation: object) -> Any:
 def _anything(annotation: object) -> Any:
     """`object` says as much as Any: whatever the serializer gives."""
     return Any if annotation is object else annotation
+
+
+def _returned(name: str, annotation: object) -> Any:
+    """The type that results are decoded into; those that are streamed are not decoded."""
+    kind = bare(annotation)
+    if inspect.isclass(kind) and issubclass(kind, PurePath):
+        return Any
+    if get_origin(kind) in STREAMS or kind in STREAMS:
+        if get_args(kind)[:1] not in ((), (bytes,)):
+            raise JobDefinitionError(f"{name}: a streamed result is made of bytes; it returns {annotation}", job=name)
+        return Any
+    return _anything(annotation)
 
 
 def _is_signal(annotation: object) -> bool:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, cast
 
-from soniq.errors import HookTimeout
+from soniq.errors import HookTimeout, PluginError
 from soniq.hooks.manager import Implementation
 from soniq.signals import Signal
 
@@ -53,6 +53,32 @@ class Observers:
                     raise
                 log.error("%s of %s failed: %r", self._hook, plugin, error, exc_info=error)
         return first
+
+
+class InTransaction:
+    """A hook that writes in a transaction of the core's: the first error ends it, and is a `PluginError`."""
+
+    __slots__ = ("_calls", "_hook", "_limit")
+
+    def __init__(self, hook: str, implementations: Sequence[Implementation], *, limit: float) -> None:
+        self._hook = hook
+        self._calls = tuple((each.plugin, each.call) for each in implementations)
+        self._limit = limit
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    async def __call__(self, *values: object) -> None:
+        for plugin, call in self._calls:
+            try:
+                waiting = call(*values)
+                if waiting is not None:
+                    await limited(waiting, self._limit)
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and being_cancelled():
+                    raise
+                text = f"{self._hook} of {plugin} failed: {type(error).__name__}: {error}"
+                raise PluginError(text, plugin=plugin) from error
 
 
 class FirstResult:

@@ -10,12 +10,13 @@ Implement any of them under the same name, marked `@hookimpl`, with whichever of
 `def` or `async def`, unless a hook says "def only". Every hook is there since version 1 of the contract.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import click
-from pluggy import HookimplMarker, HookspecMarker
+from pluggy import HookspecMarker
 
 from soniq.hooks.values import Dedup, EnqueueBatch, Migration, NewJob, ResultStore, Serializer, Task
 from soniq.job import JobContext, Outcome
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 CONTRACT_VERSION = 1
 
 hookspec = HookspecMarker("soniq")
-hookimpl = HookimplMarker("soniq")
-"""Marks a function of a plugin as the implementation of the hook of its name."""
 
 
 @hookspec
@@ -147,6 +146,16 @@ def retry_delay(ctx: JobContext, error: BaseException) -> float | Retry | Cancel
 
 
 @hookspec
+def settle_tx(tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]) -> None:
+    """Inside the transaction that settles, for the jobs that really changed, whoever changed them.
+
+    What is written through `tx` is committed with the outcomes, or not at all. An error rolls both back, and the
+    attempt concerned fails with it; an outcome that was refused three times is settled without the hook, and logged.
+    One that a person causes (`cancel`) goes to that person instead. Do not commit, and keep it short.
+    """
+
+
+@hookspec
 def settled(outcomes: Sequence[Outcome]) -> None:
     """After outcomes were committed, a batch at a time, whoever caused them. An error is logged."""
 
@@ -156,7 +165,7 @@ SPECS: dict[str, Callable[..., Any]] = {
     for hook in (
         database_url, lifespan, serializers, result_stores, provide, configure_job, background_tasks, migrations,
         register_commands, around_enqueue, dedup_key, claimed, around_job, before_job, after_job, on_error,
-        retry_delay, settled,
+        retry_delay, settle_tx, settled,
     )
 }  # fmt: skip
 """Every hook of the contract, by name."""
@@ -168,3 +177,15 @@ DEF_ONLY = frozenset(
 
 NEAREST_FIRST = frozenset({"database_url", "provide", "dedup_key", "retry_delay"})
 """Hooks where the first result wins: application, passed plugins, discovered ones, the core's defaults."""
+
+KINDS: Mapping[str, str] = {
+    **dict.fromkeys(sorted(NEAREST_FIRST), "first result"),
+    **dict.fromkeys(("lifespan", "around_enqueue", "around_job"), "context manager"),
+    **dict.fromkeys(("serializers", "result_stores", "background_tasks", "migrations"), "collected"),
+    **dict.fromkeys(("configure_job", "register_commands", "settle_tx"), "in order"),
+    **dict.fromkeys(("claimed", "before_job", "after_job", "on_error", "settled"), "observer"),
+}
+"""How the implementations of each hook are called."""
+
+SINCE: Mapping[str, int] = dict.fromkeys(SPECS, 1)
+"""The version of the contract that brought each hook."""

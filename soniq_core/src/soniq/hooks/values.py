@@ -1,7 +1,7 @@
 """The values that hooks take and return."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import msgspec
 
@@ -46,6 +46,19 @@ class ResultStore(Protocol):
 
     async def delete(self, references: Sequence[bytes]) -> None:
         """Remove results whose jobs are forgotten. An error is logged, and it is asked again."""
+        ...
+
+
+@runtime_checkable
+class StreamingResultStore(ResultStore, Protocol):
+    """A result store that also takes results too large to be held in memory."""
+
+    async def put_stream(self, ctx: JobContext, chunks: AsyncIterator[bytes]) -> bytes | None:
+        """Store what `chunks` gives; the reference to it, or None (ask the next), before anything is taken from it."""
+        ...
+
+    def get_stream(self, reference: bytes) -> AsyncIterator[bytes]:
+        """The stored bytes, piece by piece. An error goes to whoever reads."""
         ...
 
 

@@ -104,7 +104,7 @@ class Schema:
             for owner, version, text in await self._missing(connection):
                 space = own
                 if owner != CORE:
-                    if len(name := f"{self._name}_{owner}") > LONGEST_NAME:
+                    if len(name := plugin_schema(self._name, owner)) > LONGEST_NAME:
                         raise PluginError(f"the schema name {name!r} of the plugin is too long", plugin=owner)
                     space = quote(name)
                     await connection.execute(f"create schema if not exists {space}")
@@ -133,6 +133,11 @@ class Schema:
             f"Soniq's tables in schema {self._name!r} of {self._database.place} {what}. "
             "Start a worker, or run `soniq setup`, as a role that may create them"
         )
+
+
+def plugin_schema(schema: str, plugin: str) -> str:
+    """The name of the schema that holds a plugin's own tables."""
+    return f"{schema}_{plugin}"
 
 
 async def ensure_partitions(connection: "Connection", schema: str, keep: float) -> None:

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import asyncpg
 
-from soniq.errors import DatabaseError, DatabaseUnavailable
+from soniq.errors import DatabaseError, DatabaseUnavailable, PluginError
+from soniq.hooks.dispatch import InTransaction
 from soniq.job import JobContext
-from soniq.postgres.connections import LOST, Database, close_quietly
+from soniq.postgres.connections import LOST, TRANSIENT, Database, close_quietly
 from soniq.worker.lanes import Arrays
 from soniq.worker.settle import Settlement, arrays
 
@@ -78,11 +79,13 @@ class Claimer:
         database: Database,
         worker_id: Callable[[], str],
         held: Callable[[], list[UUID]],
+        settle_tx: InTransaction,
         patient: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
         self._worker_id = worker_id
         self._held = held
+        self._settle_tx = settle_tx
         self._patient = patient
         self._connection: Connection | None = None
         self._was_lost = False
@@ -95,6 +98,7 @@ class Claimer:
         `around_locks` leaves the settlements whose rows somebody else has locked, and does not wait for one first.
         Raises `DatabaseUnavailable` only where `patient` says that it is not worth waiting.
         """
+        settlements = [each for each in settlements if not each.written]
         pause = 0.05
         while True:
             try:
@@ -116,7 +120,7 @@ class Claimer:
                 self._was_lost = True
                 if not self._patient():
                     raise DatabaseUnavailable(f"{self._database.place} is away: {reason}") from error
-            except asyncpg.PostgresError as error:
+            except (asyncpg.PostgresError, PluginError) as error:
                 if not settlements:
                     raise
                 return await self._halved(settlements, error, around_locks)
@@ -131,11 +135,31 @@ class Claimer:
     async def _once(
         self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
     ) -> Exchange:
+        if self._settle_tx and any(each.told_to_settle_tx for each in settlements):
+            lost = await self._settle(connection, settlements)
+            return (await self._once(connection, (), lanes, limit))._replace(lost=lost)
         header, *rows = await connection.fetch(
             self._database.sql["settle_and_claim"], self._worker_id(), *arrays(settlements), *lanes, limit
         )
         lost = await self._lost(connection, settlements) if header[1] < len(settlements) else set()
         return Exchange([Claimed(*row) for row in rows], looked=limit > 0, registered=header[2] == 1, lost=lost)
+
+    async def _settle(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:
+        """Settle in a transaction in which `settle_tx` writes, too; which settlements changed nothing."""
+        sql = self._database.sql
+        async with connection.transaction(isolation="read_committed"):
+            rows = await connection.fetch(sql["running"], [s.id for s in settlements], [s.claim for s in settlements])
+            running = {row["id"] for row in rows}
+            mine = [s for s in settlements if s.id in running]
+            await connection.fetch(sql["settle_and_claim"], self._worker_id(), *arrays(mine), *NO_LANES, 0)
+            try:
+                await self._settle_tx(connection, [outcome for s in mine if (outcome := s.told_to_settle_tx)])
+            except PluginError as error:
+                cause = error.__cause__
+                if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError) and isinstance(cause, TRANSIENT):
+                    raise cause from None
+                raise
+        return set() if len(mine) == len(settlements) else await self._lost(connection, settlements)
 
     async def _lost(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:
         """Which settlements changed nothing. One that was sent twice, after a lost connection, did."""
@@ -154,9 +178,7 @@ class Claimer:
             exchange = await self._once(connection, free, lanes, limit)
         return exchange._replace(left=[s for s in settlements if s.id in locked])
 
-    async def _halved(
-        self, settlements: Sequence[Settlement], error: asyncpg.PostgresError, around_locks: bool
-    ) -> Exchange:
+    async def _halved(self, settlements: Sequence[Settlement], error: Exception, around_locks: bool) -> Exchange:
         """Find the settlement that is refused by halving, so that it takes no other with it."""
         if len(settlements) == 1:
             return Exchange(refused=[(settlements[0], error)])

@@ -22,16 +22,16 @@ from soniq.definition import CompiledJob
 from soniq.errors import (
     AttemptTimeout,
     LeaseLost,
-    PayloadTooLarge,
     RetriesExhausted,
     SerializationError,
     WorkerStopped,
 )
-from soniq.hooks.dispatch import Entered, limited, resolved
-from soniq.hooks.values import ROW, ResultStore, Serializer
+from soniq.hooks.dispatch import Entered, InTransaction, limited, resolved
+from soniq.hooks.values import Serializer
 from soniq.job import Backoff, Outcome
 from soniq.lookup import error_json
 from soniq.postgres.connections import Database
+from soniq.results import NOTHING, Kept, Results, is_stream
 from soniq.signals import Cancel, Retry, Signal, Snooze
 from soniq.worker.claim import NO_LANES, Claimed
 from soniq.worker.deadlines import Deadlines
@@ -54,9 +54,9 @@ class Environment(msgspec.Struct, frozen=True):
 
     database: Database
     serializers: Mapping[str, Serializer]
-    stores: tuple[ResultStore, ...]
+    results: Results
+    settle_tx: InTransaction
     threads: ThreadPoolExecutor
-    max_payload: int
     prefetch: int
     deadlines: Deadlines
 
@@ -148,10 +148,10 @@ class Attempt:
                 if signal is not None:
                     raise signal
             value = await self._call(arguments)
-            reference, store = await self._store(value)
-            settlement = self._settlement("done", "done", result=reference, store=store)
+            settlement = self._settlement("done", "done", kept=await self._store(value))
             if ctx.completing is not None:
                 await self._complete(ctx.completing, settlement)
+                settlement = msgspec.structs.replace(settlement, written=True)
                 self._decided = True  # a commit is not to be interrupted
         self._decided = True
         if job.after_job:
@@ -189,7 +189,9 @@ class Attempt:
                 raise error
             value = await resolved(value)
         else:
-            value = await self._job.function(**arguments)
+            value = self._job.function(**arguments)
+            if not is_stream(value):
+                value = await value
         if self.cause is not None:  # it was asked to end, and returned all the same
             _uncancel()
             if self.cause == "timeout":
@@ -200,11 +202,13 @@ class Attempt:
             raise value
         return value
 
-    async def _store(self, value: object) -> tuple[bytes | None, str | None]:
-        """Encode the result, checked as `get_result` will read it, and store it; the reference, and whose it is."""
+    async def _store(self, value: object) -> Kept:
+        """Encode the result, checked as `get_result` will read it, and store it; a stream goes as it is."""
         job, returns = self._job, self._job.signature.returns
         if value is None and (returns is Any or returns is type(None)):
-            return None, None
+            return NOTHING
+        if returns is Any and is_stream(value):
+            return await self._environment.results.put_stream(self.ctx, value)
         serializer = self._environment.serializers[self.claimed.serializer]
         try:
             data = serializer.dumps(value)
@@ -215,13 +219,7 @@ class Attempt:
                 f"{job.name}: the result cannot be stored as {returns}: {error}; got {type(value).__name__}",
                 job=job.name,
             ) from error
-        for store in self._environment.stores:
-            if store.name == ROW and len(data) > self._environment.max_payload:
-                raise PayloadTooLarge(job=job.name, what="result", size=len(data), limit=self._environment.max_payload)
-            reference = await store.put(self.ctx, data)
-            if reference is not None:
-                return reference, store.name
-        raise SerializationError(f"{job.name}: no result store took the result", job=job.name)
+        return await self._environment.results.put(self.ctx, data)
 
     async def _complete(self, connection: "Connection", settlement: Settlement) -> None:
         """Write the completion in the open transaction of an injected connection."""
@@ -231,6 +229,8 @@ class Attempt:
         )  # fmt: skip
         if header[1] != 1:
             raise LeaseLost(f"job {self.ctx.job_id} was taken from this worker; its transaction was rolled back")
+        if self._environment.settle_tx:
+            await self._environment.settle_tx(connection, [settlement.outcome])
 
     # --- how it ended ---------------------------------------------------------------------------------------------
 
@@ -328,8 +328,7 @@ class Attempt:
         *,
         error: BaseException | None = None,
         reason: str | None = None,
-        result: bytes | None = None,
-        store: str | None = None,
+        kept: Kept = NOTHING,
         back: int = 0,
         delay: float = 0.0,
     ) -> Settlement:
@@ -340,11 +339,12 @@ class Attempt:
         elif reason is not None:
             told = error_json("JobCancelled", reason, None)
         return Settlement(
-            id=self.claimed.id, claim=self.claimed.claim, status=status, result=result, store=store, error=told,
-            age=time.monotonic() - self.started, last=ctx.attempt >= ctx.max_attempts, back=back, delay=delay,
-            outcome=Outcome(
+            id=self.claimed.id, claim=self.claimed.claim, status=status, result=kept.reference, store=kept.store,
+            error=told, age=time.monotonic() - self.started, last=ctx.attempt >= ctx.max_attempts, back=back,
+            delay=delay, outcome=Outcome(
                 job_id=ctx.job_id, job_name=ctx.job_name, queue=ctx.queue, attempt=ctx.attempt,
                 status=status or "queued", kind=kind, delay=None if status else delay, error=error, reason=reason,
+                result_store=kept.store_name, result_reference=kept.reference,
             ),
         )  # fmt: skip
 

@@ -4,21 +4,23 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import asyncpg
 
 from soniq.definition import Registry
-from soniq.errors import WorkerLost
-from soniq.hooks.dispatch import Observers
-from soniq.hooks.values import ResultStore, Task
+from soniq.errors import PluginError, WorkerLost
+from soniq.hooks.dispatch import InTransaction, Observers
+from soniq.hooks.values import Task
 from soniq.job import JobContext, Outcome
 from soniq.lookup import error_json
 from soniq.postgres.connections import Database
+from soniq.results import Results
 from soniq.retention import Retention
 from soniq.worker.claim import Claimer
 from soniq.worker.execute import type_name
 from soniq.worker.lanes import Lanes
+from soniq.worker.settle import REFUSALS
 
 log = logging.getLogger("soniq.worker")
 
@@ -35,17 +37,19 @@ class Maintenance:
         self,
         database: Database,
         registry: Registry,
-        stores: Mapping[str, ResultStore],
+        results: Results,
         claimer: Claimer,
         lanes: Lanes,
+        settle_tx: InTransaction,
         settled: Observers,
         wake: Callable[[Sequence[str]], None],
     ) -> None:
         self._database = database
         self._registry = registry
-        self._stores = stores
+        self._results = results
         self._claimer = claimer
         self._lanes = lanes
+        self._settle_tx = settle_tx
         self._settled = settled
         self._wake = wake
 
@@ -74,9 +78,7 @@ class Maintenance:
 
     async def rescue(self) -> None:
         """Rescue the jobs of workers whose rows are gone, and tell the observers."""
-        sample = WorkerLost("unknown")
-        error = error_json(type_name(sample), "the worker died or fell silent while it ran this attempt", None)
-        rows = await self._database.fetch("rescue", error)
+        rows = await self._rescue_rows()
         if not rows:
             return
         lost = sorted({str(row["worker_id"]) for row in rows})
@@ -85,9 +87,38 @@ class Maintenance:
         for row in rows:
             if row["charged"]:
                 await self._tell(row)
-        outcomes = [_outcome(row) for row in rows if row["status"] != "queued" or row["charged"]]
-        if outcomes:
+        if outcomes := _outcomes(rows):
             await self._settled(outcomes)
+
+    async def _rescue_rows(self) -> Sequence[asyncpg.Record]:
+        """Change the rows of all orphans, with what `settle_tx` adds; where it refuses, one orphan at a time."""
+        try:
+            return await self._rescue_some(None)
+        except _Refused as refused:
+            rows: list[asyncpg.Record] = []
+            for id_ in refused.ids:
+                rows += await self._rescue_one(id_)
+            return rows
+
+    async def _rescue_one(self, id_: object) -> Sequence[asyncpg.Record]:
+        for _ in range(REFUSALS):
+            try:
+                return await self._rescue_some([id_])
+            except _Refused as refused:
+                error = refused.__cause__
+        log.error("job %s is rescued without it: %s", id_, error)
+        return await self._rescue_some([id_], told=False)
+
+    async def _rescue_some(self, ids: Sequence[object] | None, *, told: bool = True) -> Sequence[asyncpg.Record]:
+        error = error_json(type_name(WorkerLost("")), "the worker died or fell silent while it ran this attempt", None)
+        async with self._database.acquire() as connection, connection.transaction(isolation="read_committed"):
+            rows = await connection.fetch(self._database.sql["rescue"], error, ids)
+            if told and self._settle_tx and (outcomes := _outcomes(rows)):
+                try:
+                    await self._settle_tx(connection, outcomes)
+                except PluginError as refusal:
+                    raise _Refused([row["id"] for row in rows]) from refusal
+            return rows
 
     async def _tell(self, row: asyncpg.Record) -> None:
         job = self._registry.get(row["name"])
@@ -96,7 +127,7 @@ class Maintenance:
         ctx = JobContext(
             job_id=str(row["id"]), job_name=row["name"], attempt=row["attempt"], max_attempts=row["max_attempts"],
             queue=row["queue"], worker_id=str(row["worker_id"]), scheduled_at=row["scheduled_at"],
-            created_at=row["created_at"], headers=row["headers"],
+            created_at=row["created_at"], headers=row["headers"], queued_for=row["queued_for"],
         )  # fmt: skip
         ctx.outcome = _outcome(row)
         await job.on_error(ctx, WorkerLost(ctx.worker_id))
@@ -126,10 +157,22 @@ class Maintenance:
         """Forget what is past its time, once an hour."""
         while True:
             try:
-                await Retention(self._database, self._stores).sweep()
+                await Retention(self._database, self._results).sweep()
             except asyncpg.InsufficientPrivilegeError as error:
                 log.warning("no partitions are made or dropped here: this role does not own the tables (%s)", error)
             await asyncio.sleep(3600 * random.uniform(0.8, 1.2))
+
+
+class _Refused(Exception):
+    """A `settle_tx` refused the rescue of these jobs."""
+
+    def __init__(self, ids: Sequence[object]) -> None:
+        self.ids = ids
+
+
+def _outcomes(rows: Sequence[asyncpg.Record]) -> list[Outcome]:
+    """What the rescue means for jobs whose attempt counts, or that ended."""
+    return [_outcome(row) for row in rows if row["status"] != "queued" or row["charged"]]
 
 
 def _outcome(row: asyncpg.Record) -> Outcome:

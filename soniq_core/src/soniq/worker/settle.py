@@ -12,6 +12,9 @@ from soniq.job import Outcome
 NOT_STARTED, SNOOZED, FAILED, UNKNOWN, STOPPED = range(5)
 """Why a job goes back to its queue; the numbers are those of the SQL function."""
 
+REFUSALS = 3
+"""How often `settle_tx` may refuse what came of an attempt, before it is settled without."""
+
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be written for one claimed job. `outcome` is None for one that never started."""
@@ -31,6 +34,15 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it was the last attempt that the job has."""
     back: int = NOT_STARTED
     delay: float = 0.0
+    written: bool = False
+    """Whether it was written already, in the transaction of an injected connection."""
+    refusals: int = 0
+    """How often a `settle_tx` refused what came of this attempt."""
+
+    @property
+    def told_to_settle_tx(self) -> Outcome | None:
+        """What `settle_tx` is told: nothing of one that never started, or that it has refused often enough."""
+        return self.outcome if self.refusals < REFUSALS else None
 
 
 def _sparse(values: list[str | None]) -> list[str | None] | None:

@@ -15,11 +15,12 @@ import asyncpg
 import msgspec
 
 from soniq.definition import Registry
-from soniq.errors import DatabaseError, DatabaseUnavailable
-from soniq.hooks.dispatch import Observers
-from soniq.hooks.values import ResultStore, Serializer, Task
+from soniq.errors import DatabaseError, DatabaseUnavailable, PluginError
+from soniq.hooks.dispatch import InTransaction, Observers
+from soniq.hooks.values import Serializer, Task
 from soniq.lookup import CANCEL, error_json
 from soniq.postgres.connections import LOST, Database, words
+from soniq.results import Results
 from soniq.worker.claim import Claimer, Exchange
 from soniq.worker.deadlines import Deadlines
 from soniq.worker.execute import Environment, type_name
@@ -28,7 +29,7 @@ from soniq.worker.lanes import Lanes
 from soniq.worker.lease import Heartbeat
 from soniq.worker.listen import Listener
 from soniq.worker.maintenance import Maintenance
-from soniq.worker.settle import FAILED, SNOOZED, Settlement
+from soniq.worker.settle import FAILED, REFUSALS, SNOOZED, Settlement
 from soniq.worker.slots import Slots
 from soniq.worker.tasks import Tasks
 
@@ -46,8 +47,9 @@ class WorkerParts(msgspec.Struct, frozen=True):
     database: Database
     registry: Registry
     serializers: Mapping[str, Serializer]
-    stores: Mapping[str, ResultStore]
+    results: Results
     claimed: Observers
+    settle_tx: InTransaction
     settled: Observers
     tasks: Sequence[tuple[str, Task]]
     version: str
@@ -83,11 +85,12 @@ class Worker:
         self._buried = False  # whether the worker's row was found missing
         self._waiting = False  # what the worker's row says
         self._lanes = Lanes()
-        self._claimer = Claimer(database, lambda: self.id, self._held, lambda: not self._stopping or self._winding_down)
+        self._claimer = Claimer(
+            database, lambda: self.id, self._held, parts.settle_tx, lambda: not self._stopping or self._winding_down
+        )
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="soniq job")
         environment = Environment(
-            database, parts.serializers, tuple(parts.stores.values()), self._threads, settings.max_payload,
-            settings.prefetch, Deadlines(),
+            database, parts.serializers, parts.results, parts.settle_tx, self._threads, settings.prefetch, Deadlines(),
         )  # fmt: skip
         self._slots = Slots(
             parts.registry, environment, concurrency, lambda: self.id, self._settle, lambda: self._wake.set()
@@ -119,8 +122,8 @@ class Worker:
         )
         heartbeat.start()
         maintenance = Maintenance(
-            self._parts.database, self._parts.registry, self._parts.stores, self._claimer, self._lanes,
-            self._parts.settled, self._look_again,
+            self._parts.database, self._parts.registry, self._parts.results, self._claimer, self._lanes,
+            self._parts.settle_tx, self._parts.settled, self._look_again,
         )  # fmt: skip
         tasks = Tasks(self._parts.database, lambda: self.id)
         tasks.start([*maintenance.tasks(), *self._parts.tasks])
@@ -247,8 +250,18 @@ class Worker:
                 await self._parts.settled(outcomes)
 
     def _settle_refused(self, settlement: Settlement, error: Exception) -> None:
-        """Fail an attempt whose outcome PostgreSQL does not take; if not even that, leave it to the rescue."""
-        if settlement.error is None and settlement.result is None:
+        """Fail an attempt whose outcome PostgreSQL, or `settle_tx`, does not take.
+
+        What PostgreSQL does not take even then is left to the rescue; what `settle_tx` does not, is settled without.
+        """
+        if isinstance(error, PluginError):
+            settlement = msgspec.structs.replace(settlement, refusals=settlement.refusals + 1)
+            if settlement.refusals == REFUSALS:
+                log.error("job %s is settled without it: %s", settlement.id, error)
+            if settlement.status != "done":
+                self._settlements.append(settlement)
+                return
+        elif settlement.error is None and settlement.result is None:
             log.error("job %s cannot be settled, and runs again after a while: %s", settlement.id, error)
             return
         log.error("the outcome of job %s cannot be written, and its attempt fails: %s", settlement.id, words(error))
@@ -259,7 +272,12 @@ class Worker:
         if status == "done":
             status = "dead" if settlement.last else None
         outcome = settlement.outcome and msgspec.structs.replace(
-            settlement.outcome, status=status or "queued", kind="dead" if status else "retry", error=error
+            settlement.outcome,
+            status=status or "queued",
+            kind="dead" if status else "retry",
+            error=error,
+            result_store=None,
+            result_reference=None,
         )
         self._settlements.append(
             msgspec.structs.replace(

@@ -1,0 +1,38 @@
+"""`@hookimpl`: marks a function of a plugin as the implementation of a hook.
+
+`@hookimpl` goes by the function's own name. `@hookimpl.before_job` names the hook, whatever the function's own name is,
+and a type checker then knows which arguments it may have, by name, and what it may return. Both take `tryfirst=` and
+`trylast=`.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from pluggy import HookimplMarker
+
+from soniq.hooks.specs import SPECS
+
+if TYPE_CHECKING:
+    from soniq.hooks.typed import Hookimpl
+
+_mark = HookimplMarker("soniq")
+
+
+class _Marker:
+    """pluggy's marker; each hook is an attribute of it."""
+
+    def __call__(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Callable[..., Any]:
+        return _mark(function, **options)
+
+    def __getattr__(self, hook: str) -> Callable[..., Any]:
+        if hook in SPECS:
+            return partial(_mark, specname=hook)
+        nearest = get_close_matches(hook, SPECS, 1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise AttributeError(f"there is no hook named {hook!r}{hint}")
+
+
+hookimpl = cast("Hookimpl", _Marker())
+"""Marks a function of a plugin as the implementation of the hook of its name, or (an attribute) of the named one."""
