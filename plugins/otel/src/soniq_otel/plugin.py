@@ -1,0 +1,169 @@
+"""The plugin: its options, and which hook leads where."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
+from typing import TypeVar
+
+from opentelemetry.context import attach, get_current
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.trace import TracerProvider
+
+from soniq import (
+    ConfigurationError,
+    EnqueueBatch,
+    JobContext,
+    Outcome,
+    Soniq,
+    Task,
+    WorkerLost,
+    WorkerStopped,
+    hookimpl,
+)
+
+from . import names
+from .consume import PROCESS, Process, record_lost
+from .gauges import sample
+from .produce import Send, propagate_only
+from .telemetry import Attributes, Telemetry, error_type, harmless
+
+T = TypeVar("T")
+
+
+class OtelPlugin:
+    """Traces and metrics of an app, through the OpenTelemetry API. One plugin serves one app.
+
+    `tracer_provider`, `meter_provider`, `propagator`: the global ones unless given. `create_spans` (True): a span for
+    each job of a bulk enqueue. `parent` (True): an attempt is also a child of the span that created its job; without,
+    it is a trace of its own with a link. `gauge_interval` (15): seconds between two samples of the queues. The last
+    three are also read from SONIQ_OTEL_CREATE_SPANS, SONIQ_OTEL_PARENT and SONIQ_OTEL_GAUGE_INTERVAL.
+
+    Raises `ConfigurationError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        propagator: TextMapPropagator | None = None,
+        create_spans: bool | None = None,
+        parent: bool | None = None,
+        gauge_interval: float | None = None,
+    ) -> None:
+        self.create_spans = _option("create_spans", create_spans, _flag, True)
+        self.parent = _option("parent", parent, _flag, True)
+        self.gauge_interval = _option("gauge_interval", gauge_interval, _seconds, 15.0)
+        self._telemetry = Telemetry(tracer_provider, meter_provider, propagator)
+        self._app: Soniq | None = None
+        self._server: Attributes | None = None
+
+    @hookimpl
+    async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
+        """Remember the app, whose server the spans name."""
+        if self._app is not None and self._app is not app:
+            raise ConfigurationError("an OtelPlugin serves one app: make one for each")
+        self._app, self._server = app, None
+        try:
+            yield
+        finally:
+            self._app = None
+
+    @hookimpl(tryfirst=True)  # what other plugins do there is part of it
+    def around_enqueue(self, batch: EnqueueBatch) -> AbstractAsyncContextManager[None] | None:
+        """The spans of an enqueue call, or nothing where nobody records."""
+        self._telemetry.look()
+        if self._telemetry.recording:
+            return Send(self._telemetry, batch, self.server, create_spans=self.create_spans)
+        context = get_current()
+        if context:
+            propagate_only(self._telemetry, batch.jobs, context)
+        return None
+
+    @hookimpl
+    def claimed(self) -> None:
+        """See whether an SDK was set up, once for many jobs."""
+        self._telemetry.look()
+
+    @hookimpl(tryfirst=True)
+    def around_job(self, ctx: JobContext) -> AbstractContextManager[None] | None:
+        """The span of an attempt; where nobody records, only the context that the job brought along."""
+        if self._telemetry.recording:
+            return Process(self._telemetry, ctx, self.server, parent=self.parent)
+        if names.HEADER in ctx.headers:
+            with harmless("propagating the context"):
+                attach(self._telemetry.creation(ctx.headers)[0])  # the attempt's own context, which ends with it
+        return None
+
+    @hookimpl
+    def on_error(self, ctx: JobContext, error: BaseException) -> None:
+        """Remember what the attempt failed with; record the span of one whose worker died."""
+        process = ctx.stash.get(PROCESS)
+        if process is not None:
+            process.error = error
+            if isinstance(error, WorkerStopped):  # a handler in a thread may go on for longer than the process
+                process.end("stopped")
+        elif isinstance(error, WorkerLost) and self._telemetry.recording:
+            record_lost(self._telemetry, ctx, self.server, error, parent=self.parent)
+
+    @hookimpl
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        """Count what jobs came to, whoever caused it."""
+        if not self._telemetry.recording:
+            return
+        for outcome in outcomes:
+            attributes = {
+                names.SYSTEM: "soniq", names.DESTINATION: outcome.queue, names.JOB_NAME: outcome.job_name,
+                names.JOB_OUTCOME: outcome.kind, **self.server,
+            }  # fmt: skip
+            if outcome.error is not None:
+                attributes[names.ERROR_TYPE] = error_type(outcome.error)
+            self._telemetry.outcomes.add(1, attributes)
+
+    @hookimpl
+    def background_tasks(self, app: Soniq) -> Sequence[Task]:
+        """Sample the queues, in one worker at a time."""
+        run = partial(sample, self._telemetry, app, self.server, self.gauge_interval)
+        return [Task(name="gauges", run=run, elected=True)]
+
+    @property
+    def server(self) -> Attributes:
+        """The attributes that name the database server; none before the app has started."""
+        if self._server is None and self._app is not None:
+            self._server = {}
+            with harmless("reading the server's address"):
+                host, port = self._app.server_address
+                self._server = {names.SERVER_ADDRESS: host} | ({names.SERVER_PORT: port} if port is not None else {})
+        return self._server or {}
+
+
+def _option(name: str, given: T | None, read: Callable[[str], T], default: T) -> T:
+    """An argument, else its environment variable, else the default. Raises `ConfigurationError`."""
+    variable = f"SONIQ_OTEL_{name.upper()}"
+    text = str(given) if given is not None else os.environ.get(variable)
+    if text is None:
+        return default
+    try:
+        return read(text)
+    except ValueError as error:
+        where = f"OtelPlugin({name}=)" if given is not None else variable
+        raise ConfigurationError(f"{where} is {error}; got {text!r}") from None
+
+
+def _flag(text: str) -> bool:
+    flags = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in flags:
+        raise ValueError("true or false")
+    return flags[text.lower()]
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise ValueError("a number of seconds above 0")
+    return seconds
