@@ -1,0 +1,207 @@
+"""The plugin: spans around enqueues and attempts, the errors of jobs, and a flush at the end."""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, cast, get_args
+
+import sentry_sdk
+from sentry_sdk.utils import Dsn
+
+from soniq import (
+    AttemptTimeout,
+    ConfigurationError,
+    EnqueueBatch,
+    InvalidOption,
+    JobContext,
+    JobDefinition,
+    Outcome,
+    hookimpl,
+)
+
+from . import sdk
+from .events import JobEvents
+
+log = logging.getLogger("soniq.sentry")
+
+HEADER = "sentry"
+"""The header of a job that continues the trace: `sentry-trace` and `baggage` by name."""
+
+When = Literal["dead", "every", "never"]
+"""Which failures are reported: those that leave a job dead, those of each attempt, or none."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Which failures of one job are reported, whatever the plugin says: `@app.job(Report("every"))`."""
+
+    when: When
+
+    def __post_init__(self) -> None:
+        if self.when not in get_args(When):
+            raise InvalidOption(f"Report takes one of {get_args(When)}; got {self.when!r}", option="Report")
+
+
+class SentryPlugin:
+    """Sends errors and traces of jobs to Sentry, where `sentry_sdk.init` was called; without it, it does nothing.
+
+    `report`: "dead" (a failure that leaves no attempt), "every" failed attempt, or "never"; else SONIQ_SENTRY_REPORT,
+    else "dead". `dsn`, else SONIQ_SENTRY_DSN: with it the app's start calls `sentry_sdk.init`, if nobody has. Raises
+    `ConfigurationError`.
+    """
+
+    def __init__(self, *, report: When | None = None, dsn: str | None = None) -> None:
+        chosen = report or os.environ.get("SONIQ_SENTRY_REPORT") or "dead"
+        if chosen not in get_args(When):
+            raise ConfigurationError(f"report (SONIQ_SENTRY_REPORT) is one of {get_args(When)}; got {chosen!r}")
+        self._report = cast("When", chosen)
+        self._reports: dict[str, When] = {}
+        self._dsn = _checked(dsn or os.environ.get("SONIQ_SENTRY_DSN"))
+
+    @hookimpl
+    def configure_job(self, job: JobDefinition) -> None:
+        """Read the job's own choice of what is reported."""
+        option = job.option(Report)
+        if option is not None:
+            self._reports[job.name] = option.when
+
+    @hookimpl
+    async def lifespan(self, app: object) -> AsyncIterator[None]:
+        """Begin with the DSN, if there is one; flush when the app closes."""
+        if self._dsn is not None and not sdk.active():
+            sentry_sdk.init(dsn=self._dsn)
+        try:
+            yield
+        finally:
+            if sdk.active():
+                await sdk.flush()
+
+    @hookimpl
+    def around_enqueue(self, batch: EnqueueBatch) -> "AbstractContextManager[None] | None":
+        """Send the trace along, inside a span."""
+        return _Harmless(_published(batch)) if sdk.active() else None
+
+    @hookimpl(tryfirst=True)
+    def around_job(self, ctx: JobContext) -> "AbstractContextManager[None] | None":
+        """An attempt in a scope of its own; outside of other plugins, so that what they raise is seen."""
+        return _Harmless(self._attempted(ctx)) if sdk.active() else None
+
+    @hookimpl
+    def on_error(self, ctx: JobContext, error: BaseException) -> None:
+        """A job whose worker died: it had no `around_job` here, and what becomes of it is decided already."""
+        if ctx.outcome is not None and self._is_reported(ctx) and sdk.active():
+            with _scope(ctx):
+                sdk.continue_trace(_headers(ctx))
+                _capture(error)
+
+    @contextmanager
+    def _attempted(self, ctx: JobContext) -> Iterator[None]:
+        sampling = {"soniq_job": {"name": ctx.job_name, "queue": ctx.queue, "attempt": ctx.attempt}}
+        with _scope(ctx), sdk.attempt(ctx.job_name, _headers(ctx), sampling) as span:
+            span.set(
+                {
+                    "messaging.system": "soniq",
+                    "messaging.destination.name": ctx.queue,
+                    "messaging.message.id": ctx.job_id,
+                    "messaging.message.retry.count": ctx.attempt - 1,
+                    "messaging.message.body.size": ctx.payload_size,
+                    "messaging.message.receive.latency": ctx.queued_for * 1000,
+                }
+            )
+            with suppress(BaseException):  # the outcome has the error, and whether it counts
+                yield
+            span.end(_status(ctx.outcome))
+            if ctx.outcome is not None and ctx.outcome.error is not None and self._is_reported(ctx):
+                _capture(ctx.outcome.error)
+
+    def _is_reported(self, ctx: JobContext) -> bool:
+        when = self._reports.get(ctx.job_name, self._report)
+        status = ctx.outcome.status if ctx.outcome else "cancelled"
+        return status == "dead" if when == "dead" else when == "every" and status != "cancelled"
+
+
+@contextmanager
+def _published(batch: EnqueueBatch) -> Iterator[None]:
+    """One span for each call, also a bulk one: a span for each of a thousand jobs would fill any trace."""
+    first = batch.jobs[0]
+    with sdk.publish(first.name) as span:
+        headers = sdk.headers()
+        for job in batch.jobs:
+            job.headers.setdefault(HEADER, dict(headers))
+        yield
+        span.set({"messaging.system": "soniq", "messaging.destination.name": first.queue})
+        if batch.bulk:
+            span.set({"messaging.batch.message_count": len(batch.jobs)})
+        else:
+            span.set(
+                {
+                    "messaging.message.id": str(first.id),
+                    "messaging.message.retry.count": 0,
+                    "messaging.message.body.size": len(first.payload),
+                }
+            )
+
+
+@contextmanager
+def _scope(ctx: JobContext) -> Iterator[None]:
+    """A scope of the attempt's own, without the breadcrumbs of the worker, whose events describe the job."""
+    with sentry_sdk.isolation_scope() as scope:
+        scope.clear_breadcrumbs()
+        scope.add_event_processor(JobEvents(ctx))
+        yield
+
+
+def _capture(error: BaseException) -> None:
+    event, hint = sdk.event_of(error)
+    sentry_sdk.capture_event(event, hint=hint)
+
+
+def _headers(ctx: JobContext) -> dict[str, str]:
+    found = ctx.headers.get(HEADER)
+    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, Mapping) else {}
+
+
+def _status(outcome: Outcome | None) -> sdk.Status:
+    if outcome is None:  # the job was taken from this worker
+        return "aborted"
+    if outcome.error is None:
+        return "cancelled" if outcome.status == "cancelled" else "ok"
+    return "deadline_exceeded" if isinstance(outcome.error, AttemptTimeout) else "internal_error"
+
+
+def _checked(dsn: str | None) -> str | None:
+    """A DSN that the SDK can use. What is wrong with another is not repeated: it may hold a key."""
+    try:
+        if dsn:
+            Dsn(dsn)
+    except ValueError:
+        raise ConfigurationError("dsn (SONIQ_SENTRY_DSN) is no DSN as Sentry's project settings show it") from None
+    return dsn or None
+
+
+class _Harmless(AbstractContextManager[None]):
+    """A context manager whose own failures are logged: neither an enqueue nor an attempt fails with Sentry."""
+
+    def __init__(self, manager: AbstractContextManager[None]) -> None:
+        self._manager = manager
+        self._entered = False
+
+    def __enter__(self) -> None:
+        try:
+            self._manager.__enter__()
+            self._entered = True
+        except Exception as failure:
+            log.warning("Sentry sees nothing of this: %r", failure, exc_info=failure)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._entered:
+                self._manager.__exit__(kind, error, trace)
+        except Exception as failure:
+            if failure is not error:
+                log.warning("Sentry does not see all of this: %r", failure, exc_info=failure)
