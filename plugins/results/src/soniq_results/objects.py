@@ -1,0 +1,160 @@
+"""Where objects are kept: one small interface, over obstore and over Redis. Nothing here knows of jobs."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import SplitResult, urlsplit
+
+import obstore
+from obstore.store import LocalStore, MemoryStore, from_url
+
+from soniq import ConfigurationError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+CLOUD = {"s3": "AWS_*", "gs": "GOOGLE_*", "az": "AZURE_*"}
+"""The schemes of object stores, and the environment variables that obstore reads for them."""
+REDIS = ("redis", "rediss")
+SCHEMES = (*CLOUD, "file", "memory", *REDIS)
+
+NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
+
+
+class Objects(Protocol):
+    """Keeps objects of some megabytes each. What is missing is a `FileNotFoundError`; any other error a failure."""
+
+    async def put(self, name: str, data: bytes) -> None: ...
+
+    async def get(self, name: str) -> bytes: ...
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Remove them; those that are missing are fine."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; the next use makes new ones."""
+        ...
+
+
+def check_url(url: str, source: str) -> None:
+    """Raise `ConfigurationError` unless a store can be made of `url`. The message never holds the URL itself."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 (reading it is the check)
+    except ValueError:
+        raise ConfigurationError(f"{source} is a URL that cannot be read") from None
+    if parts.scheme not in SCHEMES:
+        shown = f"{parts.scheme}://..." if "://" in url else "no such URL"
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise ConfigurationError(f"{source} begins with one of {known}; this is {shown}")
+    if parts.scheme in REDIS:
+        if find_spec("redis") is None:
+            raise ConfigurationError(f"{source} leads to Redis, which needs: pip install 'soniq-results[redis]'")
+        return
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        where = CLOUD.get(parts.scheme, "no")
+        raise ConfigurationError(
+            f"{source} has a user name, a password or options, which are not read from a {parts.scheme}:// URL; "
+            f"set them in {where} environment variables"
+        )
+    if parts.scheme in CLOUD and not parts.netloc:
+        raise ConfigurationError(f"{source} names no bucket: {parts.scheme}://bucket/prefix")
+    if parts.scheme == "file" and (parts.netloc or parts.path in ("", "/")):
+        raise ConfigurationError(f"{source} names no folder: file:///folder, with three slashes")
+
+
+def place(url: str) -> str:
+    """A URL without user name, password and options."""
+    parts = urlsplit(url)
+    return SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "").geturl()
+
+
+def open_objects(url: str, timeout: float) -> Objects:
+    """The store that a checked `url` leads to; `timeout` in seconds for each call. Raises `ConfigurationError`."""
+    try:
+        return RedisObjects(url, timeout) if urlsplit(url).scheme in REDIS else StoredObjects(url, timeout)
+    except Exception as error:
+        raise ConfigurationError(f"the store of results {place(url)} cannot be used: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what obstore adds for its own authors."""
+    lines = str(error).splitlines() or [""]
+    return lines[0][:500] or type(error).__name__
+
+
+class StoredObjects:
+    """Objects in S3, Google Cloud Storage, Azure, files or memory."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._store = _store(url, timeout)
+
+    async def put(self, name: str, data: bytes) -> None:
+        await obstore.put_async(self._store, name, data, use_multipart=False)
+
+    async def get(self, name: str) -> bytes:
+        try:
+            found = await obstore.get_async(self._store, name)
+            return bytes(await found.bytes_async())
+        except FileNotFoundError as error:
+            raise self._judged(error) from None
+
+    async def delete(self, names: Sequence[str]) -> None:
+        try:
+            await obstore.delete_async(self._store, names)
+        except FileNotFoundError as error:  # the rest of them may be left
+            if not isinstance(self._judged(error), FileNotFoundError):
+                raise
+            for name in names:
+                with suppress(FileNotFoundError):
+                    await obstore.delete_async(self._store, name)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _judged(self, error: FileNotFoundError) -> Exception:
+        """The error, or another one where it is the whole store that is missing."""
+        gone = isinstance(self._store, LocalStore) and self._store.prefix and not self._store.prefix.is_dir()
+        if gone or NO_BUCKET.search(str(error)):
+            return ConnectionError("the folder, bucket or container itself does not exist")
+        return error
+
+
+def _store(url: str, timeout: float) -> "ObjectStore":
+    scheme = urlsplit(url).scheme
+    if scheme == "memory":
+        return MemoryStore()
+    if scheme == "file":
+        return LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
+    return from_url(url, retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=timeout)})
+
+
+class RedisObjects:
+    """Objects as values in Redis."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        from redis.asyncio import Redis  # an extra
+
+        self._redis = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
+        pool = self._redis.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # finds options that do not exist; connects to nothing
+
+    async def put(self, name: str, data: bytes) -> None:
+        await self._redis.set(name, data)
+
+    async def get(self, name: str) -> bytes:
+        data = await self._redis.get(name)
+        if data is None:
+            raise FileNotFoundError(name)
+        assert isinstance(data, bytes)
+        return data
+
+    async def delete(self, names: Sequence[str]) -> None:
+        await self._redis.unlink(*names)
+
+    async def close(self) -> None:
+        await self._redis.aclose()
