@@ -10,29 +10,41 @@ FOLDER ?= .
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
-# The demo needs the packages only; the tests need the tools too.
-$(VENV)/installed: soniq_core/pyproject.toml plugins/embedded/pyproject.toml constraints.txt
+# The demo needs two packages only; the tests need all of them, the example plugins, and the tools.
+PACKAGES := soniq_core plugins/embedded
+OTHERS   := plugins/otel plugins/sentry plugins/results[redis] examples/plugins/encrypted examples/plugins/webhook
+PIP      := $(RUN) -m pip install --quiet --disable-pip-version-check
+INSTALL  := $(PIP) --constraint constraints.txt
+editable  = $(foreach package,$(1),--editable ./$(package))
+sources   = $(foreach package,$(1),$(firstword $(subst [, ,$(package)))/src)
+
+$(VENV)/installed: $(PACKAGES:%=%/pyproject.toml) constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Soniq needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
 	@test -x $(RUN) || "$(PYTHON)" -m venv $(VENV)
 	@echo "installing soniq-core and soniq-embedded into $(VENV)"
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ./soniq_core --editable ./plugins/embedded
+	@$(INSTALL) $(call editable,$(PACKAGES))
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
-	@echo "installing the tools for the tests into $(VENV)"
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement requirements-dev.txt
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt $(wildcard plugins/*/pyproject.toml examples/plugins/*/pyproject.toml)
+	@echo "installing the other plugins, and the tools for the tests, into $(VENV)"
+	@$(INSTALL) --requirement requirements-dev.txt $(call editable,$(OTHERS))
 	@touch $@
 
 demo: $(VENV)/installed ## run Soniq on real files, on an embedded PostgreSQL (FOLDER=... chooses the files)
 	@$(RUN) -m examples.demo "$(FOLDER)"
 
-test: $(VENV)/installed-dev ## run the whole test suite (ARGS=... goes to pytest)
+# The coming version of Sentry's SDK, in a folder of its own, in front of the one that is installed.
+$(VENV)/sentry-3: $(VENV)/installed-dev
+	@$(PIP) --no-deps --target $@ sentry-sdk==3.0.0b2
+
+test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite (ARGS=... goes to pytest)
 	@$(RUN) -m pytest $(ARGS)
+	@$(if $(ARGS),,echo "and once more with version 3 of Sentry's SDK" && PYTHONPATH="$(CURDIR)/$(VENV)/sentry-3" $(RUN) -m pytest --no-header tests/plugins/sentry)
 
 check: $(VENV)/installed-dev ## linter, formatter, type checker, import rule
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
-	@$(RUN) -m mypy soniq_core/src plugins/embedded/src tests examples
+	@$(RUN) -m mypy $(call sources,$(PACKAGES) $(OTHERS)) tests examples
 	@$(RUN) tests/imports.py
 
 format: $(VENV)/installed-dev ## put the code into its form

@@ -11,7 +11,7 @@ import msgspec
 from soniq.enqueue.bind import Signature, bare
 from soniq.errors import JobDefinitionError, UnknownJob
 from soniq.hooks.dispatch import Around, FirstResult, Observers
-from soniq.hooks.manager import Hooks, Implementation, failed
+from soniq.hooks.manager import Hooks, Implementation, fail
 from soniq.hooks.values import Serializer
 from soniq.job import Job, RetryPolicy
 from soniq.settings import Settings
@@ -117,7 +117,7 @@ class Registry:
             try:
                 each.call(definition)
             except Exception as error:
-                raise failed("configure_job", each.plugin, error, f" for {job.name}") from error
+                fail("configure_job", each.plugin, error, f" for {job.name}")
         hints = self.hints[job.name]()
         _refuse_connection_in_thread(job, hints)
         return definition, Signature(job.name, job.function, hints, _asker(hooks.implementations("provide"), job.name))
@@ -150,7 +150,7 @@ def _asker(provide: Sequence[Implementation], name: str) -> Callable[[object], A
             try:
                 factory = each.call(annotation)
             except Exception as error:
-                raise failed("provide", each.plugin, error, f" for {name}") from error
+                fail("provide", each.plugin, error, f" for {name}")
             if factory is not None:
                 return factory
         return None

@@ -14,7 +14,7 @@ from soniq.enqueue.outbox import Outbox
 from soniq.enqueue.producer import Producer
 from soniq.errors import ConfigurationError, PluginError
 from soniq.hooks.dispatch import InTransaction, Manager, Observers, being_cancelled, leave, resolved
-from soniq.hooks.manager import Hooks, failed
+from soniq.hooks.manager import Hooks, fail
 from soniq.hooks.values import ResultStore, Serializer, Task
 from soniq.lookup import Lookup
 from soniq.postgres.connections import Database
@@ -131,7 +131,7 @@ async def _provided_url(app: "Soniq", hooks: Hooks) -> str:
         try:
             url = await resolved(each.call(app))
         except Exception as error:
-            raise failed("database_url", each.plugin, error) from error
+            fail("database_url", each.plugin, error)
         if url is not None:
             settings_.check_url(str(url))
             return str(url)

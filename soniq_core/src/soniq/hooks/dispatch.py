@@ -111,10 +111,12 @@ class Manager:
     async def enter(self, *values: object) -> "Entered | None":
         """Enter it; None where the implementation wants no part in this one."""
         manager = self._enter(*values)
-        if inspect.isawaitable(manager) and not hasattr(manager, "__aenter__"):
-            manager = await manager
         if manager is None:
             return None
+        if inspect.isawaitable(manager) and not hasattr(manager, "__aenter__"):
+            manager = await manager
+            if manager is None:
+                return None
         if inspect.isasyncgen(manager) or inspect.isgenerator(manager):  # of a generator function that was wrapped
             wrap: Any = asynccontextmanager if inspect.isasyncgen(manager) else contextmanager
             manager = wrap(lambda generator=manager: generator)()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pluggy
@@ -175,16 +175,16 @@ class Hooks:
                 if result is not None:
                     results.append((each.plugin, list(result)))
             except Exception as error:
-                raise failed(hook, each.plugin, error) from error
+                fail(hook, each.plugin, error)
         return results
 
 
-def failed(hook: str, plugin: str, error: Exception, what: str = "") -> SoniqError:
-    """What to raise for an error in a hook that ends what was asked for: Soniq's own as it is, others with names."""
+def fail(hook: str, plugin: str, error: Exception, what: str = "") -> NoReturn:
+    """Raise an error in a hook that ends what was asked for: Soniq's own as it is, others as a `PluginError`."""
     if isinstance(error, SoniqError):
-        return error
+        raise error
     text = f"{hook} of {plugin} failed{what}: {type(error).__name__}: {error}"
-    return PluginError(text, plugin=plugin)
+    raise PluginError(text, plugin=plugin) from error
 
 
 def check_distribution() -> None:

@@ -117,7 +117,7 @@ class Attempt:
         """Run it; what is to be settled, or None where the job is no longer this worker's."""
         entered: list[tuple[str, Entered]] = []
         error: BaseException | None = None
-        settlement: Settlement | None
+        settlement: Settlement | None = None
         try:
             if self.cause is not None:  # ended before it began
                 raise asyncio.CancelledError
@@ -130,9 +130,10 @@ class Attempt:
         except BaseException as raised:
             error = raised
             settlement = await self._judge(raised)
-        outcome = self.ctx.outcome = settlement.outcome if settlement else None
-        if entered:
-            await self._job.around_job.leave(entered, (outcome and outcome.error) or error)
+        finally:  # also where it cannot be judged
+            outcome = self.ctx.outcome = settlement.outcome if settlement else None
+            if entered:
+                await self._job.around_job.leave(entered, (outcome and outcome.error) or error)
         return settlement
 
     # --- the attempt itself ---------------------------------------------------------------------------------------
