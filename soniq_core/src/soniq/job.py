@@ -1,7 +1,8 @@
 """What a job is to its author: the decorated function with its options, and the context of one attempt."""
 
+import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
@@ -13,6 +14,9 @@ from soniq.signals import Cancel, Retry
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from soniq.hooks.values import NewJob
+    from soniq.worker.state import WorkerState
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -133,6 +137,15 @@ class Stash:
         return cast("T | None", self._values.pop(key, default))
 
 
+class _JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """Puts the job in front of what is logged, and into the record."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        about: Mapping[str, object] = self.extra or {}
+        kwargs["extra"] = {**about, **(kwargs.get("extra") or {})}
+        return f"{about['job_name']} {about['job_id']} attempt {about['attempt']}: {msg}", kwargs
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended: `status` is what the job becomes."""
 
@@ -159,8 +172,9 @@ class JobContext:
     """One attempt at a job, as its handler and the hooks see it. In a unit test: `JobContext(job_id="...", ...)`."""
 
     __slots__ = (
-        "_headers", "_stash", "args", "attempt", "completing", "created_at", "job_id", "job_name", "max_attempts",
-        "outcome", "payload_size", "queue", "queued_for", "scheduled_at", "worker_id",
+        "_headers", "_logger", "_stash", "_state", "args", "attempt", "cancelled", "children", "completing",
+        "created_at", "job_id", "job_name", "max_attempts", "outcome", "payload_size", "queue", "queued_for",
+        "scheduled_at", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -177,6 +191,7 @@ class JobContext:
         headers: Mapping[str, Any] | str | None = None,
         payload_size: int = 0,
         queued_for: float = 0.0,
+        state: "WorkerState | None" = None,
     ) -> None:
         self.job_id = job_id
         self.job_name = job_name
@@ -197,8 +212,56 @@ class JobContext:
         self.outcome: Outcome | None = None
         """How the attempt ended; None until it is decided."""
         self.completing: asyncpg.Connection[Any] | None = None
+        self.cancelled = False
+        """Whether what this attempt does is no longer wanted: the job was cancelled, it timed out, or others have it.
+
+        A task is cancelled then; a thread cannot be, and should look here now and then, and raise `Cancel`.
+        """
+        self.children: list[NewJob] = []
         self._headers = headers
+        self._logger: logging.LoggerAdapter[logging.Logger] | None = None
         self._stash: Stash | None = None
+        self._state = state
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker stops: what does not end within its `grace` runs again elsewhere."""
+        return self._state is not None and self._state.stopping
+
+    @property
+    def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
+        """The logger `soniq.job`: each record has `job_id`, `job_name` and `attempt`, and its text begins with them."""
+        if self._logger is None:
+            self._logger = _JobLogger(
+                logging.getLogger("soniq.job"),
+                {"job_id": self.job_id, "job_name": self.job_name, "attempt": self.attempt},
+            )
+        return self._logger
+
+    async def progress(self, fraction: float, **details: object) -> None:
+        """Say how far the attempt is, between 0 and 1, with any JSON values; seen in the job's status soon.
+
+        It is written with the worker's next heartbeat (a third of the lease), so that it costs no round trip; the last
+        one counts. Safe to call often. Raises ValueError, or TypeError for what is no JSON.
+        """
+        self.report_progress(fraction, **details)
+
+    def report_progress(self, fraction: float, **details: object) -> None:
+        """`progress` for a handler that is a plain `def`."""
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"progress is a fraction between 0 and 1; got {fraction!r}")
+        text = msgspec.json.encode({"fraction": fraction, **details}).decode()
+        if self._state is not None:
+            self._state.report(self.job_id, text.replace("\\u0000", ""))
+
+    async def enqueue(self, job: "Job[..., Any] | str", /, *args: object, **keywords: Any) -> JobId:
+        """Enqueue a child, as `app.enqueue` does: inserted in the transaction that completes this job, or not at all.
+
+        If the attempt does not succeed, it leaves no child. What its `inserted` says is not known yet.
+        """
+        if self._state is None:
+            raise RuntimeError("this context belongs to no worker, so nothing can be enqueued with its job")
+        return await self._state.enqueue(job, args, keywords, self.children)
 
     @property
     def headers(self) -> Mapping[str, Any]:

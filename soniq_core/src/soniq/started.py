@@ -15,7 +15,7 @@ from soniq.enqueue.producer import Producer
 from soniq.errors import ConfigurationError, PluginError
 from soniq.hooks.dispatch import InTransaction, Manager, Observers, being_cancelled, leave, resolved
 from soniq.hooks.manager import Hooks, fail
-from soniq.hooks.values import ResultStore, Serializer, Task
+from soniq.hooks.values import NewJob, ResultStore, Serializer, Task
 from soniq.lookup import Lookup
 from soniq.postgres.connections import Database
 from soniq.postgres.schema import Schema
@@ -25,6 +25,7 @@ from soniq.worker.worker import Worker, WorkerParts
 
 if TYPE_CHECKING:
     from soniq.app import Soniq
+    from soniq.postgres.connections import Connection
 
 log = logging.getLogger("soniq")
 
@@ -86,6 +87,8 @@ class Started:
             registry=self._registry,
             serializers=self.serializers,
             results=self.results,
+            insert=self._insert_children,
+            enqueue=self.producer.enqueue,
             claimed=Observers("claimed", self._hooks.implementations("claimed"), limit=self.settings.hook_timeout),
             settle_tx=self._settle_tx,
             settled=self._settled,
@@ -96,6 +99,9 @@ class Started:
             ],
         )
         return Worker(parts, concurrency=concurrency, queues=queues, run_once=run_once, signals=not run_once)
+
+    async def _insert_children(self, jobs: Sequence[NewJob], connection: "Connection") -> None:
+        await self._outbox.insert(jobs, connection, notify=True, atomic=True)
 
     async def close(self) -> None:
         await self._outbox.close()

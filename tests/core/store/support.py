@@ -4,13 +4,13 @@ import asyncio
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from soniq import Soniq
+from soniq import NewJob, Soniq
 from soniq.hooks.dispatch import InTransaction
 from soniq.worker.claim import Claimed, Claimer
 from soniq.worker.lanes import Lanes
@@ -48,6 +48,10 @@ async def deadlocks(url: str) -> int:
 NO_HOOK = InTransaction("settle_tx", (), limit=1.0)
 
 
+async def no_insert(jobs: Sequence[NewJob], connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Inserts no children: there are none here."""
+
+
 class Exchanger:
     """A worker reduced to its one statement: claims, and settles with the next claim. A share of the jobs fails."""
 
@@ -58,7 +62,7 @@ class Exchanger:
         self.lost = 0
         self._left: list[Settlement] = []
         self._sending: list[uuid.UUID] = []
-        self._claimer = Claimer(app.database, lambda: self.id, lambda: self._sending, NO_HOOK)
+        self._claimer = Claimer(app.database, lambda: self.id, lambda: self._sending, NO_HOOK, no_insert)
         self._lanes = Lanes()
         self._failing = failing
         self._batch = batch

@@ -16,6 +16,7 @@ from soniq.job import JobContext, Outcome
 from soniq.worker.claim import NO_LANES, Claimer
 from soniq.worker.settle import Settlement
 from tests.conftest import MakeApp
+from tests.core.store.support import no_insert
 from tests.core.worker.conftest import StartWorker
 from tests.core.worker.helpers import eventually, finished, in_time, status_of, working
 
@@ -343,7 +344,7 @@ async def test_a_settlement_that_is_sent_twice_is_not_counted_as_lost(
         await connection.execute(
             f"update {schema}.job set status = 'running', claim = 5, worker_id = $1, started_at = now()", worker
         )
-    claimer = Claimer(app.database, lambda: worker, list, InTransaction("settle_tx", (), limit=1.0))
+    claimer = Claimer(app.database, lambda: worker, list, InTransaction("settle_tx", (), limit=1.0), no_insert)
     right = Settlement(id=job_id, claim=5, status=status, age=0.0, delay=60)
     wrong = Settlement(id=job_id, claim=4, status=status, age=0.0)
     try:

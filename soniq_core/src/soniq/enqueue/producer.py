@@ -43,8 +43,17 @@ class Producer:
         self._around = tuple(Manager(each) for each in hooks.implementations("around_enqueue"))
         self._dedup_key = FirstResult(hooks.implementations("dedup_key"))
 
-    async def enqueue(self, target: Target, args: tuple[object, ...], keywords: Mapping[str, object]) -> JobId:
-        """Enqueue one job; its id once it is committed, or is part of the caller's transaction."""
+    async def enqueue(
+        self,
+        target: Target,
+        args: tuple[object, ...],
+        keywords: Mapping[str, object],
+        later: list[NewJob] | None = None,
+    ) -> JobId:
+        """Enqueue one job; its id once it is committed, or is part of the caller's transaction.
+
+        With `later` it is added to that list, ready to be inserted, and is no row yet.
+        """
         name = _name(target)
         job = self._known(name)
         given = {key: value for key, value in keywords.items() if key in OPTION_NAMES}
@@ -56,7 +65,11 @@ class Producer:
             raise InvalidArguments(f"{name}: give the arguments in args= or directly, not both", job=name)
         bound = _bind(name, job, args, options.args if options.args is not None else arguments)
         new = self._new_job(name, job, bound, options)
-        await self._enqueue([new], options, bulk=False)
+        if later is not None and options.connection is not None:
+            raise InvalidOption(
+                "a child belongs to the transaction of its parent; leave connection= out", option="connection"
+            )
+        await self._enqueue([new], options, bulk=False, later=later)
         return new.id
 
     async def enqueue_many(
@@ -123,9 +136,11 @@ class Producer:
             extra=extra or None,
         )
 
-    async def _enqueue(self, jobs: list[NewJob], options: EnqueueOptions, *, bulk: bool) -> None:
+    async def _enqueue(
+        self, jobs: list[NewJob], options: EnqueueOptions, *, bulk: bool, later: list[NewJob] | None = None
+    ) -> None:
         if not self._around:
-            await self._insert(jobs, options, bulk=bulk)
+            await self._insert(jobs, options, bulk=bulk, later=later)
             return
         batch = EnqueueBatch(jobs=jobs, connection=options.connection, bulk=bulk)
         failure: BaseException | None = None
@@ -135,14 +150,16 @@ class Producer:
                     leaving = await manager.enter(batch)
                     if leaving is not None:
                         stack.push_async_exit(_leaver(leaving))
-                await self._insert(jobs, options, bulk=bulk)
+                await self._insert(jobs, options, bulk=bulk, later=later)
             except BaseException as error:
                 failure = error
                 raise
         if failure is not None:
             raise failure  # a hook swallowed it, and the caller must not take the jobs for enqueued
 
-    async def _insert(self, jobs: list[NewJob], options: EnqueueOptions, *, bulk: bool) -> None:
+    async def _insert(
+        self, jobs: list[NewJob], options: EnqueueOptions, *, bulk: bool, later: list[NewJob] | None
+    ) -> None:
         for number, job in enumerate(jobs, 1):
             if number % BREATH == 0:
                 await asyncio.sleep(0)
@@ -150,6 +167,9 @@ class Producer:
             if job.dedup is None:
                 job.dedup = await self._ask_dedup_key(known, job)
             job.payload = self._serialize(known, job)
+        if later is not None:
+            later += jobs
+            return
         await self._outbox.insert(jobs, options.connection, notify=options.notify, atomic=bulk)
 
     async def _ask_dedup_key(self, known: CompiledJob | None, job: NewJob) -> Dedup | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
@@ -11,6 +11,7 @@ import asyncpg
 
 from soniq.errors import DatabaseError, DatabaseUnavailable, PluginError
 from soniq.hooks.dispatch import InTransaction
+from soniq.hooks.values import NewJob
 from soniq.job import JobContext
 from soniq.postgres.connections import LOST, TRANSIENT, Database, close_quietly
 from soniq.worker.lanes import Arrays
@@ -18,8 +19,12 @@ from soniq.worker.settle import Settlement, arrays
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
+    from soniq.worker.state import WorkerState
 
 log = logging.getLogger("soniq.worker")
+
+Insert = Callable[["Sequence[NewJob]", "Connection"], Awaitable[None]]
+"""Inserts jobs in someone's transaction."""
 
 SUSPECT, EXPIRED, CANCELLED = 1, 2, 4
 
@@ -46,12 +51,13 @@ class Claimed(NamedTuple):
     timeout: float | None
     unknown_for: float | None
 
-    def context(self, worker_id: str) -> JobContext:
+    def context(self, worker_id: str, state: "WorkerState | None" = None) -> JobContext:
         """The context of the attempt that this claim begins."""
         return JobContext(
             job_id=str(self.id), job_name=self.name, attempt=self.attempt + 1, max_attempts=self.max_attempts,
             queue=self.queue, worker_id=worker_id, scheduled_at=self.scheduled_at, created_at=self.created_at,
             headers=self.headers, payload_size=len(self.args), queued_for=self.queued_for,
+            state=state,
         )  # fmt: skip
 
 
@@ -80,12 +86,14 @@ class Claimer:
         worker_id: Callable[[], str],
         held: Callable[[], list[UUID]],
         settle_tx: InTransaction,
+        insert: Insert,
         patient: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
         self._worker_id = worker_id
         self._held = held
         self._settle_tx = settle_tx
+        self._insert = insert
         self._patient = patient
         self._connection: Connection | None = None
         self._was_lost = False
@@ -135,7 +143,7 @@ class Claimer:
     async def _once(
         self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
     ) -> Exchange:
-        if self._settle_tx and any(each.told_to_settle_tx for each in settlements):
+        if any(each.children or (self._settle_tx and each.told_to_settle_tx) for each in settlements):
             lost = await self._settle(connection, settlements)
             return (await self._once(connection, (), lanes, limit))._replace(lost=lost)
         header, *rows = await connection.fetch(
@@ -145,13 +153,15 @@ class Claimer:
         return Exchange([Claimed(*row) for row in rows], looked=limit > 0, registered=header[2] == 1, lost=lost)
 
     async def _settle(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:
-        """Settle in a transaction in which `settle_tx` writes, too; which settlements changed nothing."""
+        """Settle in a transaction in which children are inserted and `settle_tx` writes; which changed nothing."""
         sql = self._database.sql
         async with connection.transaction(isolation="read_committed"):
             rows = await connection.fetch(sql["running"], [s.id for s in settlements], [s.claim for s in settlements])
             running = {row["id"] for row in rows}
             mine = [s for s in settlements if s.id in running]
             await connection.fetch(sql["settle_and_claim"], self._worker_id(), *arrays(mine), *NO_LANES, 0)
+            if children := [child for s in mine for child in s.children]:
+                await self._insert(children, connection)
             try:
                 await self._settle_tx(connection, [outcome for s in mine if (outcome := s.told_to_settle_tx)])
             except PluginError as error:

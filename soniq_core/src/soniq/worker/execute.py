@@ -8,7 +8,7 @@ import contextvars
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -27,15 +27,16 @@ from soniq.errors import (
     WorkerStopped,
 )
 from soniq.hooks.dispatch import Entered, InTransaction, limited, resolved
-from soniq.hooks.values import Serializer
+from soniq.hooks.values import NewJob, Serializer
 from soniq.job import Backoff, Outcome
 from soniq.lookup import error_json
 from soniq.postgres.connections import Database
 from soniq.results import NOTHING, Kept, Results, is_stream
 from soniq.signals import Cancel, Retry, Signal, Snooze
-from soniq.worker.claim import NO_LANES, Claimed
+from soniq.worker.claim import NO_LANES, Claimed, Insert
 from soniq.worker.deadlines import Deadlines
 from soniq.worker.settle import FAILED, SNOOZED, STOPPED, Settlement, arrays
+from soniq.worker.state import WorkerState
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
@@ -56,6 +57,8 @@ class Environment(msgspec.Struct, frozen=True):
     serializers: Mapping[str, Serializer]
     results: Results
     settle_tx: InTransaction
+    insert: Insert
+    state: WorkerState
     threads: ThreadPoolExecutor
     prefetch: int
     deadlines: Deadlines
@@ -73,7 +76,7 @@ class Attempt:
         self._job = job
         self._environment = environment
         self._decided = False
-        self.ctx = claimed.context(worker_id)
+        self.ctx = claimed.context(worker_id, environment.state)
         self.cause: Cause | None = None
         self.deadline: float | None = None
         self.started = time.monotonic()
@@ -96,6 +99,7 @@ class Attempt:
         """End the attempt from outside. A thread is not ended; what it leads to is decided when it returns."""
         if self.cause is None and not self._decided:
             self.cause = cause
+            self.ctx.cancelled = cause != "stopped"
             if self.task is not None and self.begun and not self.thread:
                 self.task.cancel()
 
@@ -149,7 +153,7 @@ class Attempt:
                 if signal is not None:
                     raise signal
             value = await self._call(arguments)
-            settlement = self._settlement("done", "done", kept=await self._store(value))
+            settlement = self._settlement("done", "done", kept=await self._store(value), children=ctx.children)
             if ctx.completing is not None:
                 await self._complete(ctx.completing, settlement)
                 settlement = msgspec.structs.replace(settlement, written=True)
@@ -230,6 +234,8 @@ class Attempt:
         )  # fmt: skip
         if header[1] != 1:
             raise LeaseLost(f"job {self.ctx.job_id} was taken from this worker; its transaction was rolled back")
+        if settlement.children:
+            await self._environment.insert(settlement.children, connection)
         if self._environment.settle_tx:
             await self._environment.settle_tx(connection, [settlement.outcome])
 
@@ -330,6 +336,7 @@ class Attempt:
         error: BaseException | None = None,
         reason: str | None = None,
         kept: Kept = NOTHING,
+        children: Sequence[NewJob] = (),
         back: int = 0,
         delay: float = 0.0,
     ) -> Settlement:
@@ -342,7 +349,7 @@ class Attempt:
         return Settlement(
             id=self.claimed.id, claim=self.claimed.claim, status=status, result=kept.reference, store=kept.store,
             error=told, age=time.monotonic() - self.started, last=ctx.attempt >= ctx.max_attempts, back=back,
-            delay=delay, outcome=Outcome(
+            delay=delay, children=children, outcome=Outcome(
                 job_id=ctx.job_id, job_name=ctx.job_name, queue=ctx.queue, attempt=ctx.attempt,
                 status=status or "queued", kind=kind, delay=None if status else delay, error=error, reason=reason,
                 result_store=kept.store_name, result_reference=kept.reference,

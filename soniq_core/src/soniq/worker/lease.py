@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from soniq.postgres.connections import Database, close_quietly
@@ -13,7 +13,7 @@ log = logging.getLogger("soniq.worker")
 
 
 class Heartbeat:
-    """Says every third of a lease that the worker lives, and learns which of its jobs are to be cancelled.
+    """Says every third of a lease that the worker lives, and how far its jobs are; learns which are to be cancelled.
 
     The callbacks are called in the worker's event loop.
     """
@@ -25,12 +25,14 @@ class Heartbeat:
         running: Callable[[], list[UUID]],
         cancel: Callable[[Sequence[UUID]], None],
         lost: Callable[[str], None],
+        reports: Callable[[], Mapping[str, str]],
     ) -> None:
         self._database = database
         self._worker_id = worker_id
         self._running = running
         self._cancel = cancel
         self._lost = lost
+        self._reports = reports
         self._loop = asyncio.get_running_loop()
         self._stop: asyncio.Event | None = None
         self._own_loop: asyncio.AbstractEventLoop | None = None
@@ -61,8 +63,11 @@ class Heartbeat:
                 if connection is None or connection.is_closed():
                     connection = await self._database.connect()
                 me = self._worker_id()
+                reports = self._reports()
                 async with asyncio.timeout(interval):
-                    row = await connection.fetchrow(self._database.sql["heartbeat"], me, self._running())
+                    row = await connection.fetchrow(
+                        self._database.sql["heartbeat"], me, self._running(), list(reports), list(reports.values())
+                    )
                 if row is None:
                     self._loop.call_soon_threadsafe(self._lost, me)
                 elif row[0]:

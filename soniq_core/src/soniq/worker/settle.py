@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from soniq.hooks.values import ROW
+from soniq.hooks.values import ROW, NewJob
 from soniq.job import Outcome
 
 NOT_STARTED, SNOOZED, FAILED, UNKNOWN, STOPPED = range(5)
@@ -34,6 +34,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it was the last attempt that the job has."""
     back: int = NOT_STARTED
     delay: float = 0.0
+    children: Sequence[NewJob] = ()
+    """Jobs that the attempt enqueued, to be inserted with its completion."""
     written: bool = False
     """Whether it was written already, in the transaction of an injected connection."""
     refusals: int = 0

@@ -21,7 +21,7 @@ from soniq.hooks.values import Serializer, Task
 from soniq.lookup import CANCEL, error_json
 from soniq.postgres.connections import LOST, Database, words
 from soniq.results import Results
-from soniq.worker.claim import Claimer, Exchange
+from soniq.worker.claim import Claimer, Exchange, Insert
 from soniq.worker.deadlines import Deadlines
 from soniq.worker.execute import Environment, type_name
 from soniq.worker.interrupts import stop_on_signals
@@ -31,6 +31,7 @@ from soniq.worker.listen import Listener
 from soniq.worker.maintenance import Maintenance
 from soniq.worker.settle import FAILED, REFUSALS, SNOOZED, Settlement
 from soniq.worker.slots import Slots
+from soniq.worker.state import Enqueue, WorkerState
 from soniq.worker.tasks import Tasks
 
 log = logging.getLogger("soniq.worker")
@@ -48,6 +49,8 @@ class WorkerParts(msgspec.Struct, frozen=True):
     registry: Registry
     serializers: Mapping[str, Serializer]
     results: Results
+    insert: Insert
+    enqueue: Enqueue
     claimed: Observers
     settle_tx: InTransaction
     settled: Observers
@@ -85,12 +88,19 @@ class Worker:
         self._buried = False  # whether the worker's row was found missing
         self._waiting = False  # what the worker's row says
         self._lanes = Lanes()
+        self._state = WorkerState(parts.enqueue)
         self._claimer = Claimer(
-            database, lambda: self.id, self._held, parts.settle_tx, lambda: not self._stopping or self._winding_down
+            database,
+            lambda: self.id,
+            self._held,
+            parts.settle_tx,
+            parts.insert,
+            lambda: not self._stopping or self._winding_down,
         )
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="soniq job")
         environment = Environment(
-            database, parts.serializers, parts.results, parts.settle_tx, self._threads, settings.prefetch, Deadlines(),
+            database, parts.serializers, parts.results, parts.settle_tx, parts.insert, self._state, self._threads,
+            settings.prefetch, Deadlines(),
         )  # fmt: skip
         self._slots = Slots(
             parts.registry, environment, concurrency, lambda: self.id, self._settle, lambda: self._wake.set()
@@ -105,7 +115,7 @@ class Worker:
                 self._grace.reschedule(asyncio.get_running_loop().time())
         elif not self._stopping:
             log.info("stopping: %d attempts run, and have %g s to end", len(self._slots.running), self._settings.grace)
-        self._stopping = True
+        self._stopping = self._state.stopping = True
         self._slots.close()
         self._wake.set()
 
@@ -119,6 +129,7 @@ class Worker:
             self._slots.held,
             self._slots.cancel,
             self._taken_for_dead,
+            self._state.take_reports,
         )
         heartbeat.start()
         maintenance = Maintenance(
@@ -281,7 +292,7 @@ class Worker:
         )
         self._settlements.append(
             msgspec.structs.replace(
-                settlement, status=status, outcome=outcome, result=None, store=None, error=told,
+                settlement, status=status, outcome=outcome, result=None, store=None, error=told, children=(),
                 back=settlement.back or FAILED, delay=settlement.delay or 1.0,
             )
         )  # fmt: skip
@@ -377,7 +388,7 @@ class Worker:
 
     async def _wind_down(self) -> None:
         """Hand back what has not started, let the rest end within the grace time, and requeue what has not."""
-        self._stopping = self._winding_down = True
+        self._stopping = self._winding_down = self._state.stopping = True
         ends = time.monotonic() + (0.0 if self._hurried else self._settings.grace)
         self._slots.close()
         with suppress(TimeoutError):

@@ -1,0 +1,225 @@
+"""What a handler does with its context: cancelled, stopping, progress, logger, and children."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from soniq import Cancel, JobContext, Snooze, Soniq
+from tests.conftest import MakeApp
+from tests.core.worker.helpers import finished, in_time, working
+
+
+async def until(check: Callable[[], Awaitable[Any]]) -> Any:
+    """What `check` gives, once it gives something."""
+    async with asyncio.timeout(20):
+        while not (found := await check()):
+            await asyncio.sleep(0.02)
+        return found
+
+
+class TestEnding:
+    """ctx.cancelled and ctx.stopping, for handlers in threads."""
+
+    async def test_a_thread_sees_that_its_job_was_cancelled(self, app: Soniq) -> None:
+        began, saw = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        @app.job()
+        def one(ctx: JobContext) -> None:
+            loop.call_soon_threadsafe(began.set)
+            while not ctx.cancelled:
+                threading.Event().wait(0.01)
+            saw.set()
+            raise Cancel
+
+        job_id = await app.enqueue(one)
+        async with working(app):
+            await in_time(began.wait())
+            assert await app.cancel(job_id)
+            assert (await finished(app, job_id))["status"] == "cancelled"
+        assert saw.is_set()
+
+    async def test_a_thread_sees_that_it_timed_out(self, app: Soniq) -> None:
+        saw = threading.Event()
+
+        @app.job(timeout=0.1, max_attempts=1)
+        def one(ctx: JobContext) -> None:
+            while not ctx.cancelled:
+                threading.Event().wait(0.01)
+            saw.set()
+
+        job_id = await app.enqueue(one)
+        async with working(app):
+            assert (await finished(app, job_id))["status"] == "dead"
+        assert saw.is_set()
+
+    async def test_a_thread_sees_that_the_worker_stops_and_may_end_in_time(self, app: Soniq) -> None:
+        began = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        @app.job()
+        def one(ctx: JobContext) -> str:
+            loop.call_soon_threadsafe(began.set)
+            while not ctx.stopping:
+                threading.Event().wait(0.01)
+            return "in time" if not ctx.cancelled else "cancelled"
+
+        job_id = await app.enqueue(one)
+        async with working(app):
+            await in_time(began.wait())
+        assert await app.get_result(job_id) == "in time"
+
+    def test_in_a_unit_test_nothing_is_cancelled_and_nothing_stops(self) -> None:
+        ctx = JobContext(job_id="1", job_name="one")
+        assert (ctx.cancelled, ctx.stopping) == (False, False)
+
+
+class TestProgress:
+    """ctx.progress."""
+
+    @pytest.mark.parametrize("threaded", [False, True])
+    async def test_it_is_in_the_status_while_the_job_runs_and_stays(self, make_app: MakeApp, threaded: bool) -> None:
+        app = make_app(lease=1)
+        go_on = threading.Event()
+
+        async def here(ctx: JobContext) -> None:
+            await ctx.progress(0.2, step="load")
+            await ctx.progress(0.4, step="resize", file="ü")
+            await asyncio.to_thread(go_on.wait, 20)
+
+        def in_a_thread(ctx: JobContext) -> None:
+            ctx.report_progress(0.4, step="resize", file="ü")
+            go_on.wait(20)
+
+        job_id = await app.enqueue(app.job(name="one")(in_a_thread if threaded else here))
+
+        async def reported() -> Any:
+            status = await app.get_job_status(job_id)
+            return status is not None and status["progress"]
+
+        async with working(app):
+            expected = {"fraction": 0.4, "step": "resize", "file": "ü"}
+            assert await until(reported) == expected
+            go_on.set()
+            assert (await finished(app, job_id))["progress"] == expected
+
+    @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
+    async def test_what_is_no_fraction_is_refused(self, fraction: float) -> None:
+        with pytest.raises(ValueError, match="a fraction between 0 and 1"):
+            await JobContext(job_id="1", job_name="one").progress(fraction)
+
+    async def test_what_is_no_json_is_refused(self) -> None:
+        with pytest.raises(TypeError):
+            await JobContext(job_id="1", job_name="one").progress(0.5, what=object())
+
+
+def test_the_logger_carries_the_job(caplog: pytest.LogCaptureFixture) -> None:
+    ctx = JobContext(job_id="the-id", job_name="mail", attempt=2)
+    with caplog.at_level(logging.INFO, "soniq.job"):
+        ctx.logger.info("sent %d", 3, extra={"to": "x"})
+    record = caplog.records[0]
+    assert record.getMessage() == "mail the-id attempt 2: sent 3"
+    assert {name: vars(record)[name] for name in ("job_id", "job_name", "attempt", "to")} == {
+        "job_id": "the-id", "job_name": "mail", "attempt": 2, "to": "x",
+    }  # fmt: skip
+
+
+class TestChildren:
+    """ctx.enqueue."""
+
+    @pytest.fixture
+    def ran(self, app: Soniq) -> list[int]:
+        """The numbers of the children that ran."""
+        ran: list[int] = []
+
+        @app.job(name="child")
+        async def child(number: int) -> None:
+            ran.append(number)
+
+        return ran
+
+    async def test_they_come_with_the_completion_of_their_parent(self, app: Soniq, ran: list[int]) -> None:
+        seen: list[object] = []
+
+        @app.job()
+        async def parent(ctx: JobContext) -> list[str]:
+            ids = [await ctx.enqueue("child", number=number) for number in range(3)]
+            seen.extend([await app.get_job_status(id_) for id_ in ids])
+            return [str(id_) for id_ in ids]
+
+        job_id = await app.enqueue(parent)
+        await app.run_worker(run_once=True)
+        assert seen == [None] * 3
+        assert sorted(ran) == [0, 1, 2]
+        assert sorted(await app.get_result(job_id)) == sorted(
+            job["job_id"] for job in await app.jobs(name="child", status="done")
+        )
+
+    @pytest.mark.parametrize("end", [ValueError("no"), Snooze(60)])
+    async def test_an_attempt_that_does_not_succeed_leaves_none(
+        self, app: Soniq, ran: list[int], end: Exception
+    ) -> None:
+        @app.job(max_attempts=1)
+        async def parent(ctx: JobContext) -> None:
+            await ctx.enqueue("child", number=1)
+            raise end
+
+        await app.enqueue(parent)
+        await app.run_worker(run_once=True)
+        assert await app.jobs(name="child") == []
+
+    async def test_they_come_in_the_transaction_of_an_injected_connection(self, app: Soniq, ran: list[int]) -> None:
+        @app.job()
+        async def parent(ctx: JobContext, connection: asyncpg.Connection) -> None:
+            await ctx.enqueue("child", number=7)
+            await connection.execute("select 1")
+
+        await app.enqueue(parent)
+        await app.run_worker(run_once=True)
+        assert ran == [7]
+
+    async def test_one_of_a_parent_that_was_taken_away_is_not_enqueued(
+        self, app: Soniq, ran: list[int], schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+    ) -> None:
+        @app.job()
+        async def parent(ctx: JobContext) -> None:
+            await ctx.enqueue("child", number=1)
+            await connection.execute(
+                f"update {schema}.job set claim = claim + 1, status = 'queued', scheduled_at = now() + interval '1 h'"
+            )
+
+        await app.enqueue(parent)
+        await app.run_worker(run_once=True)
+        assert await app.jobs(name="child") == []
+
+    async def test_they_may_be_unique_and_delayed(self, app: Soniq, ran: list[int]) -> None:
+        @app.job()
+        async def parent(ctx: JobContext) -> None:
+            await ctx.enqueue("child", number=1, dedup_key="k", delay=3600)
+            await ctx.enqueue("child", number=2, dedup_key="k", delay=3600)
+
+        await app.enqueue(parent)
+        await app.run_worker(run_once=True)
+        assert [(job["status"]) for job in await app.jobs(name="child")] == ["queued"]
+
+    async def test_a_child_has_no_connection_of_its_own(self, app: Soniq, ran: list[int]) -> None:
+        @app.job(max_attempts=1)
+        async def parent(ctx: JobContext) -> None:
+            async with app.connection() as own:
+                await ctx.enqueue("child", number=1, connection=own)
+
+        job_id = await app.enqueue(parent)
+        await app.run_worker(run_once=True)
+        status = await app.get_job_status(job_id)
+        assert status is not None
+        assert status["error"] is not None
+        assert status["error"]["type"] == "soniq.errors.InvalidOption"
+
+    async def test_outside_a_worker_it_is_an_error(self) -> None:
+        with pytest.raises(RuntimeError, match="belongs to no worker"):
+            await JobContext(job_id="1", job_name="one").enqueue("child")
