@@ -279,7 +279,7 @@ async def test_corrupt_arguments_end_that_job_dead_with_the_reason_and_their_nei
     async def work(n: int) -> int:
         return n
 
-    corrupt = [b"", b"\xff\xfe\x00", b'{"n":', b'{"n":"many"}', b"{}", b'{"n":1,"m":2}', b"[1]"]
+    corrupt = [b"", b"\xff\xfe\x00", b'{"n":', b'{"n":"many"}', b"{}", b"[1]"]
     ids = [await app.enqueue(work, n) for n in range(2 * len(corrupt))]
     for job_id, stored in zip(ids[::2], corrupt, strict=True):
         await connection.execute(

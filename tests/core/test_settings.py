@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[object, str, object]] = {
     "lease": (5, "6.5", 30.0),
     "poll_interval": (0.5, "0.25", 1.0),
     "grace": (0, "1", 30.0),
+    "horizon_alarm": (0, "60", 300.0),
     "hook_timeout": (1, "2.5", 5.0),
 }
 """For each setting: as an argument, as text in the environment, and its default."""
@@ -83,6 +84,7 @@ def test_settings_are_one_frozen_value() -> None:
         ("lease", "30", "30s"),
         ("poll_interval", 0, "0"),
         ("grace", -1, "-1"),
+        ("horizon_alarm", -1, "-1"),
         ("hook_timeout", 0, "0"),
     ],
 )

@@ -23,6 +23,7 @@ from soniq import (
     Serializer,
     Soniq,
     Task,
+    TransactionConnection,
     hookimpl,
 )
 
@@ -72,6 +73,11 @@ def no_migrations() -> Sequence[Migration]:
 def no_commands(cli: click.Group) -> None: ...
 
 
+@hookimpl.adapt_connection
+async def none_of_ours(obj: object) -> TransactionConnection | None:
+    return None
+
+
 @hookimpl.around_enqueue
 def pass_on(batch: EnqueueBatch) -> Iterator[None]:
     yield
@@ -109,7 +115,7 @@ def later(ctx: JobContext, error: BaseException) -> float | Retry | Cancel | Non
 
 
 @hookimpl.settle_tx
-async def write(tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]) -> None: ...
+async def write(tx: TransactionConnection, outcomes: Sequence[Outcome]) -> None: ...
 
 
 @hookimpl.settled
@@ -187,7 +193,7 @@ class Fewer:
         return 1
 
     @hookimpl.settle_tx
-    async def tx_only(self, tx: "asyncpg.Connection[asyncpg.Record]") -> None: ...
+    async def tx_only(self, tx: TransactionConnection) -> None: ...
 
     @hookimpl.settle_tx
     def outcomes_only(self, outcomes: Sequence[object]) -> None: ...
@@ -222,6 +228,10 @@ class Methods:
 
     @hookimpl.register_commands
     def commands(self, cli: click.Group) -> None: ...
+
+    @hookimpl.adapt_connection
+    def asyncpgs_own(self, obj: object) -> "asyncpg.Connection[asyncpg.Record] | None":
+        return None
 
     @hookimpl.dedup_key
     def key(self, job: NewJob) -> str | Dedup | None:

@@ -106,6 +106,13 @@ class Types:
         yield
 
     @hookimpl.settle_tx  # mypy: call-overload; pyright: reportArgumentType
+    async def of_one_driver(self, tx: "asyncpg.Connection[asyncpg.Record]") -> None: ...
+
+    @hookimpl.adapt_connection  # mypy: call-overload; pyright: reportArgumentType
+    def adapt(self, obj: object) -> str:
+        return ""
+
+    @hookimpl.settle_tx  # mypy: call-overload; pyright: reportArgumentType
     async def write(self, tx: "asyncpg.Pool[asyncpg.Record]", outcomes: Sequence[Outcome]) -> None: ...
 
 

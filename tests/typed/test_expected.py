@@ -1,4 +1,4 @@
-"""The typed form of the hooks, as mypy and pyright see it: neither error more nor less than the files expect."""
+"""The typed form of hooks and jobs, as mypy and pyright see it: neither error more nor less than the files expect."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-FILES = (HERE / "hooks_ok.py", HERE / "hooks_wrong.py")
+FILES = tuple(HERE / f"{name}.py" for name in ("hooks_ok", "hooks_wrong", "jobs_ok", "jobs_wrong"))
 
 Found = tuple[str, int, str]
 """File, line, code of the error."""

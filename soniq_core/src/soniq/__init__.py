@@ -2,6 +2,7 @@
 
 from soniq.app import Soniq
 from soniq.definition import JobDefinition
+from soniq.enqueue.bind import PROVIDED
 from soniq.enqueue.options import EnqueueOptions
 from soniq.errors import (
     AttemptError,
@@ -38,8 +39,6 @@ from soniq.errors import (
 from soniq.hooks.markers import hookimpl
 from soniq.hooks.specs import CONTRACT_VERSION
 from soniq.hooks.values import (
-    NO_DEDUP,
-    Dedup,
     EnqueueBatch,
     Migration,
     NewJob,
@@ -47,16 +46,22 @@ from soniq.hooks.values import (
     Serializer,
     StreamingResultStore,
     Task,
+    TransactionConnection,
 )
+from soniq.horizon import HorizonHolder
 from soniq.ids import JobId
 from soniq.job import Backoff, Job, JobContext, Outcome, Stash, StashKey
+from soniq.jobs import Jobs
 from soniq.lookup import JobError, JobStatus, Overview, QueueBacklog
+from soniq.many import Retried
 from soniq.settings import Settings
 from soniq.signals import Cancel, Retry, Signal, Snooze
+from soniq.unique import NO_DEDUP, Dedup, Unique
 
 __all__ = [
     "CONTRACT_VERSION",
     "NO_DEDUP",
+    "PROVIDED",
     "AttemptError",
     "AttemptTimeout",
     "Backoff",
@@ -71,6 +76,7 @@ __all__ = [
     "EnqueueBatch",
     "EnqueueOptions",
     "HookTimeout",
+    "HorizonHolder",
     "InvalidArguments",
     "InvalidJobId",
     "InvalidOption",
@@ -85,6 +91,7 @@ __all__ = [
     "JobNotDead",
     "JobNotFound",
     "JobStatus",
+    "Jobs",
     "LeaseLost",
     "Migration",
     "NewJob",
@@ -94,6 +101,7 @@ __all__ = [
     "PluginError",
     "QueueBacklog",
     "ResultStore",
+    "Retried",
     "RetriesExhausted",
     "Retry",
     "SchemaMissing",
@@ -110,6 +118,8 @@ __all__ = [
     "StashKey",
     "StreamingResultStore",
     "Task",
+    "TransactionConnection",
+    "Unique",
     "UnknownJob",
     "WaitTimeout",
     "WorkerLost",

@@ -1,41 +1,42 @@
 """Soniq: one app, its jobs and its hooks. It wires the parts together; what they do is in their own files."""
 
 import asyncio
-import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import asyncpg
 
 from soniq import settings as settings_
 from soniq.defaults import default_plugins
-from soniq.defining import job_options, make_job
+from soniq.defining import Defines, Hints
 from soniq.definition import Registry
-from soniq.enqueue.bind import frame_locals
 from soniq.errors import SoniqError
 from soniq.hooks.manager import Hooks, check_choice, check_distribution
 from soniq.ids import JobId
-from soniq.job import Job, JobOptions, RetryPolicy
+from soniq.job import Job
+from soniq.jobs import Jobs
 from soniq.lookup import JobStatus, Overview, QueueBacklog
+from soniq.many import Retried, cancel_all, retry_all
 from soniq.postgres.connections import Database
 from soniq.postgres.schema import plugin_schema
 from soniq.postgres.sql import quote
 from soniq.settings import Settings
 from soniq.started import Started, start
+from soniq.worker.limits import Limits
+from soniq.worker.together import check_work, run_together
 from soniq.worker.worker import Worker
 
 if TYPE_CHECKING:
     from soniq.hooks.typed import OwnAfterJob, OwnAroundJob, OwnBeforeJob, OwnOnError
+    from soniq.sync import Sync
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Soniq:
+class Soniq(Defines):
     """Background jobs in one PostgreSQL. The constructor only stores its arguments; the first use starts the app.
 
     Every field of `Settings` may be given by keyword. `plugins` are configured plugins, in addition to those that are
@@ -59,45 +60,24 @@ class Soniq:
         self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._starter: asyncio.Task[Any] | None = None
         self._changed = False
+        self.closed = False
+        """Whether it was closed, and not used since."""
         self._workers: set[Worker] = set()
+        self._process: int | None = None
+        self._syncs: dict[int, Sync] = {}
+        self._inherited: list[object] = []
 
     # --- defining jobs and hooks ------------------------------------------------------------------------------------
 
-    @overload
-    def job(self, function: Callable[P, R], /) -> Job[P, R]: ...  # type: ignore[overload-overlap]
+    def include(self, jobs: Jobs) -> None:
+        """Make the jobs of a `Jobs` jobs of this app, those that are defined in it later, too. Twice changes nothing.
 
-    @overload
-    def job(
-        self,
-        *typed: object,
-        name: str | None = None,
-        queue: str | None = None,
-        priority: int | None = None,
-        max_attempts: int | None = None,
-        timeout: float | None = None,
-        retry: RetryPolicy | None = None,
-        unique: bool = False,
-        serializer: str | None = None,
-        tags: Sequence[str] = (),
-        expires: float | None = None,
-        keep: float | None = None,
-    ) -> Callable[[Callable[P, R]], Job[P, R]]: ...
-
-    def job(self, *typed: Any, name: str | None = None, **options: Any) -> Any:
-        """Make a function a job of this app: `@eq.job(queue="mail")`. Called, it stays the function it is.
-
-        `name`: what rows call it (default: module and qualified name). `queue`: default "default". `priority`: of two
-        due jobs the lower runs first (0). `max_attempts` (5). `timeout`: seconds for one attempt (none). `retry`:
-        seconds, a `Backoff`, or a callable of context and error. `unique`: while one of the same arguments is not
-        finished, an enqueue changes nothing. `serializer` ("json"). `tags`, `expires` (seconds), `keep` (seconds).
-        Values without a keyword are options for plugins. Raises `JobDefinitionError` or `InvalidOption`.
+        Raises `JobDefinitionError` if another job has one of the names, and `SoniqError` while a worker of this app
+        runs; no job is added then.
         """
-        local = frame_locals(1)
-        bare = len(typed) == 1 and not options and name is None
-        if bare and (inspect.isfunction(typed[0]) or isinstance(typed[0], Job)):
-            return self._add_job(typed[0], None, JobOptions(), (), local)
-        checked = job_options(options)
-        return lambda function: self._add_job(function, name, checked, typed, local)
+        if not isinstance(jobs, Jobs):
+            raise SoniqError(f"include takes a Jobs; got {jobs!r}")
+        jobs.join(self)
 
     def before_job(self, function: "OwnBeforeJob") -> "OwnBeforeJob":
         """Call `function(ctx)` before each handler. Several run in the order in which they were added."""
@@ -144,6 +124,7 @@ class Soniq:
                 started, self._started = self._started, None
                 if started is not None:
                     await started.close()
+        self.closed = self._started is None
 
     async def __aenter__(self) -> Self:
         await self._ready()
@@ -155,6 +136,13 @@ class Soniq:
         await self.close()
 
     @property
+    def sync(self) -> "Sync":
+        """The same methods for code that is not asynchronous: `eq.sync.enqueue(...)` returns when it is done."""
+        from soniq.sync import Sync  # which is made of this class
+
+        return self._syncs.setdefault(os.getpid(), Sync(self))
+
+    @property
     def settings(self) -> Settings:
         """The settings in force. Raises `ConfigurationError` for one that cannot be used."""
         return self._started.settings if self._started else settings_.load(self._arguments)
@@ -162,7 +150,7 @@ class Soniq:
     @property
     def database(self) -> Database:
         """The database of an app that has started."""
-        if self._started is None:
+        if self._started is None or self._process != os.getpid():
             raise SoniqError("the app has not been started")
         return self._started.database
 
@@ -253,6 +241,33 @@ class Soniq:
         """Queue a dead job again, with all its attempts. Raises `JobNotFound`, `JobNotDead` or `DuplicateJob`."""
         await (await self._ready()).lookup.retry(job_id)
 
+    async def retry_all(self, *, name: str | None = None, queue: str | None = None, tag: str | None = None) -> Retried:
+        """Queue all dead jobs that match again, in batches; those whose dedup key is taken are told, and stay dead."""
+        return await retry_all((await self._ready()).lookup, name, queue, tag)
+
+    async def cancel_all(
+        self,
+        *,
+        status: str = "queued",
+        name: str | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Cancel all jobs that match and wait, as "queued" or "held", in batches; how many that were."""
+        return await cancel_all((await self._ready()).lookup, status, name, queue, tag, reason)
+
+    async def pause(self, queue: str) -> None:
+        """Let no worker claim jobs of this queue; those that run go on. May be called twice.
+
+        Workers know it at once, or with their next poll. `overview()` lists the queues that are paused.
+        """
+        await (await self._ready()).lookup.pause(queue, True)
+
+    async def resume(self, queue: str) -> None:
+        """Let workers claim jobs of a paused queue again."""
+        await (await self._ready()).lookup.pause(queue, False)
+
     async def prune(self, *, older_than: float | None = None, status: str | None = None) -> int:
         """Forget finished jobs now: those past their time, or all that finished `older_than` seconds ago; how many."""
         return await (await self._ready()).lookup.prune(older_than, status)
@@ -271,26 +286,34 @@ class Soniq:
         self,
         *,
         concurrency: int | None = None,
-        queues: Sequence[str] | None = None,
+        queues: Sequence[str] | Mapping[str, int] | None = None,
         run_once: bool = False,
+        max_jobs: int | None = None,
+        max_memory: int | None = None,
     ) -> int:
         """Run jobs until SIGTERM, SIGINT or `close()`; with `run_once`, until nothing is due. How many attempts ran.
 
-        `queues`: only these. With `run_once` no signal handlers are installed, and jobs that are due later, retries
-        included, are left for later.
+        `queues`: only these, or each with a concurrency of its own: `{"media": 2, "default": 20}`. With `run_once` no
+        signal handlers are installed, and jobs that are due later, retries included, are left for later. After about
+        `max_jobs` attempts, or at `max_memory` bytes of resident memory, it stops as with a signal, to be started
+        afresh by whoever supervises it. Raises `InvalidOption`.
         """
         started = await self._ready()
-        worker = started.worker(
-            concurrency=concurrency or started.settings.concurrency,
-            queues=[queues] if isinstance(queues, str) else queues,
-            run_once=run_once,
-        )
-        self._workers.add(worker)
-        try:
-            return await worker.run()
-        finally:
-            self._workers.discard(worker)
-            worker.finished.set()
+        shares = check_work(queues, concurrency, started.settings.concurrency, max_jobs, max_memory)
+        total = 0
+        while True:
+            limits = Limits(max_jobs and max_jobs - total, max_memory)
+            workers = [started.worker(each, queues=names, run_once=run_once, limits=limits) for names, each in shares]
+            self._workers.update(workers)
+            try:
+                count = await run_together(workers, run_once=run_once)
+            finally:
+                self._workers.difference_update(workers)
+                for worker in workers:
+                    worker.finished.set()
+            total += count
+            if len(workers) == 1 or not run_once or not count:  # else one may have enqueued for another
+                return total
 
     def stop_workers(self, *, now: bool = False) -> None:
         """Ask the workers that this app runs in this process to stop, as SIGTERM does; returns at once.
@@ -317,19 +340,27 @@ class Soniq:
             hooks.add(hook, function)
         return hooks
 
-    def _add_job(
+    async def call(
         self,
-        function: Callable[..., Any],
-        name: str | None,
-        options: JobOptions,
-        typed: tuple[object, ...],
-        local: Mapping[str, Any],
-    ) -> Job[..., Any]:
+        job: Job[..., Any],
+        args: tuple[object, ...],
+        arguments: Mapping[str, object],
+        options: Mapping[str, object],
+    ) -> JobId:
+        """`enqueue`, with the options apart from the job's arguments: what `job.using(...)` and `job.enqueue` do."""
+        return await (await self._ready()).producer.call(job, args, arguments, options)
+
+    def check_job(self, job: Job[..., Any]) -> None:
+        """Raise if the job cannot be added now: `SoniqError` while a worker runs, `JobDefinitionError` for its name."""
         self._refuse_while_working("a job")
-        job, hints = make_job(function, name, options, typed, local)
+        self._registry.check(job)
+
+    def add_job(self, job: Job[..., Any], hints: Hints) -> None:
+        """Add a job that was made; `job` and `include` do it. Raises as `check_job` does."""
+        self.check_job(job)
         self._registry.add(job, hints)
+        job.apps.add(self)
         self._changed = True
-        return job
 
     def _add_hook(self, hook: str, function: Function) -> Function:
         self._refuse_while_working("a hook")
@@ -353,7 +384,7 @@ class Soniq:
                 self._starting = (loop, asyncio.Lock())
             async with self._starting[1]:
                 if self._started is None:
-                    self._changed = False
+                    self._changed = self.closed = False
                     self._starter = asyncio.current_task()
                     try:
                         self._started = await start(self, self._arguments, self._registry, setup)
@@ -364,19 +395,36 @@ class Soniq:
             self._changed = False
         return self._started
 
+    def loop_in_use(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop in which the app is in use, or being started; None where that is closed, or the parent's."""
+        started, starting = self._started, self._starting
+        loop = started.loop if started is not None else None
+        if loop is None and starting is not None and starting[1].locked():
+            loop = starting[0]
+        return None if loop is None or loop.is_closed() or self._process != os.getpid() else loop
+
     def _leave_dead_loop(self) -> None:
         """Forget the parts in use if their event loop is closed. Raises `SoniqError` if it is another, live one."""
-        loop, started = asyncio.get_running_loop(), self._started
-        in_use = started.loop if started is not None else None
-        if in_use is None and self._starting is not None and self._starting[1].locked():
-            in_use = self._starting[0]
-        if in_use is None or in_use is loop:
-            return
-        if not in_use.is_closed():
+        in_use = self.loop_in_use()
+        if in_use is not None and in_use is not asyncio.get_running_loop():
+            if any(sync.loop is in_use for sync in self._syncs.values()):
+                raise SoniqError(
+                    "app.sync has this app in use, in a thread of its own: call app.sync.close() before, or start the "
+                    "app here before app.sync is used (async with app: ...), which then works in this event loop"
+                )
             raise SoniqError("this app is in use in another event loop; close it there, or make an app for each loop")
-        if started is not None:
-            started.database.abandon()
-        self._started = self._starting = None
+        if self._process != os.getpid():
+            self._leave_parent()
+        elif in_use is None and self._started is not None:
+            self._started.database.abandon()
+            self._started = self._starting = None
+
+    def _leave_parent(self) -> None:
+        """Begin afresh after a fork. What was inherited is kept and never closed: its sockets are the parent's."""
+        self._inherited.append((self._started, self._starting, self._starter, self._workers))
+        self._started = self._starting = self._starter = None
+        self._workers = set()
+        self._process = os.getpid()
 
 
 def _without(chosen: str | None, leave_out: Collection[str]) -> str | None:

@@ -2,19 +2,81 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 
-from soniq.enqueue.bind import parameters, resolve_hints
+from soniq.definition import check_unique
+from soniq.enqueue.bind import frame_locals, parameters, resolve_hints
 from soniq.enqueue.options import check_common, check_seconds, check_text
 from soniq.errors import InvalidOption, JobDefinitionError
-from soniq.job import Backoff, Job, JobOptions
+from soniq.job import Backoff, Job, JobOptions, RetryPolicy
 from soniq.signals import Signal
+from soniq.unique import Unique
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Hints = Callable[[], Mapping[str, object]]
+
+
+class JobKeywords(TypedDict, total=False):
+    """The options of a job, as keywords of the decorator."""
+
+    queue: str | None
+    priority: int | None
+    max_attempts: int | None
+    timeout: float | None
+    retry: RetryPolicy | None
+    unique: bool | Unique
+    serializer: str | None
+    tags: Sequence[str]
+    expires: float | None
+    keep: float | None
+
+
+class Defines:
+    """What jobs are defined on, an app or a `Jobs`: the decorator."""
+
+    _defaults: Mapping[str, Any] = MappingProxyType({})
+    """Options of the jobs that do not say otherwise."""
+
+    @overload
+    def job(self, function: Callable[P, R], /) -> Job[P, R]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def job(
+        self, *typed: object, name: str | None = None, **options: Unpack[JobKeywords]
+    ) -> Callable[[Callable[P, R]], Job[P, R]]: ...
+
+    def job(self, *typed: Any, name: str | None = None, **options: Any) -> Any:
+        """Make a function a job: `@eq.job(queue="mail")`. Called, it stays the function it is.
+
+        `name`: what rows call it (default: module and qualified name). `queue`: default "default". `priority`: of two
+        due jobs the lower runs first (0). `max_attempts` (5). `timeout`: seconds for one attempt (none). `retry`:
+        seconds, a `Backoff`, or a callable of context and error. `unique`: while one of the same arguments is not
+        finished, an enqueue changes nothing; `Unique(...)` has other rules. `serializer` ("json"). `tags`, `expires`
+        (seconds), `keep` (seconds). Values without a keyword are options for plugins. Raises `JobDefinitionError` or
+        `InvalidOption`.
+        """
+        local = frame_locals(1)
+        bare = len(typed) == 1 and not options and name is None
+        checked = job_options({**self._defaults, **options})
+
+        def define(function: Callable[..., Any], typed: tuple[object, ...]) -> Job[..., Any]:
+            job, hints = make_job(function, name, checked, typed, local)
+            self.add_job(job, hints)
+            return job
+
+        if bare and (inspect.isfunction(typed[0]) or isinstance(typed[0], Job)):
+            return define(typed[0], ())
+        return lambda function: define(function, typed)
+
+    def add_job(self, job: Job[..., Any], hints: Hints) -> None:
+        """Add a job that was made."""
+        raise NotImplementedError
 
 
 def make_job(
@@ -39,7 +101,7 @@ def make_job(
             f"{name}: a job is a function that returns, not a generator; an `async def` that yields bytes may be one",
             job=name,
         )
-    parameters(name, function)
+    check_unique(name, options.unique, [parameter.name for parameter in parameters(name, function)])
     job: Job[..., Any] = Job(function, name=name, options=options, typed=typed)
     try:
         hints = resolve_hints(name, function, local)

@@ -1,7 +1,7 @@
 """A job as one app runs it: its options with the app's defaults, its signature, and the hooks that concern it."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from soniq.hooks.manager import Hooks, Implementation, fail
 from soniq.hooks.values import Serializer
 from soniq.job import Job, RetryPolicy
 from soniq.settings import Settings
+from soniq.unique import Unique
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class CompiledJob(msgspec.Struct, frozen=True):
     max_attempts: int
     timeout: float | None
     retry: RetryPolicy | None
-    unique: bool
+    unique: bool | Unique
     serializer: Serializer
     tags: tuple[str, ...]
     expires: float | None
@@ -87,14 +88,18 @@ class Registry:
         self._defined: dict[str, tuple[JobDefinition, Signature]] = {}
         self._hooks: Hooks | None = None  # whose plugins were asked about `_defined`
 
-    def add(self, job: Job[..., Any], hints: Callable[[], Mapping[str, object]]) -> None:
-        """Add a job. Raises `JobDefinitionError` if another one has its name."""
+    def check(self, job: Job[..., Any]) -> None:
+        """Raise `JobDefinitionError` if another job has its name."""
         other = self.jobs.get(job.name)
         if other is not None and other is not job:
             raise JobDefinitionError(
                 f"two jobs are named {job.name!r}: {_place(other)} and {_place(job)}; give one of them a name=",
                 job=job.name,
             )
+
+    def add(self, job: Job[..., Any], hints: Callable[[], Mapping[str, object]]) -> None:
+        """Add a job. Raises `JobDefinitionError` if another one has its name."""
+        self.check(job)
         self.jobs[job.name] = job
         self.hints[job.name] = hints
 
@@ -120,18 +125,24 @@ class Registry:
                 fail("configure_job", each.plugin, error, f" for {job.name}")
         hints = self.hints[job.name]()
         _refuse_connection_in_thread(job, hints)
-        return definition, Signature(job.name, job.function, hints, _asker(hooks.implementations("provide"), job.name))
+        signature = Signature(job.name, job.function, hints, _asker(hooks.implementations("provide"), job.name))
+        check_unique(job.name, definition.unique, signature.names)
+        return definition, signature
 
-    def compiled(self, name: str) -> CompiledJob:
-        """The compiled job of a name. Raises `UnknownJob`, naming the nearest."""
-        found = self._compiled.get(name)
-        if found is None:
-            raise UnknownJob(name, next(iter(get_close_matches(name, self._compiled, 1)), None))
-        return found
+    def unknown(self, name: str, way: str | None) -> UnknownJob:
+        """What to raise for a name that this app does not know: it names the nearest, and a way out."""
+        return UnknownJob(name, next(iter(get_close_matches(name, self._compiled, 1)), None), way)
 
     def get(self, name: str) -> CompiledJob | None:
         """The compiled job of a name, or None where this app does not know it."""
         return self._compiled.get(name)
+
+
+def check_unique(name: str, unique: bool | Unique, parameters: Collection[str]) -> None:
+    """Raise `JobDefinitionError` if `Unique(by=...)` names what is none of these parameters."""
+    unknown = unique.unknown(parameters) if isinstance(unique, Unique) else None
+    if unknown is not None:
+        raise JobDefinitionError(f"{name}: {unknown}", job=name)
 
 
 def _refuse_connection_in_thread(job: Job[..., Any], hints: Mapping[str, object]) -> None:

@@ -73,12 +73,10 @@ class JobDefinitionError(SoniqError):
 class UnknownJob(SoniqError):
     """No job of this name is defined here; `nearest` is the most similar name that is, if any."""
 
-    def __init__(self, name: str, nearest: str | None) -> None:
+    def __init__(self, name: str, nearest: str | None, way: str | None = None) -> None:
         hint = f"; did you mean {nearest!r}?" if nearest else ""
-        super().__init__(
-            f"no job named {name!r} is defined in this app{hint} "
-            "(Soniq(unknown_jobs='allow') lets an app enqueue jobs that another service defines)"
-        )
+        way = way or "Soniq(unknown_jobs='allow') lets an app enqueue jobs that another service defines"
+        super().__init__(f"no job named {name!r} is defined in this app{hint} ({way})")
         self.name = name
         self.nearest = nearest
 

@@ -5,17 +5,20 @@ import random
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
+from weakref import WeakSet
 
 import msgspec
 
+from soniq.calls import EnqueueKeywords, JobCalls, Using
+from soniq.errors import InvalidOption, UnknownJob
 from soniq.ids import JobId
 from soniq.signals import Cancel, Retry
+from soniq.unique import Unique
 
 if TYPE_CHECKING:
-    import asyncpg
-
-    from soniq.hooks.values import NewJob
+    from soniq.app import Soniq
+    from soniq.hooks.values import NewJob, TransactionConnection
     from soniq.worker.state import WorkerState
 
 P = ParamSpec("P")
@@ -69,14 +72,18 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int | None = None
     timeout: float | None = None
     retry: RetryPolicy | None = None
-    unique: bool = False
+    unique: bool | Unique = False
     serializer: str | None = None
     tags: tuple[str, ...] = ()
     expires: float | None = None
     keep: float | None = None
 
 
-class Job(Generic[P, R_co]):
+INCLUDE = "the jobs of a Jobs are those of the apps that include it: app.include(jobs)"
+"""What helps where an app does not know a job."""
+
+
+class Job(JobCalls[P, R_co]):
     """A function that can be enqueued. Called, it is the function itself, so that a unit test can await it."""
 
     __name__: str
@@ -92,9 +99,35 @@ class Job(Generic[P, R_co]):
         self.options = options
         self.typed = typed
         """Typed options for plugins, such as `Limit(concurrency=3)`."""
+        self.apps: WeakSet[Soniq] = WeakSet()
+        """The apps that have this job."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)
+
+    def using(self, *, app: "Soniq | None" = None, **options: Unpack[EnqueueKeywords]) -> "Using[P, R_co]":
+        """The job with options of an enqueue: `await job.using(delay=60).enqueue(user_id=42)`.
+
+        `app`: which one, where several have the job. Raises `InvalidOption` for an option that there is not.
+        """
+        return Using(self, app, options)
+
+    def _target(self) -> "tuple[Job[..., Any], Soniq, Mapping[str, object]]":
+        return self, self.app(), {}
+
+    def app(self) -> "Soniq":
+        """The one app that has this job; closed ones do not count beside others.
+
+        Raises `UnknownJob` where none has it, and `InvalidOption` where several have.
+        """
+        apps = list(self.apps)
+        if len(apps) > 1:
+            apps = [app for app in apps if not app.closed] or apps
+        if not apps:
+            raise UnknownJob(self.name, None, INCLUDE)
+        if len(apps) > 1:
+            raise InvalidOption(f"{len(apps)} apps have the job {self.name}; say which: using(app=...)", option="app")
+        return apps[0]
 
     def __repr__(self) -> str:
         return f"<Job {self.name}>"
@@ -211,7 +244,7 @@ class JobContext:
         """Seconds between `scheduled_at` and the claim, by the database's clock."""
         self.outcome: Outcome | None = None
         """How the attempt ended; None until it is decided."""
-        self.completing: asyncpg.Connection[Any] | None = None
+        self.completing: TransactionConnection | None = None
         self.cancelled = False
         """Whether what this attempt does is no longer wanted: the job was cancelled, it timed out, or others have it.
 
@@ -277,7 +310,7 @@ class JobContext:
             self._stash = Stash()
         return self._stash
 
-    def complete_in(self, connection: "asyncpg.Connection[Any]") -> None:
+    def complete_in(self, connection: "TransactionConnection") -> None:
         """Write the completion inside the open transaction of `connection`, once the handler has succeeded.
 
         For providers: whoever hands out the connection commits it afterwards, and the handler's effects and the

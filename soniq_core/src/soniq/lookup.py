@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
@@ -25,6 +25,7 @@ from soniq.errors import (
 )
 from soniq.hooks.dispatch import InTransaction, Observers
 from soniq.hooks.values import Serializer
+from soniq.horizon import HorizonHolder, old_holders
 from soniq.ids import parse_id
 from soniq.job import Outcome
 from soniq.postgres.connections import Database
@@ -99,6 +100,10 @@ class Overview(TypedDict):
     oldest_waiting: OldestJob | None
     unknown_names: dict[str, int]
     """Jobs that wait, by name, where no live worker knows the name."""
+    paused: list[str]
+    """Queues of which no worker claims."""
+    horizon: list[HorizonHolder]
+    """What has kept PostgreSQL from cleaning up for longer than the setting `horizon_alarm`."""
 
 
 class QueueBacklog(TypedDict):
@@ -220,6 +225,8 @@ class Lookup:
             if oldest
             else None,
             "unknown_names": {row["name"]: row["jobs"] for row in await self._database.fetch("unknown_names")},
+            "paused": [row["queue"] for row in await self._database.fetch("paused")],
+            "horizon": await old_holders(self._database),
         }
 
     async def backlog(self) -> dict[str, QueueBacklog]:
@@ -236,14 +243,17 @@ class Lookup:
             for row in rows
         }
 
+    async def pause(self, queue: str, paused: bool) -> None:
+        """Let no worker claim jobs of a queue, or let them again. Workers that listen know at once."""
+        check_text("queue", queue, 500)
+        await self._database.fetch("pause" if paused else "resume", queue)
+        self._notifier.wake([""])  # for workers to learn the lanes anew
+
     async def cancel(self, job_id: object, reason: str | None) -> bool:
         """Cancel a job that waits; ask the worker of one that runs to end it. False where it is neither."""
         id_ = parse_id(job_id)
-        reason = None if reason is None else str(reason)
-        error = error_json("JobCancelled", reason, None) if reason else None
         while True:
-            for outcome in await self._cancel_waiting(id_, reason, error):
-                await self._settled([outcome])
+            if await self.cancel_waiting([id_], reason):
                 return True
             if await self._database.fetch("cancel_running", id_):
                 self._notifier.wake([f"{CANCEL}{id_}"])
@@ -252,41 +262,51 @@ class Lookup:
             if now is None or now["status"] in FINISHED:
                 return False  # else it went from one to the other in between
 
-    async def _cancel_waiting(self, id_: str, reason: str | None, error: str | None) -> list[Outcome]:
-        """Cancel a job that waits, with what `settle_tx` adds to it; nothing where it does not wait."""
+    async def cancel_waiting(self, ids: Sequence[str], reason: str | None) -> int:
+        """Cancel those of some jobs that wait, with what `settle_tx` adds to it; how many that were."""
+        reason = None if reason is None else str(reason)
+        error = error_json("JobCancelled", reason, None) if reason else None
         async with self._database.acquire() as connection, connection.transaction(isolation="read_committed"):
-            rows = await self._database.guard(connection.fetch(self._database.sql["cancel_waiting"], id_, error))
+            rows = await self._database.guard(connection.fetch(self._database.sql["cancel_waiting"], ids, error))
             outcomes = [
                 Outcome(
-                    job_id=id_, job_name=row["name"], queue=row["queue"], attempt=row["attempt"],
+                    job_id=str(row["id"]), job_name=row["name"], queue=row["queue"], attempt=row["attempt"],
                     status="cancelled", kind="cancel", reason=reason,
                 )
                 for row in rows
             ]  # fmt: skip
             if outcomes and self._settle_tx:
                 await self._settle_tx(connection, outcomes)
-            return outcomes
+        if outcomes:
+            await self._settled(outcomes)
+        return len(outcomes)
 
     async def retry(self, job_id: object) -> None:
         """Queue a dead job again, with all its attempts. Raises `JobNotFound`, `JobNotDead` or `DuplicateJob`."""
         id_ = parse_id(job_id)
-        try:
-            rows = await self._database.fetch("retry_dead", id_)
-        except DatabaseError as error:
-            if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
-                raise
+        if (queued := await self.retry_dead([id_])) is None:
             holders = await self._database.fetch("holder_of_key", id_)
             holder = str(holders[0]["id"]) if holders else "another job"
             raise DuplicateJob(
                 f"job {id_} cannot be retried: {holder} holds its dedup key and is not finished", job_id=holder
-            ) from error
-        if rows:
-            self._notifier.wake([rows[0]["queue"]])
+            )
+        if queued:
             return
         row = await self._row(id_)
         if row is None:
             raise JobNotFound(id_)
         raise JobNotDead(id_, row["status"])
+
+    async def retry_dead(self, ids: Sequence[str]) -> int | None:
+        """Queue those of some jobs again that are dead; how many that were. None: a key is taken, and none was."""
+        try:
+            rows = await self._database.fetch("retry_dead", ids)
+        except DatabaseError as error:
+            if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
+                raise
+            return None
+        self._notifier.wake({row["queue"] for row in rows})
+        return len(rows)
 
     async def prune(self, older_than: float | None, status: str | None) -> int:
         """Forget finished jobs now: those past their time, or all finished at least `older_than` seconds ago."""

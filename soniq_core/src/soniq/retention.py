@@ -1,6 +1,7 @@
 """Forgetting finished jobs: partitions whose time is past are dropped, and a person may prune; results go with them."""
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -28,8 +29,16 @@ class Retention:
         self._results = results
 
     async def prune(self, older_than: float | None, status: str | None) -> int:
-        """Forget those past their time, or all that finished `older_than` seconds ago; how many."""
-        return await self._forget("prune", older_than, status)
+        """Forget those past their time, or all that finished `older_than` seconds ago; how many.
+
+        Partitions in which nothing is left because their time is past are dropped where this role owns them.
+        """
+        count = await self._forget("prune", older_than, status)
+        if older_than is None and status is None:
+            async with self._database.acquire() as connection:
+                with suppress(asyncpg.InsufficientPrivilegeError):
+                    await self._drop_past(connection)
+        return count
 
     async def sweep(self) -> None:
         """Forget what lies in no partition, make those of history well ahead, and drop those whose time is past."""
@@ -37,10 +46,14 @@ class Retention:
         await self._forget("forget_beyond")
         async with self._database.acquire() as connection:
             await ensure_partitions(connection, schema, keep)
-            for partition in await past_partitions(connection, schema):
-                await self._results.delete(await self._references(connection, partition))
-                await drop_partitions(connection, schema, [partition])
-                log.info("dropped %s: all its jobs are past their time", partition)
+            await self._drop_past(connection)
+
+    async def _drop_past(self, connection: "Connection") -> None:
+        schema = self._database.settings.schema
+        for partition in await past_partitions(connection, schema):
+            await self._results.delete(await self._references(connection, partition))
+            await drop_partitions(connection, schema, [partition])
+            log.info("dropped %s: all its jobs are past their time", partition)
 
     async def _forget(self, statement: str, *values: object) -> int:
         total = 0

@@ -71,6 +71,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace: Annotated[float, Meta(ge=0, le=LONGEST)] = 30.0
     """Seconds that running attempts have to end when a worker stops. Then they are ended and run again elsewhere."""
 
+    horizon_alarm: Annotated[float, Meta(ge=0, le=LONGEST)] = 300.0
+    """Seconds for which a transaction may keep PostgreSQL from cleaning up before a worker warns. 0: no warnings."""
+
     hook_timeout: Seconds = 5.0
     """Seconds that an observer may wait before it is ended; the job goes on."""
 

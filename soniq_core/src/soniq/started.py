@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,17 +15,17 @@ from soniq.enqueue.producer import Producer
 from soniq.errors import ConfigurationError, PluginError
 from soniq.hooks.dispatch import InTransaction, Manager, Observers, being_cancelled, leave, resolved
 from soniq.hooks.manager import Hooks, fail
-from soniq.hooks.values import NewJob, ResultStore, Serializer, Task
+from soniq.hooks.values import NewJob, ResultStore, Serializer, Task, TransactionConnection
 from soniq.lookup import Lookup
 from soniq.postgres.connections import Database
 from soniq.postgres.schema import Schema
 from soniq.results import Results
 from soniq.settings import Settings
+from soniq.worker.limits import Limits
 from soniq.worker.worker import Worker, WorkerParts
 
 if TYPE_CHECKING:
     from soniq.app import Soniq
-    from soniq.postgres.connections import Connection
 
 log = logging.getLogger("soniq")
 
@@ -77,7 +77,7 @@ class Started:
             self._settled,
         )
 
-    def worker(self, *, concurrency: int, queues: Sequence[str] | None, run_once: bool) -> Worker:
+    def worker(self, concurrency: int, *, queues: Sequence[str] | None, run_once: bool, limits: Limits) -> Worker:
         """A worker over these parts."""
         tasks: list[tuple[str, Task]] = []
         for plugin, offered in self._hooks.collect("background_tasks", self._app):
@@ -98,9 +98,11 @@ class Started:
                 plugin.name for plugin in self._hooks.plugins if plugin.source != "default" and not plugin.blocked
             ],
         )
-        return Worker(parts, concurrency=concurrency, queues=queues, run_once=run_once, signals=not run_once)
+        return Worker(
+            parts, concurrency=concurrency, queues=queues, run_once=run_once, signals=not run_once, limits=limits
+        )
 
-    async def _insert_children(self, jobs: Sequence[NewJob], connection: "Connection") -> None:
+    async def _insert_children(self, jobs: Sequence[NewJob], connection: TransactionConnection) -> None:
         await self._outbox.insert(jobs, connection, notify=True, atomic=True)
 
     async def close(self) -> None:
@@ -115,21 +117,34 @@ async def start(
     """Start an app: settings, plugins, a URL, the plugins' lifespans, the pool, the tables."""
     settings = settings_.load(arguments if setup is None else {**arguments, "setup": setup})
     hooks = app.load_plugins()
-    url = settings.database_url
-    if url is None:
-        url = await _provided_url(app, hooks)
     async with AsyncExitStack() as stack:
-        for each in hooks.implementations("lifespan"):
-            await _enter_lifespan(stack, Manager(each), app)
-        database = Database(url, settings)
-        await database.open()
-        stack.push_async_callback(database.close)
-        migrations = dict(hooks.collect("migrations"))
-        await Schema(database, migrations).ensure()
+        database, schema = await _reach(stack, app, settings, hooks)
+        await schema.ensure()
         started = Started(app, settings, database, registry, hooks)
         started.stack = stack.pop_all()
         return started
     raise AssertionError("a lifespan swallowed an error")
+
+
+@asynccontextmanager
+async def schema_of(app: "Soniq") -> AsyncIterator[Schema]:
+    """What an app needs in its database, to be looked at or made while the app itself is not started."""
+    async with AsyncExitStack() as stack:
+        _, schema = await _reach(stack, app, app.settings, app.load_plugins())
+        yield schema
+
+
+async def _reach(stack: AsyncExitStack, app: "Soniq", settings: Settings, hooks: Hooks) -> tuple[Database, Schema]:
+    """The database, opened inside the plugins' lifespans, and what the app and its plugins need there."""
+    url = settings.database_url
+    if url is None:
+        url = await _provided_url(app, hooks)
+    for each in hooks.implementations("lifespan"):
+        await _enter_lifespan(stack, Manager(each), app)
+    database = Database(url, settings)
+    await database.open()
+    stack.push_async_callback(database.close)
+    return database, Schema(database, dict(hooks.collect("migrations")))
 
 
 async def _provided_url(app: "Soniq", hooks: Hooks) -> str:

@@ -36,6 +36,16 @@ async def test_status_shows_counts_the_workers_and_names_that_nobody_knows(proje
     assert datetime.fromisoformat(live["started_at"]).tzinfo is not None
 
 
+async def test_status_shows_what_keeps_postgresql_from_cleaning_up(
+    project: Project, producer: Soniq, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.execute("select")
+        shown = project.soniq("status", SONIQ_HORIZON_ALARM="0.001").stdout
+        assert f"\nPostgreSQL cannot clean up: transaction pid {connection.get_server_pid()}, user " in shown
+        assert "cannot clean up" not in project.soniq("status", SONIQ_HORIZON_ALARM="0").stdout
+
+
 async def test_jobs_lists_the_newest_that_match(project: Project, producer: Soniq) -> None:
     one = await producer.enqueue("add", args={"a": 1, "b": 1}, queue="sums", tags=["red"])
     two = await producer.enqueue("fail", max_attempts=1)

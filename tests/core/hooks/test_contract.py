@@ -9,8 +9,8 @@ from soniq.hooks.specs import CONTRACT_VERSION, DEF_ONLY, KINDS, NEAREST_FIRST, 
 
 ALL = {
     "database_url", "lifespan", "serializers", "result_stores", "provide", "configure_job", "background_tasks",
-    "migrations", "register_commands", "around_enqueue", "dedup_key", "claimed", "around_job", "before_job",
-    "after_job", "on_error", "retry_delay", "settle_tx", "settled",
+    "migrations", "register_commands", "adapt_connection", "around_enqueue", "dedup_key", "claimed", "around_job",
+    "before_job", "after_job", "on_error", "retry_delay", "settle_tx", "settled",
 }  # fmt: skip
 
 

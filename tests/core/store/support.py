@@ -15,6 +15,7 @@ from soniq.hooks.dispatch import InTransaction
 from soniq.worker.claim import Claimed, Claimer
 from soniq.worker.lanes import Lanes
 from soniq.worker.settle import FAILED, Settlement
+from tests.docs.pages import DOCS, blocks
 
 
 @asynccontextmanager
@@ -30,6 +31,14 @@ async def own_database(url: str) -> AsyncIterator[str]:
             await connection.execute(f"drop database {name} with (force)")
     finally:
         await connection.close()
+
+
+def documented_rights(role: str, name: str) -> str:
+    """The grants that the documentation has for a role, as SQL for the role of this name."""
+    (block,) = blocks(DOCS / "how-to" / "deploy.md", "sql")
+    grants = [line for line in block.text.splitlines() if line.startswith("grant ") and line.endswith(f" to {role};")]
+    assert grants, f"the documentation has no grants for {role}"
+    return "\n".join(grants).replace(f" to {role};", f" to {name};")
 
 
 async def deadlocks(url: str) -> int:
@@ -48,7 +57,7 @@ async def deadlocks(url: str) -> int:
 NO_HOOK = InTransaction("settle_tx", (), limit=1.0)
 
 
-async def no_insert(jobs: Sequence[NewJob], connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def no_insert(jobs: Sequence[NewJob], connection: object) -> None:
     """Inserts no children: there are none here."""
 
 

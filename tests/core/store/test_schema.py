@@ -12,23 +12,10 @@ import pytest
 from soniq import DatabaseError, SchemaMissing, SchemaTooNew, Soniq
 from soniq.postgres.schema import drop_partitions, ensure_partitions, past_partitions
 from tests.conftest import MakeApp
-from tests.core.store.support import Exchanger, eventually, working
+from tests.core.store.support import Exchanger, documented_rights, eventually, working
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
-
-RIGHTS = [
-    "usage on schema {schema}",
-    "select, insert, update, delete on {schema}.job",
-    "select, insert, delete on {schema}.history",
-    "select, delete on {schema}.history_forever",
-    "select, insert, update, delete on {schema}.worker",
-    "select, insert, update, delete on {schema}.election",
-    "select, insert on {schema}.lane",
-    "select on {schema}.migration",
-    "select on {schema}.retention",
-]
-"""All that a role needs to enqueue, to work and to look after jobs, where another role owns the tables."""
 
 
 class Role(NamedTuple):
@@ -72,7 +59,7 @@ async def test_a_second_start_changes_nothing(make_app: MakeApp, connection: "Co
 async def test_ten_apps_at_once_make_the_tables_once(make_app: MakeApp, connection: "Connection", schema: str) -> None:
     apps = [make_app() for _ in range(10)]
     await asyncio.gather(*(app.start() for app in apps))
-    assert [tuple(row) for row in await _migrations(connection, schema)] == [("soniq", 1, 1)]
+    assert [tuple(row) for row in await _migrations(connection, schema)] == [("soniq", 1, 1), ("soniq", 2, 1)]
 
 
 async def test_setting_up_waits_for_another_that_sets_up(
@@ -113,7 +100,7 @@ async def test_tables_of_a_newer_soniq_are_used_as_long_as_it_allows_this_code(
     make_app: MakeApp, connection: "Connection", schema: str
 ) -> None:
     await make_app().start()
-    await connection.execute(f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', 2, 1)")
+    await connection.execute(f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', 3, 1)")
     app = make_app()
     ran = []
 
@@ -132,9 +119,9 @@ async def test_tables_that_need_newer_code_are_refused(
 ) -> None:
     await make_app().start()
     await connection.execute(
-        f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', 2, 1), ('soniq', 3, 2)"
+        f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', 3, 1), ('soniq', 4, 3)"
     )
-    with pytest.raises(SchemaTooNew, match="of version 3 and need code that knows version 2; this Soniq knows 1"):
+    with pytest.raises(SchemaTooNew, match="of version 4 and need code that knows version 3; this Soniq knows 2"):
         await make_app(setup=setup).start()
 
 
@@ -391,10 +378,9 @@ async def test_a_worker_makes_partitions_ahead_and_drops_past_ones(
 
 
 async def _grant_rights(url: str, owner: "Connection", role: Role) -> None:
-    """Make the tables as the owner, and grant the role what it needs."""
+    """Make the tables as the owner, and grant the role what a worker needs, as the documentation has it."""
     async with Soniq(url, discover=False):
-        for rights in RIGHTS:
-            await owner.execute(f"grant {rights.format(schema='soniq')} to {role.name}")
+        await owner.execute(documented_rights("soniq_worker", role.name))
 
 
 async def _all_that_users_do(app: Soniq, role: Role) -> None:

@@ -3,17 +3,13 @@
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
 
-from soniq import ConfigurationError, Migration, Outcome, ResultStore, Soniq, Task, hookimpl
+from soniq import ConfigurationError, Migration, Outcome, ResultStore, Soniq, Task, TransactionConnection, hookimpl
 
 from .objects import Objects, check_url, open_objects, place
 from .reference import Reference
 from .store import NAME, Results
 from .uploads import MIGRATIONS, Uploads
-
-if TYPE_CHECKING:
-    import asyncpg
 
 log = logging.getLogger("soniq.results")
 
@@ -86,7 +82,7 @@ class ResultsPlugin:
         return (self._results,)
 
     @hookimpl
-    async def settle_tx(self, tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]) -> None:
+    async def settle_tx(self, tx: TransactionConnection, outcomes: Sequence[Outcome]) -> None:
         """What was stored belongs to its job from the moment at which the job is done."""
         references = [
             Reference.decode(outcome.result_reference)

@@ -5,11 +5,9 @@ longer than the grace time belongs to no job, and `take` gives it to the sweeper
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import asyncpg
-
-from soniq import Migration, Soniq
+from soniq import Migration, Soniq, TransactionConnection
 
 from .errors import UploadExpired
 from .reference import Reference
@@ -58,7 +56,7 @@ class Uploads:
             if not await connection.fetchval(statement, key, job_id, objects):
                 raise _expired(job_id, key)
 
-    async def settle(self, tx: "asyncpg.Connection[Any]", references: Sequence[Reference]) -> None:
+    async def settle(self, tx: TransactionConnection, references: Sequence[Reference]) -> None:
         """Delete the rows of jobs that are being settled. Raises `UploadExpired` for one that was taken."""
         rows = await tx.fetch(
             f"delete from {self._table} where key = any($1) and not taken returning key", [r.key for r in references]

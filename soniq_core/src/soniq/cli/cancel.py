@@ -5,22 +5,33 @@ from collections.abc import Sequence
 import click
 
 from soniq.app import Soniq
-from soniq.cli.options import EXIT_CODES, job_ids, json_option, takes_app, use
-from soniq.cli.output import Done, tell
+from soniq.cli.choice import Choice, takes_choice
+from soniq.cli.options import EXIT_CODES, json_option, takes_app, use
+from soniq.cli.output import Done, as_json, tell
 
 
 @click.command(epilog=EXIT_CODES)
 @takes_app
-@click.argument("job_ids", callback=job_ids, metavar="ID...", nargs=-1, required=True)
+@takes_choice("queued", "held")
 @click.option("--reason", help="Kept with the job, where it had not started.")
 @json_option
-def cancel(app: Soniq, job_ids: Sequence[str], reason: str | None, as_json_: bool) -> None:
+def cancel(app: Soniq, choice: Choice, reason: str | None, as_json_: bool) -> None:
     """Cancel jobs that wait or run.
 
     A job that runs is cancelled when its worker says so, which may be a moment later. One that is finished stays as
-    it is: exit code 3, and the others are cancelled.
+    it is: exit code 3, and the others are cancelled. With --all only jobs that wait are cancelled.
     """
-    tell(use(app, lambda: _cancel(app, job_ids, reason)), as_json_)
+    if choice.ids:
+        tell(use(app, lambda: _cancel(app, choice.ids, reason)), as_json_)
+        return
+    count = use(app, lambda: _cancel_all(app, choice, reason))
+    click.echo(as_json({"cancelled": count}) if as_json_ else f"cancelled {count} {'job' if count == 1 else 'jobs'}")
+
+
+async def _cancel_all(app: Soniq, choice: Choice, reason: str | None) -> int:
+    if not await choice.confirmed(app, "cancel"):
+        return 0
+    return await app.cancel_all(status=choice.status, **choice.filters, reason=reason)
 
 
 async def _cancel(app: Soniq, job_ids: Sequence[str], reason: str | None) -> list[Done]:

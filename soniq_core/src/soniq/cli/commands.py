@@ -11,6 +11,7 @@ from soniq.cli.inspect import inspect
 from soniq.cli.jobs import jobs
 from soniq.cli.options import EXIT_CODES
 from soniq.cli.output import Failure, NotFound, warn
+from soniq.cli.pause import pause, resume
 from soniq.cli.plugins import plugins, survey
 from soniq.cli.prune import prune
 from soniq.cli.retry import retry
@@ -20,7 +21,7 @@ from soniq.cli.worker import worker
 from soniq.errors import DuplicateJob, JobNotDead, JobNotFound, SoniqError, SoniqWarning
 from soniq.started import core_version
 
-CORE = (worker, setup, status, jobs, inspect, cancel, retry, prune, plugins)
+CORE = (worker, setup, status, jobs, inspect, cancel, retry, pause, resume, prune, plugins)
 
 
 class Commands(click.Group):

@@ -25,8 +25,10 @@ T = TypeVar("T")
 
 EXIT_CODES = (
     "Exit codes: 0 fine; 1 an error, which is on stderr; 2 wrong usage; "
-    "3 no such job, or one that cannot be cancelled or retried."
+    "3 no such job, or one that cannot be cancelled or retried; 4 setup --check: something is missing."
 )
+MISSING = 4
+"""The exit code of a check that finds something missing."""
 
 NOT_THEIRS = (str(Path(__file__).parent.parent), importlib.__file__ or "", "<frozen")
 """Where the files of Soniq and of the import system are, as opposed to an app's."""

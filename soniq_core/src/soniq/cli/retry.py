@@ -5,21 +5,38 @@ from collections.abc import Sequence
 import click
 
 from soniq.app import Soniq
-from soniq.cli.options import EXIT_CODES, job_ids, json_option, takes_app, use
-from soniq.cli.output import Done, tell
+from soniq.cli.choice import Choice, takes_choice
+from soniq.cli.options import EXIT_CODES, json_option, takes_app, use
+from soniq.cli.output import Done, NotFound, as_json, tell
 from soniq.errors import DuplicateJob, JobNotDead, JobNotFound
+from soniq.many import Retried
 
 
 @click.command(epilog=EXIT_CODES)
 @takes_app
-@click.argument("job_ids", callback=job_ids, metavar="ID...", nargs=-1, required=True)
+@takes_choice("dead")
 @json_option
-def retry(app: Soniq, job_ids: Sequence[str], as_json_: bool) -> None:
+def retry(app: Soniq, choice: Choice, as_json_: bool) -> None:
     """Queue dead jobs again, with all their attempts.
 
-    One that is not dead stays as it is: exit code 3, and the others are queued.
+    One that is not dead, or whose dedup key another job holds, stays as it is: exit code 3, and the others are queued.
     """
-    tell(use(app, lambda: _retry(app, job_ids)), as_json_)
+    if choice.ids:
+        tell(use(app, lambda: _retry(app, choice.ids)), as_json_)
+        return
+    done = use(app, lambda: _retry_all(app, choice))
+    count = done["queued"]
+    click.echo(as_json(done) if as_json_ else f"queued {count} {'job' if count == 1 else 'jobs'} again")
+    for job_id, holder in done["left"].items():
+        click.echo(f"error: job {job_id} stays dead: {holder} holds its dedup key and is not finished", err=True)
+    if done["left"]:
+        click.get_current_context().exit(NotFound.exit_code)
+
+
+async def _retry_all(app: Soniq, choice: Choice) -> Retried:
+    if not await choice.confirmed(app, "queue again"):
+        return {"queued": 0, "left": {}}
+    return await app.retry_all(**choice.filters)
 
 
 async def _retry(app: Soniq, job_ids: Sequence[str]) -> list[Done]:

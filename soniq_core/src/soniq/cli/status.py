@@ -4,7 +4,8 @@ import click
 
 from soniq.app import Soniq
 from soniq.cli.options import EXIT_CODES, json_option, takes_app, use
-from soniq.cli.output import as_json, plain, table
+from soniq.cli.output import as_json, clean, plain, table
+from soniq.horizon import described
 from soniq.lookup import STATUSES, Overview
 
 
@@ -14,9 +15,9 @@ from soniq.lookup import STATUSES, Overview
 def status(app: Soniq, as_json_: bool) -> None:
     """Show how many jobs and workers there are.
 
-    That is counts by queue and status, the workers, the job that has been due for the longest time, and names of
-    jobs that no live worker knows. Finished jobs are counted while they are kept. A worker is listed until it has
-    been silent for its lease.
+    That is counts by queue and status, the workers, the job that has been due for the longest time, names of jobs
+    that no live worker knows, and old transactions that keep PostgreSQL from cleaning up. Finished jobs are counted
+    while they are kept. A worker is listed until it has been silent for its lease.
     """
     overview = use(app, app.overview)
     click.echo(as_json(overview) if as_json_ else _shown(overview))
@@ -40,6 +41,10 @@ def _shown(overview: Overview) -> str:
             f"oldest waiting job: {oldest['job_id']} ({plain(oldest['job_name'])} in queue {plain(oldest['queue'])}), "
             f"due for {oldest['waiting']:.0f} s"
         )
+    if overview["paused"]:
+        last.append(f"paused: {', '.join(map(plain, overview['paused']))}")
+    for holder in overview["horizon"]:
+        last.append(f"PostgreSQL cannot clean up: {clean(described(holder))}")
     for name, jobs in overview["unknown_names"].items():
         last.append(f"no live worker knows {plain(name)!r}: {jobs} {'job waits' if jobs == 1 else 'jobs wait'}")
     return "\n\n".join([*parts, *(["\n".join(last)] if last else [])])

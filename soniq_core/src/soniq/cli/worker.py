@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import os
+import re
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +18,7 @@ import click
 from soniq.app import Soniq
 from soniq.cli.options import EXIT_CODES, named_app
 from soniq.cli.output import Failure, clean
+from soniq.cli.supervise import CHILD, orphaned, supervise
 from soniq.errors import SoniqError
 from soniq.worker.interrupts import stop_on_signals
 
@@ -26,12 +29,29 @@ LINGER = 1.0
 """Seconds that threads and tasks have to end by themselves after the worker has stopped."""
 
 
-def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
-    """The callback of a parameter of names with commas between them."""
-    names = None if value is None else [name.strip() for name in value.split(",")]
-    if names is not None and not all(names):
+Queues = Sequence[str] | Mapping[str, int]
+
+
+def _queues(ctx: click.Context, param: click.Parameter, value: str | None) -> Queues | None:
+    """The callback of a parameter of queues with commas between them, each alone or each with its concurrency."""
+    if value is None:
+        return None
+    parts = [part.strip().rpartition(":") if ":" in part else (part.strip(), "", "") for part in value.split(",")]
+    if not all(name for name, _, _ in parts):
         raise click.BadParameter(f"{value!r}: names of queues with commas between them")
-    return names
+    if not any(colon for _, colon, _ in parts):
+        return [name for name, _, _ in parts]
+    if not all(number.isascii() and number.isdigit() and int(number) for _, _, number in parts):
+        raise click.BadParameter(f"{value!r}: give each queue a concurrency, as in media:2,default:20, or none")
+    return {name: int(number) for name, _, number in parts}
+
+
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """The callback of a parameter that is a size with its unit: bytes."""
+    match = re.fullmatch(r"(\d{1,9})([MG])", value or "")
+    if value is not None and match is None:
+        raise click.BadParameter(f"{value!r} is not a size with a unit, as in 512M or 2G")
+    return match and int(match[1]) * {"M": 2**20, "G": 2**30}[match[2]]
 
 
 @click.command(epilog=EXIT_CODES)
@@ -40,14 +60,36 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
     "--concurrency", type=click.IntRange(1, 10_000),
     help="How many attempts run at once, instead of SONIQ_CONCURRENCY.",
 )  # fmt: skip
-@click.option("--queues", callback=_names, metavar="A,B", help="Only jobs of these queues.")
+@click.option(
+    "--queues", callback=_queues, metavar="A,B",
+    help="Only jobs of these queues; or each with a concurrency of its own: media:2,default:20.",
+)  # fmt: skip
+@click.option(
+    "--processes", type=click.IntRange(1, 1_000), default=1, show_default=True,
+    help="How many processes work; one more supervises them, and replaces those that end.",
+)  # fmt: skip
+@click.option(
+    "--max-jobs", type=click.IntRange(1),
+    help="Stop after about so many attempts. With --processes, a fresh process takes the place.",
+)  # fmt: skip
+@click.option(
+    "--max-memory", callback=_size, metavar="512M",
+    help="Stop when the process takes this much memory, likewise.",
+)  # fmt: skip
 @click.option("--once", is_flag=True, help="Run what is due, also what those jobs enqueue, then end.")
 @click.option(
     "--log-level", type=click.Choice(LEVELS, case_sensitive=False),
     help="How much to log. Default: info, or what the app has set up.",
 )  # fmt: skip
 def worker(
-    app: Soniq | None, concurrency: int | None, queues: Sequence[str] | None, once: bool, log_level: str | None
+    app: Soniq | None,
+    concurrency: int | None,
+    queues: Queues | None,
+    processes: int,
+    max_jobs: int | None,
+    max_memory: int | None,
+    once: bool,
+    log_level: str | None,
 ) -> None:
     """Run the jobs of an app.
 
@@ -60,11 +102,20 @@ def worker(
     """
     if app is None:
         raise click.UsageError("name the app as module:attribute, as in examples.app:eq, or set SONIQ_APP")
+    if concurrency is not None and isinstance(queues, Mapping):
+        raise click.UsageError("--queues gives each queue a concurrency; leave --concurrency out")
+    if once and processes > 1:
+        raise click.UsageError("--once runs in this process; leave --processes out")
     _set_up_logging(log_level)
-    asyncio.run(_work(app, concurrency, queues, once))
+    if processes > 1 and not os.environ.get(CHILD):
+        sys.exit(supervise(processes, app.settings.grace))
+    run = partial(
+        app.run_worker, concurrency=concurrency, queues=queues, run_once=once, max_jobs=max_jobs, max_memory=max_memory
+    )
+    asyncio.run(_work(app, run, once))
 
 
-async def _work(app: Soniq, concurrency: int | None, queues: Sequence[str] | None, once: bool) -> None:
+async def _work(app: Soniq, run: Callable[[], Awaitable[int]], once: bool) -> None:
     """Run the worker and close the app; where a handler cannot be ended, leave the process with it."""
     failure: Exception | None = None
     heard: list[bool] = []
@@ -74,21 +125,29 @@ async def _work(app: Soniq, concurrency: int | None, queues: Sequence[str] | Non
         app.stop_workers(now=bool(heard))
         heard.append(True)
 
+    watching = asyncio.create_task(_stop_without_supervisor(app)) if os.environ.get(CHILD) else None
     try:
         await app.start()
         release = stop_on_signals(stop) if once else None
         try:
-            await app.run_worker(concurrency=concurrency, queues=queues, run_once=once)
+            await run()
         finally:
             if release is not None:
                 release()
     except Exception as error:
         failure = error
+    if watching is not None:
+        watching.cancel()
     await app.close()
     if await _something_goes_on():
         _leave_at_once(failure)
     if failure is not None:
         raise failure
+
+
+async def _stop_without_supervisor(app: Soniq) -> None:
+    await orphaned()
+    app.stop_workers()
 
 
 async def _something_goes_on() -> bool:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from soniq.defaults.backoff import BackoffPlugin
+from soniq.defaults.connections import ConnectionsPlugin
 from soniq.defaults.dedup import DedupPlugin
 from soniq.defaults.injection import InjectionPlugin
 from soniq.defaults.json import JsonPlugin
@@ -14,4 +15,6 @@ if TYPE_CHECKING:
 
 def default_plugins(app: "Soniq") -> list[object]:
     """The default plugins for one app."""
-    return [JsonPlugin(), DedupPlugin(), BackoffPlugin(), RowResultsPlugin(), InjectionPlugin(app)]
+    return [
+        JsonPlugin(), ConnectionsPlugin(), DedupPlugin(), BackoffPlugin(), RowResultsPlugin(), InjectionPlugin(app),
+    ]  # fmt: skip

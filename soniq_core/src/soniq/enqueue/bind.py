@@ -19,6 +19,15 @@ STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 Provide = Callable[[object], Any]
 
 
+class _Provided:
+    def __repr__(self) -> str:
+        return "PROVIDED"
+
+
+PROVIDED: Any = _Provided()
+"""The default of a parameter that is provided, for type checkers: `ctx: JobContext = PROVIDED` is not to be passed."""
+
+
 class Signature:
     """The parameters of a job's function, compiled once.
 
@@ -38,6 +47,12 @@ class Signature:
             if factory is not None:
                 self.provided[parameter.name] = factory
                 continue
+            if parameter.default is PROVIDED:
+                raise JobDefinitionError(
+                    f"{name}: nothing provides the parameter {parameter.name!r}, declared as {annotation}; "
+                    "is the plugin installed that does?",
+                    job=name,
+                )
             passed.append(parameter)
             if parameter.default is parameter.empty:
                 fields.append((parameter.name, cast("type", annotation)))
@@ -47,6 +62,8 @@ class Signature:
         self._passed = self._signature.replace(parameters=passed)
         self.names = frozenset(parameter.name for parameter in passed)
         """The names of the parameters that are passed."""
+        self.types: Mapping[str, Any] = {name: annotation for name, annotation, *_ in fields}
+        """What each of them is declared to be."""
         self._defaults = {p.name: p.default for p in passed if p.default is not p.empty}
         self._required = self.names - self._defaults.keys()
         self.returns = _returned(name, without_signals(hints.get("return", Any)))

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import asyncpg
 import msgspec
-from asyncpg.pool import PoolConnectionProxy
 
 from soniq.errors import InvalidOption
+from soniq.unique import Unique
 
 OPTION_NAMES = frozenset(
     {
@@ -28,7 +27,7 @@ class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     args: Mapping[str, object] | None = None
     """The job's arguments by name, in place of keywords: for names that are options here."""
     connection: Any = None
-    """An asyncpg connection of the caller's: the job is part of its transaction."""
+    """A connection of the caller's, asyncpg's or what a plugin adapts: the job is part of its transaction."""
     dedup_key: str | None = None
     """The job is unique under this key among those of its name, whatever its arguments."""
     delay: float | None = None
@@ -43,7 +42,7 @@ class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | None = None
     max_attempts: int | None = None
     timeout: float | None = None
-    unique: bool | None = None
+    unique: bool | Unique | None = None
     serializer: str | None = None
     tags: Sequence[str] | None = None
     expires: float | datetime | None = None
@@ -58,14 +57,9 @@ def enqueue_options(given: Mapping[str, object]) -> EnqueueOptions:
         raise InvalidOption("retry= is an option of the job, not of an enqueue", option="retry")
     options = EnqueueOptions(**given)  # type: ignore[arg-type]
     args: object = options.args
-    connection, notify = options.connection, options.notify
+    notify = options.notify
     if args is not None and not (isinstance(args, Mapping) and all(isinstance(name, str) for name in args)):
         raise InvalidOption(f"args= takes the arguments by name, as a mapping; got {args!r}", option="args")
-    if connection is not None and not isinstance(connection, asyncpg.Connection | PoolConnectionProxy):
-        raise InvalidOption(
-            f"connection= takes an asyncpg connection, not {type(connection).__module__}.{type(connection).__name__}",
-            option="connection",
-        )
     if not isinstance(notify, bool):
         raise InvalidOption(f"notify= is True or False, not {notify!r}", option="notify")
     if options.scheduled_at is not None:
@@ -89,8 +83,8 @@ def check_common(options: Any) -> None:
     check_integer("max_attempts", options.max_attempts, 1, 32_767)
     if options.timeout is not None and check_seconds("timeout", options.timeout) == 0:
         raise InvalidOption("timeout= must be more than 0 seconds", option="timeout")
-    if not isinstance(options.unique, bool | None):
-        raise InvalidOption(f"unique= is True or False, not {options.unique!r}", option="unique")
+    if not isinstance(options.unique, bool | Unique | None):
+        raise InvalidOption(f"unique= is True or False, or Unique(...); got {options.unique!r}", option="unique")
     if options.serializer is not None:
         check_text("serializer", options.serializer, 200)
     if options.tags is not None:

@@ -9,19 +9,16 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import asyncpg
 import msgspec
 
 from soniq.enqueue.notify import Notifier
 from soniq.errors import DatabaseError, DatabaseUnavailable, InvalidOption
-from soniq.hooks.values import NewJob
+from soniq.hooks.values import NewJob, TransactionConnection
 from soniq.ids import JobId
-from soniq.postgres.connections import LOST, TRANSIENT, Database, words
-
-if TYPE_CHECKING:
-    from soniq.postgres.connections import Connection
+from soniq.postgres.connections import LOST, TRANSIENT, Database, is_asyncpg, words
 
 log = logging.getLogger("soniq.enqueue")
 
@@ -58,7 +55,7 @@ class Outbox:
         self._idle = asyncio.Event()
 
     async def insert(
-        self, jobs: Sequence[NewJob], connection: "Connection | None", *, notify: bool, atomic: bool
+        self, jobs: Sequence[NewJob], connection: TransactionConnection | None, *, notify: bool, atomic: bool
     ) -> None:
         """Insert jobs and set what became of their ids; done at the commit, or inside the caller's transaction."""
         self._inserting += 1
@@ -70,7 +67,7 @@ class Outbox:
                 self._idle.set()
 
     async def _insert(
-        self, jobs: Sequence[NewJob], connection: "Connection | None", *, notify: bool, atomic: bool
+        self, jobs: Sequence[NewJob], connection: TransactionConnection | None, *, notify: bool, atomic: bool
     ) -> None:
         for job in jobs:
             _headers(job)
@@ -107,20 +104,22 @@ class Outbox:
             self._lanes |= new
         return bool(new)
 
-    async def _insert_all(self, connection: "Connection", jobs: Sequence[NewJob], *, lock_timeout: str | None) -> None:
+    async def _insert_all(
+        self, connection: TransactionConnection, jobs: Sequence[NewJob], *, lock_timeout: str | None
+    ) -> None:
         """Insert jobs on one connection, all or none."""
         plain = [job for job in jobs if job.dedup is None]
         keyed = [job for job in jobs if job.dedup is not None]
         async with AsyncExitStack() as stack:
-            if plain and keyed:
+            if plain and keyed and is_asyncpg(connection):  # any other is in a transaction, which fails as a whole
                 await stack.enter_async_context(connection.transaction())
             if plain:
                 await self.insert_plain(connection, plain)
             if keyed:
                 await self.insert_keyed(connection, keyed, lock_timeout)
 
-    async def insert_plain(self, connection: "Connection", jobs: Sequence[NewJob]) -> None:
-        if len(jobs) >= COPY_FROM and not any(job.extra for job in jobs):
+    async def insert_plain(self, connection: TransactionConnection, jobs: Sequence[NewJob]) -> None:
+        if len(jobs) >= COPY_FROM and not any(job.extra for job in jobs) and is_asyncpg(connection):
             records = [
                 (str(j.id), j.name, j.queue, j.priority, j.max_attempts, j.serializer, j.keep, j.payload, _headers(j))
                 for j in jobs
@@ -131,7 +130,9 @@ class Outbox:
         else:
             await connection.execute(self._database.sql["insert"], *_arrays(jobs))
 
-    async def insert_keyed(self, connection: "Connection", jobs: Sequence[NewJob], lock_timeout: str | None) -> None:
+    async def insert_keyed(
+        self, connection: TransactionConnection, jobs: Sequence[NewJob], lock_timeout: str | None
+    ) -> None:
         dedups = [job.dedup for job in jobs if job.dedup is not None]
         rows = await connection.fetch(
             self._database.sql["insert_keyed"],
@@ -304,7 +305,7 @@ def _arrays(jobs: Sequence[NewJob]) -> tuple[list[Any], ...]:
         [job.priority for job in jobs],
         [job.max_attempts for job in jobs],
         [job.serializer for job in jobs],
-        [job.keep for job in jobs],
+        [float(job.keep) for job in jobs],
         [job.payload for job in jobs],
         [_headers(job) for job in jobs],
         [msgspec.json.encode(job.extra).decode() if job.extra else None for job in jobs],

@@ -7,16 +7,19 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from soniq.definition import CompiledJob, Registry
 from soniq.enqueue.options import OPTION_NAMES, EnqueueOptions, check_headers, check_text, enqueue_options
 from soniq.enqueue.outbox import Outbox
-from soniq.errors import InvalidArguments, InvalidOption, PayloadTooLarge, PluginError, SerializationError, UnknownJob
+from soniq.errors import InvalidArguments, InvalidOption, PayloadTooLarge, PluginError, SerializationError
 from soniq.hooks.dispatch import Entered, FirstResult, Manager, leave
 from soniq.hooks.manager import Hooks
-from soniq.hooks.values import NO_DEDUP, Dedup, EnqueueBatch, NewJob, Serializer
+from soniq.hooks.values import EnqueueBatch, NewJob, Serializer, TransactionConnection
 from soniq.ids import IdFactory, JobId
-from soniq.job import Job
+from soniq.job import INCLUDE, Job
 from soniq.settings import Settings
+from soniq.unique import NO_DEDUP, Dedup, dedup_of
 
 BREATH = 500
 """Jobs of one call that are prepared before the event loop may do something else."""
@@ -42,6 +45,7 @@ class Producer:
         self._new_id = IdFactory()
         self._around = tuple(Manager(each) for each in hooks.implementations("around_enqueue"))
         self._dedup_key = FirstResult(hooks.implementations("dedup_key"))
+        self._adapt_connection = FirstResult(hooks.implementations("adapt_connection"))
 
     async def enqueue(
         self,
@@ -54,12 +58,24 @@ class Producer:
 
         With `later` it is added to that list, ready to be inserted, and is no row yet.
         """
-        name = _name(target)
-        job = self._known(name)
+        known = self._registry.get(_name(target))
         given = {key: value for key, value in keywords.items() if key in OPTION_NAMES}
         arguments = {key: value for key, value in keywords.items() if key not in OPTION_NAMES}
-        if job is not None:
-            _refuse_ambiguous(job, given)
+        if known is not None:
+            _refuse_ambiguous(known, given)
+        return await self.call(target, args, arguments, given, later)
+
+    async def call(
+        self,
+        target: Target,
+        args: tuple[object, ...],
+        arguments: Mapping[str, object],
+        given: Mapping[str, object],
+        later: list[NewJob] | None = None,
+    ) -> JobId:
+        """`enqueue`, with the options apart from the job's arguments."""
+        name = _name(target)
+        job = self._known(target)
         options = enqueue_options(given)
         if options.args is not None and (args or arguments):
             raise InvalidArguments(f"{name}: give the arguments in args= or directly, not both", job=name)
@@ -77,7 +93,7 @@ class Producer:
     ) -> list[JobId]:
         """Enqueue one job for each mapping of arguments, all or none; their ids, in order."""
         name = _name(target)
-        job = self._known(name)
+        job = self._known(target)
         unknown = sorted(set(keywords) - OPTION_NAMES)
         if unknown or "args" in keywords:
             raise InvalidOption(
@@ -94,14 +110,15 @@ class Producer:
             await self._enqueue(new, options, bulk=True)
         return [each.id for each in new]
 
-    def _known(self, name: str) -> CompiledJob | None:
-        try:
-            return self._registry.compiled(name)
-        except UnknownJob:
-            if self._settings.unknown_jobs == "allow":
-                check_text("name", name, 500)
-                return None
-            raise
+    def _known(self, target: Target) -> CompiledJob | None:
+        """The job; None where this app need not know it. Raises `UnknownJob`."""
+        name = _name(target)
+        job = self._registry.get(name)
+        if job is None and self._settings.unknown_jobs != "allow":
+            raise self._registry.unknown(name, INCLUDE if isinstance(target, Job) else None)
+        if job is None:
+            check_text("name", name, 500)
+        return job
 
     def _new_job(
         self, name: str, job: CompiledJob | None, args: Mapping[str, object], options: EnqueueOptions
@@ -110,6 +127,7 @@ class Producer:
         serializer = options.serializer or (job.serializer.name if job else "json")
         tags = options.tags if options.tags is not None else (job.tags if job else ())
         expires = options.expires if options.expires is not None else (job.expires if job else None)
+        unique = options.unique if options.unique is not None else (job.unique if job else False)
         extra: dict[str, object] = {}
         if options.delay:
             extra["delay"] = options.delay
@@ -129,16 +147,19 @@ class Producer:
             priority=options.priority if options.priority is not None else (job.priority if job else 0),
             max_attempts=options.max_attempts or (job.max_attempts if job else settings.max_attempts),
             keep=options.keep if options.keep is not None else (job.keep if job else settings.keep),
-            unique=options.unique if options.unique is not None else (job.unique if job else False),
+            unique=unique,
             serializer=serializer,
             headers=dict(options.headers) if options.headers else {},
-            dedup=Dedup(options.dedup_key) if options.dedup_key is not None else None,
+            dedup=dedup_of(unique, options.dedup_key) if options.dedup_key is not None else None,
             extra=extra or None,
+            types=job.signature.types if job else {},
         )
 
     async def _enqueue(
         self, jobs: list[NewJob], options: EnqueueOptions, *, bulk: bool, later: list[NewJob] | None = None
     ) -> None:
+        if options.connection is not None:
+            options = msgspec.structs.replace(options, connection=await self._adapted(options.connection))
         if not self._around:
             await self._insert(jobs, options, bulk=bulk, later=later)
             return
@@ -171,6 +192,18 @@ class Producer:
             later += jobs
             return
         await self._outbox.insert(jobs, options.connection, notify=options.notify, atomic=bulk)
+
+    async def _adapted(self, given: object) -> TransactionConnection:
+        """What the caller gave as `connection=`, as what jobs can be inserted through."""
+        connection = await self._adapt_connection(given)
+        if connection is None:
+            raise InvalidOption(_not_adapted(type(given)), option="connection")
+        if not isinstance(connection, TransactionConnection):
+            raise PluginError(
+                f"adapt_connection returned {connection!r:.100}; it returns a TransactionConnection or None",
+                plugin="adapt_connection",
+            )
+        return connection
 
     async def _ask_dedup_key(self, known: CompiledJob | None, job: NewJob) -> Dedup | None:
         chain = known.dedup_key if known else self._dedup_key
@@ -240,6 +273,18 @@ def _bind(
     if args:
         raise InvalidArguments(f"{name}: this app does not know its parameters; pass args={{...}} by name", job=name)
     return dict(arguments)
+
+
+def _not_adapted(kind: type) -> str:
+    """Why a connection of this type cannot be used, and what would help."""
+    libraries = {each.__module__.partition(".")[0] for each in kind.__mro__}
+    if "sqlalchemy" in libraries:
+        way = "the plugin soniq-sqlalchemy takes sessions and connections: pip install soniq-sqlalchemy"
+    elif "psycopg" in libraries:
+        way = "soniq-sqlalchemy takes SQLAlchemy's sessions on psycopg; a plugin's hook adapt_connection can take this"
+    else:
+        way = "a plugin's hook adapt_connection can take others"
+    return f"connection= takes an asyncpg connection, not {kind.__module__}.{kind.__qualname__}; {way}"
 
 
 def _refuse_ambiguous(job: CompiledJob, given: Mapping[str, object]) -> None:

@@ -14,13 +14,21 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import click
 from pluggy import HookspecMarker
 
-from soniq.hooks.values import Dedup, EnqueueBatch, Migration, NewJob, ResultStore, Serializer, Task
+from soniq.hooks.values import (
+    EnqueueBatch,
+    Migration,
+    NewJob,
+    ResultStore,
+    Serializer,
+    Task,
+    TransactionConnection,
+)
 from soniq.job import JobContext, Outcome
 from soniq.signals import Cancel, Retry
+from soniq.unique import Dedup
 
 if TYPE_CHECKING:
     from soniq.app import Soniq
@@ -87,6 +95,14 @@ def register_commands(cli: click.Group) -> None:
 
 
 @hookspec
+def adapt_connection(obj: object) -> TransactionConnection | None:
+    """What `connection=` of an enqueue was given, as a connection in its open transaction; None: ask the next.
+
+    First result wins. An error goes to the caller, and nothing is enqueued.
+    """
+
+
+@hookspec
 def around_enqueue(batch: EnqueueBatch) -> AsyncIterator[None]:  # type: ignore[empty-body]
     """A context manager around each enqueue call, also a bulk one. Before: headers may be changed; after: ids.
 
@@ -146,12 +162,13 @@ def retry_delay(ctx: JobContext, error: BaseException) -> float | Retry | Cancel
 
 
 @hookspec
-def settle_tx(tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]) -> None:
+def settle_tx(tx: TransactionConnection, outcomes: Sequence[Outcome]) -> None:
     """Inside the transaction that settles, for the jobs that really changed, whoever changed them.
 
     What is written through `tx` is committed with the outcomes, or not at all. An error rolls both back, and the
     attempt concerned fails with it; an outcome that was refused three times is settled without the hook, and logged.
-    One that a person causes (`cancel`) goes to that person instead. Do not commit, and keep it short.
+    One that a person causes (`cancel`) goes to that person instead. Do not commit, and keep it short. `tx` is the one
+    that a provider gave to `complete_in`, where there is one: it may be of another driver.
     """
 
 
@@ -164,8 +181,8 @@ SPECS: dict[str, Callable[..., Any]] = {
     hook.__name__: hook
     for hook in (
         database_url, lifespan, serializers, result_stores, provide, configure_job, background_tasks, migrations,
-        register_commands, around_enqueue, dedup_key, claimed, around_job, before_job, after_job, on_error,
-        retry_delay, settle_tx, settled,
+        register_commands, adapt_connection, around_enqueue, dedup_key, claimed, around_job, before_job, after_job,
+        on_error, retry_delay, settle_tx, settled,
     )
 }  # fmt: skip
 """Every hook of the contract, by name."""
@@ -175,7 +192,7 @@ DEF_ONLY = frozenset(
 )
 """Hooks that are called outside any event loop."""
 
-NEAREST_FIRST = frozenset({"database_url", "provide", "dedup_key", "retry_delay"})
+NEAREST_FIRST = frozenset({"database_url", "provide", "adapt_connection", "dedup_key", "retry_delay"})
 """Hooks where the first result wins: application, passed plugins, discovered ones, the core's defaults."""
 
 KINDS: Mapping[str, str] = {

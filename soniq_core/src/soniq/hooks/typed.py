@@ -8,14 +8,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol, TypeAlias, TypeVar, overload
 
-import asyncpg
 import click
 
 from soniq.app import Soniq
 from soniq.definition import JobDefinition
-from soniq.hooks.values import Dedup, EnqueueBatch, Migration, NewJob, ResultStore, Serializer, Task
+from soniq.hooks.values import (
+    EnqueueBatch,
+    Migration,
+    NewJob,
+    ResultStore,
+    Serializer,
+    Task,
+    TransactionConnection,
+)
 from soniq.job import JobContext, Outcome
 from soniq.signals import Cancel, Retry
+from soniq.unique import Dedup
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", covariant=True)
@@ -41,6 +49,10 @@ class Annotation(Protocol[R]):
     def __call__(_self, *, annotation: object) -> R: ...
 class SelfAnnotation(Protocol[R]):
     def __call__(_self, *, self: Any, annotation: object) -> R: ...
+class Obj(Protocol[R]):
+    def __call__(_self, *, obj: object) -> R: ...
+class SelfObj(Protocol[R]):
+    def __call__(_self, *, self: Any, obj: object) -> R: ...
 class Definition(Protocol[R]):
     def __call__(_self, *, job: JobDefinition) -> R: ...
 class SelfDefinition(Protocol[R]):
@@ -74,9 +86,9 @@ class Error(Protocol[R]):
 class SelfError(Protocol[R]):
     def __call__(_self, *, self: Any, error: BaseException) -> R: ...
 class Tx(Protocol[R]):
-    def __call__(_self, *, tx: "asyncpg.Connection[Any]") -> R: ...
+    def __call__(_self, *, tx: TransactionConnection) -> R: ...
 class SelfTx(Protocol[R]):
-    def __call__(_self, *, self: Any, tx: "asyncpg.Connection[Any]") -> R: ...
+    def __call__(_self, *, self: Any, tx: TransactionConnection) -> R: ...
 class Outcomes(Protocol[R]):
     def __call__(_self, *, outcomes: Sequence[Outcome]) -> R: ...
 class SelfOutcomes(Protocol[R]):
@@ -90,14 +102,15 @@ class CtxError(Protocol[R]):
 class SelfCtxError(Protocol[R]):
     def __call__(_self, *, self: Any, ctx: JobContext, error: BaseException) -> R: ...
 class TxOutcomes(Protocol[R]):
-    def __call__(_self, *, tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]) -> R: ...
+    def __call__(_self, *, tx: TransactionConnection, outcomes: Sequence[Outcome]) -> R: ...
 class SelfTxOutcomes(Protocol[R]):
-    def __call__(_self, *, self: Any, tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]) -> R: ...
+    def __call__(_self, *, self: Any, tx: TransactionConnection, outcomes: Sequence[Outcome]) -> R: ...
 # fmt: on
 
 Takes0 = Nothing[R] | Self[R]
 TakesApp = Takes0[R] | App[R] | SelfApp[R]
 TakesAnnotation = Takes0[R] | Annotation[R] | SelfAnnotation[R]
+TakesObj = Takes0[R] | Obj[R] | SelfObj[R]
 TakesDefinition = Takes0[R] | Definition[R] | SelfDefinition[R]
 TakesCli = Takes0[R] | Cli[R] | SelfCli[R]
 TakesBatch = Takes0[R] | Batch[R] | SelfBatch[R]
@@ -119,6 +132,7 @@ ConfigureJob = TypeVar("ConfigureJob", bound=TakesDefinition[None])
 Tasks = TypeVar("Tasks", bound=TakesApp[Sequence[Task]])
 Migrations = TypeVar("Migrations", bound=Takes0[Sequence[Migration]])
 Commands = TypeVar("Commands", bound=TakesCli[None])
+Adapt = TypeVar("Adapt", bound=TakesObj[May[TransactionConnection | None]])
 Enqueue = TypeVar("Enqueue", bound=TakesBatch[Manager])
 DedupKey = TypeVar("DedupKey", bound=TakesNew[May[str | Dedup | None]])
 Claimed = TypeVar("Claimed", bound=TakesJobs[May[None]])
@@ -174,6 +188,10 @@ class Hookimpl(Protocol):
     def register_commands(self, function: Commands, /) -> Commands: ...
     @overload
     def register_commands(self, *, tryfirst: bool = ..., trylast: bool = ...) -> Callable[[Commands], Commands]: ...
+    @overload
+    def adapt_connection(self, function: Adapt, /) -> Adapt: ...
+    @overload
+    def adapt_connection(self, *, tryfirst: bool = ..., trylast: bool = ...) -> Callable[[Adapt], Adapt]: ...
     @overload
     def around_enqueue(self, function: Enqueue, /) -> Enqueue: ...
     @overload

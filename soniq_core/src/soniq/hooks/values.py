@@ -1,15 +1,12 @@
 """The values that hooks take and return."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from soniq.job import JobContext, JobId
-
-if TYPE_CHECKING:
-    import asyncpg
-
+from soniq.unique import Dedup, Unique
 
 ROW = "row"
 """The name of the core's own result store."""
@@ -62,28 +59,21 @@ class StreamingResultStore(ResultStore, Protocol):
         ...
 
 
-Scope = Literal["unfinished", "queued"]
-OnConflict = Literal["keep", "replace", "debounce"]
+@runtime_checkable
+class TransactionConnection(Protocol):
+    """What Soniq needs of someone's open transaction. asyncpg's connection is one; `adapt_connection` makes others.
 
+    Statements have PostgreSQL's own placeholders, `$1` to `$n`, and the server decides of what type a parameter is:
+    a `str` may be a uuid, a list of them a `uuid[]`, a list of `bytes` a `bytea[]`. Errors are the driver's.
+    """
 
-class Dedup(msgspec.Struct, frozen=True):
-    """Under which key a job is unique among those of its name, for how long, and what a duplicate does."""
+    async def fetch(self, query: str, /, *args: Any) -> Sequence[Any]:
+        """Run one statement in the transaction; its rows, whose columns are read by position or by name."""
+        ...
 
-    key: str
-    scope: Scope = "unfinished"
-    """`unfinished` holds the key until the job is finished, `queued` until it is first claimed."""
-    on_conflict: OnConflict = "keep"
-    """`keep` changes nothing; `replace` gives the queued job the new arguments and time; `debounce` the new time."""
-
-    def __post_init__(self) -> None:
-        if self.scope not in get_args(Scope) or self.on_conflict not in get_args(OnConflict):
-            raise ValueError(
-                f"scope is one of {get_args(Scope)}, on_conflict one of {get_args(OnConflict)}; got {self}"
-            )
-
-
-NO_DEDUP = Dedup("")
-"""What a `dedup_key` implementation returns to say that this job is not unique, whatever others would say."""
+    async def execute(self, query: str, /, *args: Any) -> object:
+        """Run one statement in the transaction, whatever it returns."""
+        ...
 
 
 class NewJob(msgspec.Struct, kw_only=True):
@@ -98,20 +88,22 @@ class NewJob(msgspec.Struct, kw_only=True):
     priority: int
     max_attempts: int
     keep: float
-    unique: bool
+    unique: bool | Unique
     serializer: str
     headers: MutableMapping[str, Any]
     dedup: Dedup | None
     payload: bytes = b""
     extra: dict[str, object] | None = None
     """Options that few jobs have: delay, at, timeout, expires, expires_at, tags."""
+    types: Mapping[str, Any] = {}
+    """What each argument is declared to be, by name; empty where this app does not know the job."""
 
 
 class EnqueueBatch(msgspec.Struct, kw_only=True):
     """One enqueue call: its jobs, and the connection whose transaction it joins, if the caller gave one."""
 
     jobs: Sequence[NewJob]
-    connection: "asyncpg.Connection[Any] | None"
+    connection: TransactionConnection | None
     bulk: bool
     """Whether it is `enqueue_many`."""
 

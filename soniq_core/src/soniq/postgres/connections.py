@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from soniq.errors import DatabaseError, DatabaseUnavailable, DatabaseUnsupported
 from soniq.postgres.sql import Statements
@@ -178,6 +179,11 @@ class Database:
                 f"PostgreSQL at {self.place} begins transactions as {isolation}; Soniq needs read committed. Behind "
                 "PgBouncer: alter role ... set default_transaction_isolation = 'read committed'"
             )
+
+
+def is_asyncpg(connection: object) -> "TypeGuard[Connection]":
+    """Whether it is a connection of asyncpg's own, of a pool or not."""
+    return isinstance(connection, asyncpg.Connection | PoolConnectionProxy)
 
 
 async def _keep_as_it_is(_connection: object) -> None:

@@ -23,6 +23,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def core_migrations() -> list[tuple[int, str]]:
     """The core's own migrations: number and text, in order."""
     folder = files("soniq.postgres") / "migrations"

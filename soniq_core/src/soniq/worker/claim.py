@@ -11,7 +11,7 @@ import asyncpg
 
 from soniq.errors import DatabaseError, DatabaseUnavailable, PluginError
 from soniq.hooks.dispatch import InTransaction
-from soniq.hooks.values import NewJob
+from soniq.hooks.values import NewJob, TransactionConnection
 from soniq.job import JobContext
 from soniq.postgres.connections import LOST, TRANSIENT, Database, close_quietly
 from soniq.worker.lanes import Arrays
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("soniq.worker")
 
-Insert = Callable[["Sequence[NewJob]", "Connection"], Awaitable[None]]
+Insert = Callable[[Sequence[NewJob], TransactionConnection], Awaitable[None]]
 """Inserts jobs in someone's transaction."""
 
 SUSPECT, EXPIRED, CANCELLED = 1, 2, 4

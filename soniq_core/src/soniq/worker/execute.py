@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -27,7 +27,7 @@ from soniq.errors import (
     WorkerStopped,
 )
 from soniq.hooks.dispatch import Entered, InTransaction, limited, resolved
-from soniq.hooks.values import NewJob, Serializer
+from soniq.hooks.values import NewJob, Serializer, TransactionConnection
 from soniq.job import Backoff, Outcome
 from soniq.lookup import error_json
 from soniq.postgres.connections import Database
@@ -35,11 +35,8 @@ from soniq.results import NOTHING, Kept, Results, is_stream
 from soniq.signals import Cancel, Retry, Signal, Snooze
 from soniq.worker.claim import NO_LANES, Claimed, Insert
 from soniq.worker.deadlines import Deadlines
-from soniq.worker.settle import FAILED, SNOOZED, STOPPED, Settlement, arrays
+from soniq.worker.settle import FAILED, SNOOZED, STOPPED, UNKNOWN, UNKNOWN_FOR, Settlement, arrays
 from soniq.worker.state import WorkerState
-
-if TYPE_CHECKING:
-    from soniq.postgres.connections import Connection
 
 log = logging.getLogger("soniq.worker")
 
@@ -174,11 +171,23 @@ class Attempt:
         try:
             arguments = msgspec.structs.asdict(serializer.loads(claimed.args, self._job.signature.arguments))
         except Exception as error:
+            if unknown := self._unknown_arguments(serializer):
+                raise UnknownArguments(
+                    f"{claimed.name} takes no argument {', '.join(map(repr, unknown))} here", job=claimed.name
+                ) from None
             raise Undecodable(
                 f"{claimed.name}: the stored arguments cannot be read ({claimed.serializer}): {error}", job=claimed.name
             ) from error
         self.ctx.args = dict(arguments) if self._job.signature.provided else arguments
         return arguments
+
+    def _unknown_arguments(self, serializer: Serializer) -> list[str]:
+        """The names of stored arguments that the job does not take here: they may come from newer code, or older."""
+        try:
+            stored = serializer.loads(self.claimed.args, Any)
+        except Exception:
+            return []
+        return sorted(map(str, stored.keys() - self._job.signature.names)) if isinstance(stored, dict) else []
 
     async def _call(self, arguments: Mapping[str, object]) -> object:
         """Call the handler: `async def` here, `def` in a thread, with the context variables of this attempt."""
@@ -226,7 +235,7 @@ class Attempt:
             ) from error
         return await self._environment.results.put(self.ctx, data)
 
-    async def _complete(self, connection: "Connection", settlement: Settlement) -> None:
+    async def _complete(self, connection: TransactionConnection, settlement: Settlement) -> None:
         """Write the completion in the open transaction of an injected connection."""
         header, *_ = await connection.fetch(
             self._environment.database.sql["settle_and_claim"],
@@ -261,6 +270,8 @@ class Attempt:
                 error = timeout
         if isinstance(error, Signal):
             return await self._obey(error)
+        if isinstance(error, UnknownArguments) and (self.claimed.unknown_for or 0.0) <= UNKNOWN_FOR:
+            return self._deferred(error)
         return await self._failed(error)
 
     async def _obey(self, signal: Signal, error: BaseException | None = None) -> Settlement | None:
@@ -289,6 +300,12 @@ class Attempt:
     def _dead(self, error: BaseException) -> Settlement:
         log.error("%s failed, and is dead: %s", self._described(), described(error))
         return self._settlement("dead", "dead", error=error)
+
+    def _deferred(self, error: "UnknownArguments") -> Settlement:
+        """Give the job back without a charge, for a worker whose code takes what it was enqueued with."""
+        log.warning("%s waits for a worker with other code: %s", self._described(), error)
+        told = error_json(type_name(error), text_of(error), None)
+        return Settlement(id=self.claimed.id, claim=self.claimed.claim, error=told, age=0.0, back=UNKNOWN)
 
     async def _stopped(self) -> Settlement:
         error = WorkerStopped("the worker stopped before the attempt had ended; the job runs again")
@@ -363,6 +380,10 @@ class Attempt:
 
 class Undecodable(SerializationError):
     """Stored arguments that cannot be read: another attempt would not read them either."""
+
+
+class UnknownArguments(Undecodable):
+    """Stored arguments that the job does not take here."""
 
 
 def described(error: BaseException) -> str:

@@ -63,12 +63,18 @@ class Lanes:
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._turn = 0
         self._asked: list[Lane] = []
+        self._paused: frozenset[str] = frozenset()
 
     def add(self, lanes: Iterable[tuple[str, int]]) -> None:
         """Learn lanes; those that are new are hot."""
         for key in lanes:
             if key not in self._lanes:
                 self._lanes[key] = Lane(*key)
+
+    def pause(self, queues: Iterable[str]) -> frozenset[str]:
+        """Look into no lane of these queues, and into all others; which of them were not paused before."""
+        before, self._paused = self._paused, frozenset(queues)
+        return self._paused - before
 
     def wake(self, queues: Iterable[str] | None = None) -> bool:
         """Jobs may have come to these queues, or to any. False if one of them is unknown."""
@@ -82,11 +88,11 @@ class Lanes:
 
     @property
     def hot(self) -> bool:
-        return any(lane.hot for lane in self._lanes.values())
+        return any(lane.hot for lane in self._lanes.values() if lane.queue not in self._paused)
 
     def ask(self) -> Arrays:
         """The lanes to look into now: urgent ones first, and of one priority the queue that has waited longest."""
-        hot = [lane for lane in self._lanes.values() if lane.hot]
+        hot = [lane for lane in self._lanes.values() if lane.hot and lane.queue not in self._paused]
         if len(hot) > 1:
             hot.sort(key=_order)
             del hot[MOST:]

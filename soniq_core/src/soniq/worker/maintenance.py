@@ -17,6 +17,7 @@ from soniq.lookup import error_json
 from soniq.postgres.connections import Database
 from soniq.results import Results
 from soniq.retention import Retention
+from soniq.worker.alarm import HorizonAlarm
 from soniq.worker.claim import Claimer
 from soniq.worker.execute import type_name
 from soniq.worker.lanes import Lanes
@@ -55,11 +56,14 @@ class Maintenance:
 
     def tasks(self) -> list[tuple[str, Task]]:
         """The tasks, as the supervisor takes them."""
-        return [
-            ("soniq", Task(name="rescue", run=self._rescue)),
-            ("soniq", Task(name="surface", run=self._surface)),
-            ("soniq", Task(name="retention", run=self._forget, elected=True)),
+        tasks = [
+            Task(name="rescue", run=self._rescue),
+            Task(name="surface", run=self._surface),
+            Task(name="retention", run=self._forget, elected=True),
         ]
+        if self._database.settings.horizon_alarm:
+            tasks.append(Task(name="horizon", run=HorizonAlarm(self._database).run, elected=True))
+        return [("soniq", task) for task in tasks]
 
     # --- rescue ---------------------------------------------------------------------------------------------------
 

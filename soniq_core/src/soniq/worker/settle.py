@@ -12,6 +12,9 @@ from soniq.job import Outcome
 NOT_STARTED, SNOOZED, FAILED, UNKNOWN, STOPPED = range(5)
 """Why a job goes back to its queue; the numbers are those of the SQL function."""
 
+UNKNOWN_FOR = 86_400.0
+"""Seconds after which a job is dead whose name, or one of whose arguments, no worker knows."""
+
 REFUSALS = 3
 """How often `settle_tx` may refuse what came of an attempt, before it is settled without."""
 

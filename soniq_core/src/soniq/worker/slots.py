@@ -5,7 +5,7 @@ import contextvars
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from uuid import UUID
 
 from soniq.definition import CompiledJob, Registry
@@ -14,12 +14,10 @@ from soniq.job import Outcome
 from soniq.lookup import error_json
 from soniq.worker.claim import CANCELLED, EXPIRED, SUSPECT, Claimed
 from soniq.worker.execute import Attempt, Environment
-from soniq.worker.settle import NOT_STARTED, STOPPED, UNKNOWN, Settlement
+from soniq.worker.settle import NOT_STARTED, STOPPED, UNKNOWN, UNKNOWN_FOR, Settlement
 
 log = logging.getLogger("soniq.worker")
 
-UNKNOWN_FOR = 86_400.0
-"""Seconds after which a job whose name no worker knows is dead."""
 AHEAD = 0.05
 """Seconds of work that a worker claims ahead."""
 STALE = 1.0
@@ -80,14 +78,15 @@ class Slots:
         """Keep what was claimed at hand."""
         self._at_hand.extend(claimed)
 
-    def hand_back(self) -> int:
-        """Give back what has not started; how many that are. The next claims are smaller."""
-        count = len(self._at_hand)
-        while self._at_hand:
-            claimed = self._at_hand.popleft()
+    def hand_back(self, queues: Collection[str] | None = None) -> int:
+        """Give back what has not started; how many that are. Where it is all, the next claims are smaller."""
+        back = [claimed for claimed in self._at_hand if queues is None or claimed.queue in queues]
+        for claimed in back:
+            self._at_hand.remove(claimed)
             self._settle(_back(claimed, NOT_STARTED), claimed.queue)
-        self._seconds = max(self._seconds, STALE)
-        return count
+        if queues is None:
+            self._seconds = max(self._seconds, STALE)
+        return len(back)
 
     def held(self) -> list[UUID]:
         """The jobs that are here."""

@@ -27,6 +27,7 @@ from soniq.worker.execute import Environment, type_name
 from soniq.worker.interrupts import stop_on_signals
 from soniq.worker.lanes import Lanes
 from soniq.worker.lease import Heartbeat
+from soniq.worker.limits import Limits
 from soniq.worker.listen import Listener
 from soniq.worker.maintenance import Maintenance
 from soniq.worker.settle import FAILED, REFUSALS, SNOOZED, Settlement
@@ -63,7 +64,14 @@ class Worker:
     """Runs jobs of one app in this process."""
 
     def __init__(
-        self, parts: WorkerParts, *, concurrency: int, queues: Sequence[str] | None, run_once: bool, signals: bool
+        self,
+        parts: WorkerParts,
+        *,
+        concurrency: int,
+        queues: Sequence[str] | None,
+        run_once: bool,
+        signals: bool,
+        limits: Limits,
     ) -> None:
         database = parts.database
         settings = database.settings
@@ -73,6 +81,7 @@ class Worker:
         self._queues = list(queues) if queues is not None else None
         self._run_once = run_once
         self._signals = signals
+        self._limits = limits
         self.id = str(uuid.uuid4())
         self._settlements: list[Settlement] = []
         self._sending: list[Settlement] = []  # those of the exchange under way
@@ -176,6 +185,10 @@ class Worker:
                 await self._begin_again()
             if time.monotonic() >= self._poll_at:
                 await self._poll()
+            if why := self._limits.reached(self._slots.count):
+                log.info("the worker ends, to be started afresh: %s", why)
+                self.stop()
+                return
             room = self._slots.room()
             looking = room > 0 and self._lanes.hot
             if looking or self._settlements:
@@ -321,6 +334,8 @@ class Worker:
     async def _learn_lanes(self) -> None:
         rows = await self._parts.database.fetch("lanes", self._queues)
         self._lanes.add((row["queue"], row["priority"]) for row in rows)
+        if newly := self._lanes.pause(row["queue"] for row in rows if row["paused"]):
+            log.info("paused: %s; gave back %d jobs", ", ".join(sorted(newly)), self._slots.hand_back(newly))
 
     def _heard(self, messages: list[str]) -> None:
         """A notification came: names of queues, a job to be cancelled, or nothing, which may be anything."""

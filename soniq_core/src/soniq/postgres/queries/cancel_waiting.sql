@@ -1,6 +1,6 @@
--- Cancel a job that has not been claimed. Returns what `settled` observers want to know.
+-- Cancel jobs that have not been claimed. Returns what `settled` observers want to know.
 with cancelled as (
-    delete from {schema}.job where id = $1 and status in ('queued', 'held') returning *
+    delete from {schema}.job where id = any($1::uuid[]) and status in ('queued', 'held') returning *
 ), recorded as (
     insert into {schema}.history (
         id, forget_at, created_at, scheduled_at, finished_at, claim, timeout, keep, priority, attempt, max_attempts,
@@ -14,4 +14,4 @@ with cancelled as (
         max_attempts, name, queue, 'cancelled', serializer, dedup_scope, dedup_label, args, headers, tags, $2::jsonb, progress
     from cancelled
 )
-select name, queue, attempt from cancelled
+select id, name, queue, attempt from cancelled

@@ -1,6 +1,6 @@
--- Take a dead job out of history and queue it again, with all its attempts. The claim number is carried on.
+-- Take dead jobs out of history and queue them again, with all their attempts. The claim number is carried on.
 with taken as (
-    delete from {schema}.history where id = $1 and status = 'dead' returning *
+    delete from {schema}.history where id = any($1::uuid[]) and status = 'dead' returning *
 )
 insert into {schema}.job (
     id, name, queue, priority, max_attempts, serializer, args, headers, created_at, scheduled_at, claim, timeout, keep,
@@ -10,4 +10,4 @@ select
     id, name, queue, priority, max_attempts, serializer, args, headers, created_at, now(), claim, timeout, keep, tags,
     case when dedup_scope = 'unfinished' then dedup_label end, dedup_label, dedup_scope, error
 from taken
-returning name, queue, priority
+returning queue

@@ -1,0 +1,70 @@
+"""Which jobs a command is about: some, by their ids, or all that match, after a look at how many those are."""
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from soniq.app import Soniq
+from soniq.cli.options import job_ids
+
+T = TypeVar("T")
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The jobs that were chosen: by `ids`, or, where there are none, all that match the rest."""
+
+    ids: Sequence[str]
+    status: str
+    name: str | None
+    queue: str | None
+    tag: str | None
+    yes: bool
+
+    @property
+    def filters(self) -> dict[str, str | None]:
+        """What all that are meant have in common, beside the status."""
+        return {"name": self.name, "queue": self.queue, "tag": self.tag}
+
+    async def confirmed(self, app: Soniq, what: str) -> bool:
+        """Whether any job matches, and the person at the terminal wants it done. A "no" ends the command."""
+        (row,) = await app.database.fetch("count", self.status, self.name, self.queue, self.tag)
+        count = row["jobs"]
+        if count and not self.yes:
+            jobs = f"{count:,} {self.status} {'job' if count == 1 else 'jobs'}"
+            click.confirm(f"{what} {jobs}?", abort=True, err=True)
+        return bool(count)
+
+
+def takes_choice(*statuses: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Gives a command ids, or --all with what narrows it down, and passes it the choice."""
+
+    def decorate(command: Callable[..., T]) -> Callable[..., T]:
+        @click.argument("job_ids", callback=job_ids, metavar="[ID...]", nargs=-1)
+        @click.option("--all", "every", is_flag=True, help="All that match, after a count and a question.")
+        @click.option(
+            "--status", type=click.Choice(statuses), help=f"With --all: their status. Default: {statuses[0]}."
+        )
+        @click.option("--name", help="With --all: only those of the job of this name.")
+        @click.option("--queue", help="With --all: only those of this queue.")
+        @click.option("--tag", help="With --all: only those that have this tag.")
+        @click.option("--yes", is_flag=True, help="With --all: do not ask.")
+        @functools.wraps(command)
+        def with_choice(
+            app: Soniq, *, job_ids: Sequence[str], every: bool, status: str | None, name: str | None, queue: str | None,
+            tag: str | None, yes: bool, **others: Any,
+        ) -> T:  # fmt: skip
+            if every == bool(job_ids):
+                raise click.UsageError("name the jobs by their ids, or say --all")
+            if not every and (status or name or queue or tag or yes):
+                raise click.UsageError("--status, --name, --queue, --tag and --yes go with --all")
+            if every and not yes and not sys.stdin.isatty():
+                raise click.UsageError("--all asks before anything is done; where no one can answer, add --yes")
+            return command(app, choice=Choice(job_ids, status or statuses[0], name, queue, tag, yes), **others)
+
+        return with_choice
+
+    return decorate

@@ -1,0 +1,104 @@
+"""`soniq worker --processes N`: one process that starts the workers, and fresh ones where they end."""
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+log = logging.getLogger("soniq.worker")
+
+CHILD = "SONIQ_SUPERVISED"
+"""In the environment of a worker that is supervised: its supervisor's process id. It works by itself."""
+
+BRIEF = 5.0
+"""Seconds within which a process that fails has failed at once; then the next one waits, ever longer."""
+LONGEST_PAUSE = 30.0
+LAST_WORDS = 15.0
+"""Seconds that workers have beyond their grace time, before they are killed."""
+
+
+class _Place:
+    """One of the N, the process in it, and when to start the next one."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = self.start_at = 0.0
+        self.pause = 0.5
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+        arguments = [sys.executable, "-m", "soniq", *sys.argv[1:]]
+        environment = {**os.environ, CHILD: str(os.getpid())}
+        self.process = subprocess.Popen(  # noqa: S603 (the command line that this process was given)
+            arguments, env=environment, start_new_session=True
+        )
+        log.info("worker process %d started", self.process.pid)
+
+    def look(self) -> None:
+        """Note whether the process has ended, and when the next one begins: at once, unless it failed at once."""
+        if self.process is None or self.process.poll() is None:
+            return
+        code, pid, self.process = self.process.returncode, self.process.pid, None
+        if code == 0 or time.monotonic() - self.started > BRIEF:
+            self.pause = 0.5
+            self.start_at = time.monotonic()
+        else:
+            self.start_at = time.monotonic() + self.pause
+            self.pause = min(self.pause * 2, LONGEST_PAUSE)
+        level = logging.INFO if code == 0 else logging.ERROR
+        log.log(level, "worker process %d ended (%s); another one takes its place", pid, _described(code))
+
+
+def supervise(processes: int, grace: float) -> int:
+    """Keep so many worker processes running until SIGTERM or SIGINT; the exit code.
+
+    The first signal is passed on and the workers stop as they do; a second one, too. What is left after `grace` and a
+    few seconds is killed.
+    """
+    signals: list[int] = []
+
+    def heard(number: int, _frame: FrameType | None) -> None:
+        signals.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, heard)
+    places = [_Place() for _ in range(processes)]
+    while not signals:
+        for place in places:
+            place.look()
+            if place.process is None and time.monotonic() >= place.start_at and not signals:
+                place.start()
+        time.sleep(0.1)
+    return _stop([place.process for place in places if place.process is not None], signals, grace)
+
+
+async def orphaned() -> None:
+    """Wait until the supervisor of this process is gone."""
+    supervisor = int(os.environ[CHILD])
+    while os.getppid() == supervisor:  # noqa: ASYNC110 (nothing tells of it)
+        await asyncio.sleep(1.0)
+    log.error("the supervisor %d is gone", supervisor)
+
+
+def _stop(running: list[subprocess.Popen[bytes]], signals: list[int], grace: float) -> int:
+    log.info("stopping: %d worker processes have %g s to end", len(running), grace)
+    passed_on, ends = 0, time.monotonic() + grace + LAST_WORDS
+    while any(process.poll() is None for process in running):
+        for _ in signals[passed_on:]:
+            passed_on += 1
+            for process in running:
+                process.send_signal(signal.SIGTERM)
+        if time.monotonic() > ends:
+            log.error("worker processes do not end, and are killed; their jobs are rescued")
+            for process in running:
+                process.kill()
+        time.sleep(0.05)
+    return max((process.returncode for process in running), key=abs, default=0) and 1
+
+
+def _described(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {-code}"

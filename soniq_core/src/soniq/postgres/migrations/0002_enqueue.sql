@@ -1,0 +1,180 @@
+-- oldest: 1
+-- Enqueue from SQL: for triggers, and for programs in other languages.
+
+-- A UUIDv7 (RFC 9562): 48 bits of milliseconds, 12 of their fraction (section 6.2, method 3), the rest random. Within
+-- a session they rise as the clock does, in microseconds.
+create function {schema}.new_id_1() returns uuid
+language sql volatile
+as $$
+    select (
+        lpad(to_hex(us / 1000), 12, '0') || '7' || lpad(to_hex(us % 1000 * 4096 / 1000), 3, '0')
+        || right(replace(gen_random_uuid()::text, '-', ''), 16)
+    )::uuid
+    from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as us) as clock
+$$;
+
+create function {schema}.refuse_1(what text, takes text, got jsonb) returns void
+language plpgsql
+as $$
+begin
+    raise invalid_parameter_value
+        using message = format('enqueue: %s takes %s; got %s', what, takes, coalesce(left(got::text, 100), 'null'));
+end
+$$;
+
+-- The value of an option, null where it is not given; what it cannot be is an error.
+create function {schema}.text_option_1(options jsonb, option text, longest integer) returns text
+language plpgsql
+as $$
+declare
+    value text := options ->> option;
+begin
+    if value is null then
+        return null;
+    end if;
+    if jsonb_typeof(options -> option) <> 'string' or octet_length(value) not between 1 and longest then
+        perform {schema}.refuse_1(option, format('1 to %s bytes of text', longest), options -> option);
+    end if;
+    return value;
+end
+$$;
+
+create function {schema}.number_option_1(options jsonb, option text, lowest numeric, highest numeric) returns numeric
+language plpgsql
+as $$
+declare
+    value text := options ->> option;
+    whole boolean := option in ('priority', 'max_attempts');
+begin
+    if value is null then
+        return null;
+    end if;
+    if jsonb_typeof(options -> option) = 'number' and value::numeric between lowest and highest
+        and not (whole and value::numeric <> trunc(value::numeric))
+    then
+        return value;
+    end if;
+    perform {schema}.refuse_1(
+        option,
+        format('%s from %s to %s', case when whole then 'an integer' else 'seconds' end, lowest, highest),
+        options -> option
+    );
+end
+$$;
+
+create function {schema}.time_option_1(options jsonb, option text) returns timestamptz
+language plpgsql
+as $$
+declare
+    value text := options ->> option;
+begin
+    if value is null then
+        return null;
+    end if;
+    if jsonb_typeof(options -> option) <> 'string'
+        or value !~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$'
+    then
+        perform {schema}.refuse_1(option, 'a time with a zone, as 2030-01-31T08:00:00+00:00', options -> option);
+    end if;
+    return value;
+end
+$$;
+
+-- Enqueues a job in the caller's transaction, and returns the id of the job that then exists. The options mean what they
+-- mean in Python; null is as if it were not given.
+create function {schema}.enqueue(name text, arguments jsonb default '{}', options jsonb default '{}') returns uuid
+language plpgsql
+as $$
+declare
+    longest_time constant numeric := 3153600000; -- a hundred years
+    known constant text[] := array[
+        'queue', 'priority', 'delay', 'scheduled_at', 'dedup_key', 'headers', 'tags', 'max_attempts', 'keep', 'timeout',
+        'expires'
+    ];
+    unknown text;
+    queue text;
+    priority smallint;
+    delay float8;
+    due timestamptz;
+    expires text;
+    extra jsonb;
+    new_lane boolean;
+    job_id uuid;
+begin
+    if name is null or octet_length(name) not between 1 and 500 then
+        perform {schema}.refuse_1('name', '1 to 500 bytes of text', to_jsonb(name));
+    end if;
+    if jsonb_typeof(arguments) is distinct from 'object' then
+        perform {schema}.refuse_1('arguments', 'a JSON object', arguments);
+    end if;
+    options := coalesce(options, '{}');
+    if jsonb_typeof(options) <> 'object' then
+        perform {schema}.refuse_1('options', 'a JSON object', options);
+    end if;
+    select key into unknown from jsonb_object_keys(options) as key where key <> all (known) order by key limit 1;
+    if found then
+        perform {schema}.refuse_1('options', array_to_string(known, ', '), to_jsonb(unknown));
+    end if;
+    if options ->> 'delay' is not null and options ->> 'scheduled_at' is not null then
+        raise invalid_parameter_value using message = 'enqueue: delay and scheduled_at say one thing in two ways';
+    end if;
+    if coalesce(jsonb_typeof(options -> 'headers') not in ('object', 'null'), false) then
+        perform {schema}.refuse_1('headers', 'a JSON object', options -> 'headers');
+    end if;
+    if coalesce(jsonb_typeof(options -> 'tags') not in ('array', 'null'), false) or exists (
+        select from jsonb_path_query(options, 'strict $.tags[*]', silent => true) as tag
+        where jsonb_typeof(tag) <> 'string' or octet_length(tag #>> '{}') not between 1 and 200
+    ) then
+        perform {schema}.refuse_1('tags', 'a list of texts of 1 to 200 bytes', options -> 'tags');
+    end if;
+    if (options -> 'timeout') = '0' then
+        perform {schema}.refuse_1('timeout', 'more than 0 seconds', options -> 'timeout');
+    end if;
+    queue := coalesce({schema}.text_option_1(options, 'queue', 200), 'default');
+    priority := coalesce({schema}.number_option_1(options, 'priority', -32768, 32767), 0);
+    delay := {schema}.number_option_1(options, 'delay', 0, longest_time);
+    due := {schema}.time_option_1(options, 'scheduled_at');
+    expires := case when jsonb_typeof(options -> 'expires') = 'number' then 'expires' else 'expires_at' end;
+    extra := jsonb_strip_nulls(jsonb_build_object(
+        'delay', delay,
+        'at', due,
+        'timeout', {schema}.number_option_1(options, 'timeout', 0, longest_time),
+        'tags', nullif(options -> 'tags', '[]'),
+        expires, case expires
+            when 'expires' then to_jsonb({schema}.number_option_1(options, 'expires', 0, longest_time))
+            else to_jsonb({schema}.time_option_1(options, 'expires'))
+        end
+    ));
+
+    insert into {schema}.lane (queue, priority) values (queue, priority) on conflict do nothing;
+    new_lane := found;
+    select inserted.job_id into job_id
+    from {schema}.enqueue_keyed_1(
+        array[{schema}.new_id_1()],
+        array[name],
+        array[queue],
+        array[priority],
+        array[coalesce({schema}.number_option_1(options, 'max_attempts', 1, 32767), 5)::smallint],
+        array['json'],
+        array[coalesce({schema}.number_option_1(options, 'keep', 0, longest_time), 604800)::float8],
+        array[convert_to(arguments::text, 'UTF8')],
+        array[nullif(options ->> 'headers', '{}')],
+        array[extra::text],
+        array[{schema}.text_option_1(options, 'dedup_key', 2000)],
+        array[case when options ->> 'dedup_key' is not null then 'unfinished' end],
+        array['keep'],
+        null
+    ) as inserted;
+
+    if new_lane or coalesce(delay, 0) = 0 and due is null then -- an empty line: learn the lanes anew
+        perform pg_notify(
+            btrim('{schema}', '"'),
+            concat_ws(e'\n', case when coalesce(delay, 0) = 0 and due is null then queue end, case when new_lane then '' end)
+        )
+        where exists (
+            select from {schema}.worker where waiting and seen_at + make_interval(secs => lease) > clock_timestamp()
+        );
+    end if;
+    return job_id;
+end
+$$;

@@ -1,0 +1,1 @@
+insert into {schema}.paused_queue (queue) values ($1) on conflict do nothing

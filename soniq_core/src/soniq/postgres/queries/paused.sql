@@ -1,0 +1,1 @@
+select queue from {schema}.paused_queue order by queue

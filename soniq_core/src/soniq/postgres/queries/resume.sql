@@ -1,0 +1,1 @@
+delete from {schema}.paused_queue where queue = $1

@@ -1,0 +1,41 @@
+"""When a worker ends so that a fresh one can take its place: after a number of jobs, or at a size of the process."""
+
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+STATM = Path("/proc/self/statm")
+LOOK = 1.0
+"""Seconds between two looks at the memory."""
+
+
+class Limits(msgspec.Struct):
+    """`max_jobs` attempts, `max_memory` bytes of resident memory; None is no limit."""
+
+    max_jobs: int | None = None
+    max_memory: int | None = None
+    looked: float = 0.0
+
+    def reached(self, jobs: int) -> str | None:
+        """Which limit is reached, in words; None where none is."""
+        if self.max_jobs is not None and jobs >= self.max_jobs:
+            return f"it has run {jobs} jobs"
+        if self.max_memory is not None and time.monotonic() - self.looked > LOOK:
+            self.looked = time.monotonic()
+            memory = resident()
+            if memory >= self.max_memory:
+                return f"it takes {memory / 1e6:,.0f} MB of memory"
+        return None
+
+
+def resident() -> int:
+    """Bytes of memory that this process takes now; where the system does not say, the most it ever took."""
+    try:
+        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024

@@ -1,0 +1,45 @@
+"""How old a job may get: what `expires=` means for retries, also those that a person asks for."""
+
+import asyncpg
+
+from soniq import Soniq
+
+
+async def test_a_retry_that_would_start_too_late_is_cancelled(
+    app: Soniq, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    ran: list[int] = []
+
+    @app.job(max_attempts=3, retry=0, expires=600)
+    async def fail(n: int) -> None:
+        ran.append(n)
+        await connection.execute(f"update {schema}.job set expires_at = now()")
+        raise OSError("the disk is full")
+
+    job_id = await app.enqueue(fail, 1)
+    await app.run_worker(run_once=True)
+    status = await app.get_job_status(job_id)
+    assert status is not None
+    assert (status["status"], status["attempt"]) == ("cancelled", 1)
+    assert status["error"] is not None
+    assert status["error"]["message"] == "expired before it started"
+    assert ran == [1]
+
+
+async def test_a_dead_job_that_a_person_queues_again_expires_no_more(app: Soniq) -> None:
+    fails = [True]
+
+    @app.job(max_attempts=1, expires=0.5)
+    async def fail_once() -> str:
+        if fails:
+            fails.pop()
+            raise OSError("the disk is full")
+        return "done"
+
+    job_id = await app.enqueue(fail_once)
+    await app.run_worker(run_once=True)
+    async with app.connection() as other:
+        await other.execute("select pg_sleep(0.6)")
+    await app.retry(job_id)
+    await app.run_worker(run_once=True)
+    assert await app.get_result(job_id) == "done"
