@@ -1,0 +1,62 @@
+"""psycopg's connections as Soniq uses them: with `$n` placeholders, and rows that are read by name, too.
+
+psycopg leaves it to the server of what type a string is, and a list of them, as `TransactionConnection` wants it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor
+
+
+class Row(Sequence[Any]):
+    """A row whose columns are read by position or by name."""
+
+    def __init__(self, values: Sequence[Any], places: Mapping[str, int]) -> None:
+        self._values = values
+        self._places = places
+
+    def __getitem__(self, column: Any) -> Any:
+        return self._values[self._places[column] if isinstance(column, str) else column]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class AsyncPsycopg:
+    """An asynchronous connection of psycopg."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection: AsyncConnection[Any] = connection
+
+    async def fetch(self, query: str, /, *args: Any) -> Sequence[Row]:
+        async with AsyncRawCursor(self._connection, row_factory=_rows) as cursor:
+            await cursor.execute(query.encode(), args)
+            return await cursor.fetchall() if cursor.description else ()
+
+    async def execute(self, query: str, /, *args: Any) -> None:
+        await self.fetch(query, *args)
+
+
+class ThreadedPsycopg:
+    """A connection of psycopg that blocks, in threads of the event loop's."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection: Connection[Any] = connection
+
+    async def fetch(self, query: str, /, *args: Any) -> Sequence[Row]:
+        return await asyncio.to_thread(self._fetch, query, args)
+
+    async def execute(self, query: str, /, *args: Any) -> None:
+        await self.fetch(query, *args)
+
+    def _fetch(self, query: str, args: Sequence[Any]) -> Sequence[Row]:
+        with RawCursor(self._connection, row_factory=_rows) as cursor:
+            cursor.execute(query.encode(), args)
+            return cursor.fetchall() if cursor.description else ()
+
+
+def _rows(cursor: Any) -> Callable[[Sequence[Any]], Row]:
+    places = {column.name: place for place, column in enumerate(cursor.description or ())}
+    return lambda values: Row(values, places)

@@ -1,0 +1,82 @@
+"""What SQLAlchemy's sessions and connections are on, as a connection that Soniq can insert through.
+
+SQLAlchemy begins late: a transaction is PostgreSQL's only with its first statement, and one that SQLAlchemy does not
+know of it does not commit. So each is made to begin before the driver's own connection is handed out.
+"""
+
+import asyncio
+
+import asyncpg
+from sqlalchemy import Connection, Dialect
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
+
+from soniq import InvalidOption, TransactionConnection
+
+BEGIN = "select 1"
+"""Any statement will do."""
+
+
+async def adapted(obj: object) -> TransactionConnection | None:
+    """The transaction of a session or a connection; None for what is neither.
+
+    What a session has pending is flushed first, if it flushes by itself. Raises `InvalidOption`, or what SQLAlchemy or
+    the driver raises.
+    """
+    if isinstance(obj, async_scoped_session | scoped_session):
+        raise InvalidOption(
+            "connection= takes a session, and this is a registry of sessions; call it: connection=session()",
+            option="connection",
+        )
+    if isinstance(obj, AsyncSession):
+        _check(obj.get_bind().dialect, asynchronous=True)
+        if obj.sync_session.autoflush:
+            await obj.flush()
+        return await transaction(await obj.connection())
+    if isinstance(obj, AsyncConnection):
+        return await transaction(obj)
+    if isinstance(obj, Session | Connection):
+        return await asyncio.to_thread(_transaction_of_thread, obj)
+    return None
+
+
+async def transaction(connection: AsyncConnection) -> TransactionConnection:
+    """The driver's connection, in the transaction that SQLAlchemy commits or rolls back."""
+    _check(connection.dialect, asynchronous=True)
+    driver = (await connection.get_raw_connection()).driver_connection
+    if isinstance(driver, asyncpg.Connection):
+        if not (connection.in_transaction() and driver.is_in_transaction()):
+            await connection.exec_driver_sql(BEGIN)
+        return driver
+    from .on_psycopg import AsyncPsycopg  # psycopg is there, if one of its connections is
+
+    if not connection.in_transaction():
+        await connection.exec_driver_sql(BEGIN)
+    return AsyncPsycopg(driver)
+
+
+def _transaction_of_thread(obj: Session | Connection) -> TransactionConnection:
+    """The same for those that block. Runs in a thread, while whoever owns the session waits."""
+    _check((obj.get_bind() if isinstance(obj, Session) else obj).dialect, asynchronous=False)
+    if isinstance(obj, Session):
+        if obj.autoflush:
+            obj.flush()
+        obj = obj.connection()
+    if not obj.in_transaction():
+        obj.exec_driver_sql(BEGIN)
+    from .on_psycopg import ThreadedPsycopg
+
+    return ThreadedPsycopg(obj.connection.driver_connection)
+
+
+def _check(dialect: Dialect, *, asynchronous: bool) -> None:
+    """Raise `InvalidOption` for a dialect whose connections cannot be used."""
+    drivers = ("asyncpg", "psycopg") if asynchronous else ("psycopg",)
+    if dialect.name != "postgresql" or dialect.driver not in drivers or dialect.is_async is not asynchronous:
+        kind = "an AsyncSession or AsyncConnection" if asynchronous else "a Session or Connection"
+        names = " or ".join(f"postgresql+{name}" for name in drivers)
+        raise InvalidOption(
+            f"connection= takes {kind} on {names}; this one is on {dialect.name}+{dialect.driver}"
+            + (", and belongs to an AsyncSession or AsyncConnection: pass that" if dialect.is_async else ""),
+            option="connection",
+        )
