@@ -1,0 +1,89 @@
+"""The FastAPI example: a real server, a real worker, and a client that orders."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.conftest import MakeApp
+
+ROOT = Path(__file__).parent.parent.parent
+LIMIT = 40
+
+
+@pytest.fixture
+async def environment(
+    database_url: str, schema: str, connection: "asyncpg.Connection[asyncpg.Record]", make_app: MakeApp
+) -> dict[str, str]:
+    """The environment of server and worker: this test's schema, and one beside it for the service's own table."""
+    await connection.execute(f"create schema {schema}_own")
+    await make_app().start()
+    separator = "&" if "?" in database_url else "?"
+    return {
+        **os.environ,
+        "SONIQ_DATABASE_URL": f"{database_url}{separator}search_path={schema}_own",
+        "SONIQ_SCHEMA": schema,
+        "SONIQ_PLUGINS": "",
+    }
+
+
+@pytest.fixture
+def processes(environment: dict[str, str]) -> Iterator[list["subprocess.Popen[str]"]]:
+    """The server and a worker."""
+    commands = [
+        ["uvicorn", "--port", "0", "examples.fastapi_app:api"],
+        ["soniq", "worker", "examples.fastapi_app:eq"],
+    ]
+    started = [
+        subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE)
+        for command in commands
+    ]
+    yield started
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.communicate(timeout=LIMIT)
+
+
+@pytest.fixture
+async def client(processes: list["subprocess.Popen[str]"]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the server, which says in its log where it is."""
+    errors = processes[0].stderr
+    assert errors is not None
+    for line in errors:
+        if "running on" in line:
+            url = line.partition("running on ")[2].split()[0]
+            async with httpx.AsyncClient(base_url=url, timeout=LIMIT) as client:
+                yield client
+            return
+    raise AssertionError("the server did not start")
+
+
+async def test_an_order_leads_to_its_invoice(client: httpx.AsyncClient) -> None:
+    ordered = (await client.post("/orders", json={"customer": "Ada", "amount": 7})).raise_for_status().json()
+    job: dict[str, Any] = {}
+    async with asyncio.timeout(LIMIT):
+        while job.get("status") != "done":
+            job = (await client.get(f"/jobs/{ordered['job']}")).raise_for_status().json()
+            await asyncio.sleep(0.05)
+    assert job["result"] == f"invoice of order {ordered['order']}"
+
+
+async def test_an_order_that_is_refused_leaves_neither_order_nor_job(
+    client: httpx.AsyncClient, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    assert (await client.post("/orders", json={"customer": "Ada", "amount": 0})).status_code == 422
+    assert await connection.fetchval(f"select count(*) from {schema}_own.example_order") == 0
+    assert await connection.fetchval(f"select count(*) from {schema}.job") == 0
+
+
+async def test_what_is_no_job_is_said(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/jobs/nonsense")).status_code == 422
+    assert (await client.get("/jobs/00000000-0000-7000-8000-000000000000")).status_code == 404
