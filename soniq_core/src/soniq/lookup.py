@@ -254,7 +254,8 @@ class Lookup:
 
     async def _cancel_waiting(self, id_: str, reason: str | None, error: str | None) -> list[Outcome]:
         """Cancel a job that waits, with what `settle_tx` adds to it; nothing where it does not wait."""
-        async with self._database.acquire() as connection, connection.transaction(isolation="read_committed"):
+        source = self._database.apart if self._settle_tx else self._database.acquire
+        async with source() as connection, connection.transaction(isolation="read_committed"):
             rows = await self._database.guard(connection.fetch(self._database.sql["cancel_waiting"], id_, error))
             outcomes = [
                 Outcome(

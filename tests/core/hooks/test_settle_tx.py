@@ -326,3 +326,48 @@ async def test_a_worker_that_is_killed_inside_it_leaves_neither_the_write_nor_th
     assert await asyncio.wait_for(process.wait(), 30) == -9
     assert await connection.fetchval("select to_regclass($1)", f"{schema}.effect") is None
     assert [job["status"] for job in await app.jobs()] == ["running"]
+
+
+class Enqueues:
+    """Enqueues a job of a queue of its own, new each time, for each outcome."""
+
+    name = "enqueues"
+
+    def __init__(self) -> None:
+        self.app: Soniq | None = None
+
+    @hookimpl
+    async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
+        self.app = app
+        yield
+
+    @hookimpl
+    async def settle_tx(self, tx: Connection, outcomes: Sequence[Outcome]) -> None:
+        assert self.app is not None
+        for outcome in outcomes:
+            await self.app.enqueue("follow", args={}, connection=tx, queue=f"after {outcome.job_id}", delay=3600)
+
+
+async def test_it_may_enqueue_also_where_the_pool_has_one_connection(
+    make_app: MakeApp, schema: str, work: Work
+) -> None:
+    app = make_app(plugins=[Enqueues()], pool_size=1, unknown_jobs="allow")
+
+    @app.job(max_attempts=1, name="one")
+    async def one() -> None: ...
+
+    ids = [await app.enqueue(one), await app.enqueue(one, delay=3600), await app.enqueue(one, delay=3600)]
+    await app.run_worker(run_once=True)
+    assert await app.cancel(ids[1])
+    async with app.connection() as connection:
+        await connection.execute(  # as a worker that died leaves it
+            f"update {schema}.job set status = 'running', suspect = true, started = true, claim = 1, "
+            "worker_id = gen_random_uuid(), started_at = now() where name = 'one'"
+        )
+        await connection.execute(
+            f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names, seen_at) "
+            "values (gen_random_uuid(), 1, 1, 1, 'host', '0', '{}', now() - interval '1 hour')"
+        )
+    async with work(app):
+        assert await until_finished(app, ids) == ["done", "cancelled", "dead"]
+    assert {job["queue"] for job in await app.jobs(name="follow")} == {f"after {id_}" for id_ in ids}

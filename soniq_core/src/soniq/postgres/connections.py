@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
-from soniq.errors import DatabaseError, DatabaseUnavailable, DatabaseUnsupported
+from soniq.errors import DatabaseError, DatabaseUnavailable, DatabaseUnsupported, PluginError
 from soniq.postgres.sql import Statements
 from soniq.settings import Settings, describe_url
 
@@ -119,6 +119,15 @@ class Database:
             yield connection
 
     @contextlib.asynccontextmanager
+    async def apart(self) -> "AsyncIterator[Connection]":
+        """A connection of one's own, for work within which others may need one of the pool."""
+        connection = await self.connect()
+        try:
+            yield connection
+        finally:
+            await close_quietly(connection)
+
+    @contextlib.asynccontextmanager
     async def lend(self) -> "AsyncIterator[Connection]":
         """A connection for a handler, of a pool that has one for each; what it sets in the session is undone."""
         if self._pool is None:
@@ -182,6 +191,13 @@ class Database:
 
 async def _keep_as_it_is(_connection: object) -> None:
     """Soniq's own statements leave nothing behind in a session, and a reset would cost each of them a round trip."""
+
+
+def passing(error: PluginError) -> BaseException | None:
+    """The cause of a plugin's error, if that is a trouble of the database's that passes; None where it is not."""
+    cause = error.__cause__
+    ours = isinstance(cause, DatabaseUnavailable | asyncpg.PostgresError | asyncpg.InterfaceError)
+    return cause if ours and isinstance(cause, (DatabaseUnavailable, *TRANSIENT)) else None
 
 
 def words(error: BaseException) -> str:

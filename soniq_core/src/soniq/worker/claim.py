@@ -12,7 +12,7 @@ import asyncpg
 from soniq.errors import DatabaseError, DatabaseUnavailable, PluginError
 from soniq.hooks.dispatch import InTransaction
 from soniq.job import JobContext
-from soniq.postgres.connections import LOST, TRANSIENT, Database, close_quietly
+from soniq.postgres.connections import LOST, Database, close_quietly, passing
 from soniq.worker.lanes import Arrays
 from soniq.worker.settle import Settlement, arrays
 
@@ -155,10 +155,7 @@ class Claimer:
             try:
                 await self._settle_tx(connection, [outcome for s in mine if (outcome := s.told_to_settle_tx)])
             except PluginError as error:
-                cause = error.__cause__
-                if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError) and isinstance(cause, TRANSIENT):
-                    raise cause from None
-                raise
+                raise passing(error) or error from None
         return set() if len(mine) == len(settlements) else await self._lost(connection, settlements)
 
     async def _lost(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:

@@ -14,7 +14,7 @@ from soniq.hooks.dispatch import InTransaction, Observers
 from soniq.hooks.values import Task
 from soniq.job import JobContext, Outcome
 from soniq.lookup import error_json
-from soniq.postgres.connections import Database
+from soniq.postgres.connections import Database, passing
 from soniq.results import Results
 from soniq.retention import Retention
 from soniq.worker.claim import Claimer
@@ -111,12 +111,15 @@ class Maintenance:
 
     async def _rescue_some(self, ids: Sequence[object] | None, *, told: bool = True) -> Sequence[asyncpg.Record]:
         error = error_json(type_name(WorkerLost("")), "the worker died or fell silent while it ran this attempt", None)
-        async with self._database.acquire() as connection, connection.transaction(isolation="read_committed"):
+        source = self._database.apart if self._settle_tx else self._database.acquire
+        async with source() as connection, connection.transaction(isolation="read_committed"):
             rows = await connection.fetch(self._database.sql["rescue"], error, ids)
             if told and self._settle_tx and (outcomes := _outcomes(rows)):
                 try:
                     await self._settle_tx(connection, outcomes)
                 except PluginError as refusal:
+                    if trouble := passing(refusal):
+                        raise trouble from None
                     raise _Refused([row["id"] for row in rows]) from refusal
             return rows
 
