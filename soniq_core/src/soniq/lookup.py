@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
@@ -254,19 +254,25 @@ class Lookup:
 
     async def _cancel_waiting(self, id_: str, reason: str | None, error: str | None) -> list[Outcome]:
         """Cancel a job that waits, with what `settle_tx` adds to it; nothing where it does not wait."""
-        source = self._database.apart if self._settle_tx else self._database.acquire
-        async with source() as connection, connection.transaction(isolation="read_committed"):
-            rows = await self._database.guard(connection.fetch(self._database.sql["cancel_waiting"], id_, error))
-            outcomes = [
+
+        def outcomes(rows: Sequence[asyncpg.Record]) -> list[Outcome]:
+            return [
                 Outcome(
                     job_id=id_, job_name=row["name"], queue=row["queue"], attempt=row["attempt"],
                     status="cancelled", kind="cancel", reason=reason,
                 )
                 for row in rows
             ]  # fmt: skip
-            if outcomes and self._settle_tx:
-                await self._settle_tx(connection, outcomes)
-            return outcomes
+
+        async def in_transaction() -> list[Outcome]:
+            async with self._database.apart() as connection, connection.transaction(isolation="read_committed"):
+                cancelled = outcomes(await connection.fetch(self._database.sql["cancel_waiting"], id_, error))
+                await self._settle_tx(connection, [(outcome, ()) for outcome in cancelled])
+                return cancelled
+
+        if self._settle_tx:
+            return await self._database.guard(in_transaction())
+        return outcomes(await self._database.fetch("cancel_waiting", id_, error))
 
     async def retry(self, job_id: object) -> None:
         """Queue a dead job again, with all its attempts. Raises `JobNotFound`, `JobNotDead` or `DuplicateJob`."""

@@ -108,7 +108,7 @@ def test_hooks_lists_the_contract_with_the_implementations_in_the_order_they_run
 
     shown = project.soniq("plugins", "--app", "shop:eq", "--hooks", SONIQ_PLUGINS="hello").stdout
     paragraph = next(each for each in shown.split("\n\n") if each.startswith("before_job("))
-    assert paragraph.splitlines()[0] == "before_job(ctx): observer"
+    assert paragraph.splitlines()[0] == "before_job(ctx): observer, since 1"
     assert paragraph.splitlines()[2:] == [
         "  1. log: Log.before_job", "  2. audit: Audit.before_job", "  3. application: remember"
     ]  # fmt: skip

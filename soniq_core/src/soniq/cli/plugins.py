@@ -34,7 +34,7 @@ def plugins(app: Soniq | None, by_hook: bool, as_json_: bool) -> None:
     if by_hook:
         contract = [_hook(name, hooks) for name in SPECS]
         found: dict[str, object] = {"version": CONTRACT_VERSION, "hooks": contract}
-        shown = "\n\n".join(_paragraph(hook) for hook in contract)
+        shown = "\n\n".join([f"the contract, version {CONTRACT_VERSION}", *(_paragraph(hook) for hook in contract)])
     else:
         listed = _listed(hooks, errors)
         found = {"plugins": listed}
@@ -163,6 +163,6 @@ def _implemented(each: Implementation) -> Implemented:
 
 def _paragraph(hook: Hook) -> str:
     only = ", def only" if hook.def_only else ""
-    lines = [f"{hook.name}({', '.join(hook.arguments)}): {hook.kind}{only}", f"  {hook.about}"]
+    lines = [f"{hook.name}({', '.join(hook.arguments)}): {hook.kind}{only}, since {hook.since}", f"  {hook.about}"]
     lines += [f"  {place}. {each.plugin}: {each.function}" for place, each in enumerate(hook.implementations, 1)]
     return clean("\n".join(lines))

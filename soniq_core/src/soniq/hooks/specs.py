@@ -150,8 +150,8 @@ def settle_tx(tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]) -> Non
     """Inside the transaction that settles, for the jobs that really changed, whoever changed them.
 
     What is written through `tx` is committed with the outcomes, or not at all. An error rolls both back, and the
-    attempt concerned fails with it; an outcome that was refused three times is settled without the hook, and logged.
-    One that a person causes (`cancel`) goes to that person instead. Do not commit, and keep it short.
+    attempt concerned fails with it; one that a plugin has refused three times is settled without that plugin, and
+    logged. One that a person causes (`cancel`) goes to that person instead. Do not commit, and keep it short.
     """
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
-from soniq.errors import DatabaseError, DatabaseUnavailable, DatabaseUnsupported, PluginError
+from soniq.errors import DatabaseError, DatabaseUnavailable, DatabaseUnsupported
 from soniq.postgres.sql import Statements
 from soniq.settings import Settings, describe_url
 
@@ -193,11 +193,8 @@ async def _keep_as_it_is(_connection: object) -> None:
     """Soniq's own statements leave nothing behind in a session, and a reset would cost each of them a round trip."""
 
 
-def passing(error: PluginError) -> BaseException | None:
-    """The cause of a plugin's error, if that is a trouble of the database's that passes; None where it is not."""
-    cause = error.__cause__
-    ours = isinstance(cause, DatabaseUnavailable | asyncpg.PostgresError | asyncpg.InterfaceError)
-    return cause if ours and isinstance(cause, (DatabaseUnavailable, *TRANSIENT)) else None
+PASSES = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, DatabaseUnavailable)
+"""What a plugin's own statement may meet, and not meet when all is done again: waited out for `command_timeout`."""
 
 
 def words(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +13,7 @@ import asyncpg
 from soniq.errors import DatabaseError, DatabaseUnavailable, PluginError
 from soniq.hooks.dispatch import InTransaction
 from soniq.job import JobContext
-from soniq.postgres.connections import LOST, Database, close_quietly, passing
+from soniq.postgres.connections import LOST, PASSES, Database, close_quietly
 from soniq.worker.lanes import Arrays
 from soniq.worker.settle import Settlement, arrays
 
@@ -99,7 +100,7 @@ class Claimer:
         Raises `DatabaseUnavailable` only where `patient` says that it is not worth waiting.
         """
         settlements = [each for each in settlements if not each.written]
-        pause = 0.05
+        pause, began = 0.05, time.monotonic()
         while True:
             try:
                 connection = await self._ready()
@@ -123,7 +124,10 @@ class Claimer:
             except (asyncpg.PostgresError, PluginError) as error:
                 if not settlements:
                     raise
-                return await self._halved(settlements, error, around_locks)
+                patient = time.monotonic() - began < self._database.settings.command_timeout
+                if not (isinstance(error.__cause__, PASSES) and patient):
+                    return await self._halved(settlements, error, around_locks)
+                log.warning("the outcomes are written again in %.1f s: %s", pause, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 
@@ -135,7 +139,7 @@ class Claimer:
     async def _once(
         self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
     ) -> Exchange:
-        if self._settle_tx and any(each.told_to_settle_tx for each in settlements):
+        if self._settle_tx and any(each.outcome for each in settlements):
             lost = await self._settle(connection, settlements)
             return (await self._once(connection, (), lanes, limit))._replace(lost=lost)
         header, *rows = await connection.fetch(
@@ -148,14 +152,17 @@ class Claimer:
         """Settle in a transaction in which `settle_tx` writes, too; which settlements changed nothing."""
         sql = self._database.sql
         async with connection.transaction(isolation="read_committed"):
+            await connection.execute(sql["limit_locks"])
             rows = await connection.fetch(sql["running"], [s.id for s in settlements], [s.claim for s in settlements])
             running = {row["id"] for row in rows}
             mine = [s for s in settlements if s.id in running]
             await connection.fetch(sql["settle_and_claim"], self._worker_id(), *arrays(mine), *NO_LANES, 0)
             try:
-                await self._settle_tx(connection, [outcome for s in mine if (outcome := s.told_to_settle_tx)])
+                await self._settle_tx(connection, [(s.outcome, s.given_up) for s in mine if s.outcome])
             except PluginError as error:
-                raise passing(error) or error from None
+                if connection.is_closed():
+                    raise asyncpg.ConnectionDoesNotExistError(str(error)) from error
+                raise
         return set() if len(mine) == len(settlements) else await self._lost(connection, settlements)
 
     async def _lost(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:

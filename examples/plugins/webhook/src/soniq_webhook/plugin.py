@@ -76,6 +76,8 @@ class WebhookPlugin:
         self._default = _default(default)
         self._chosen: dict[str, bool] = {}
         self._app: Soniq | None = None
+        if self._sender is None:  # a hook that is there costs each settlement a transaction
+            self.settle_tx = None  # type: ignore[assignment,method-assign]
 
     def __repr__(self) -> str:
         return f"<WebhookPlugin {self._sender or 'without a URL'}>"
