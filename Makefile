@@ -12,7 +12,8 @@ help: ## show this list
 
 # The demo needs two packages only; the tests need all of them, the example plugins, and the tools.
 PACKAGES := soniq_core plugins/embedded
-OTHERS   := plugins/otel plugins/sentry plugins/results[redis] examples/plugins/encrypted examples/plugins/webhook
+OTHERS   := plugins/otel plugins/sentry plugins/results[redis] plugins/sqlalchemy[psycopg]
+EXAMPLES := examples/plugins/encrypted examples/plugins/webhook
 PIP      := $(RUN) -m pip install --quiet --disable-pip-version-check
 INSTALL  := $(PIP) --constraint constraints.txt
 editable  = $(foreach package,$(1),--editable ./$(package))
@@ -27,7 +28,7 @@ $(VENV)/installed: $(PACKAGES:%=%/pyproject.toml) constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt $(wildcard plugins/*/pyproject.toml examples/plugins/*/pyproject.toml)
 	@echo "installing the other plugins, and the tools for the tests, into $(VENV)"
-	@$(INSTALL) --requirement requirements-dev.txt $(call editable,$(OTHERS))
+	@$(INSTALL) --requirement requirements-dev.txt $(call editable,$(OTHERS) $(EXAMPLES))
 	@touch $@
 
 demo: $(VENV)/installed ## run Soniq on real files, on an embedded PostgreSQL (FOLDER=... chooses the files)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PLUGINS = {folder.name for folder in (ROOT / "plugins").glob("*/src/*") if folder.is_dir()}
+SOURCES = [*ROOT.glob("plugins/*/src/*"), *ROOT.glob("examples/plugins/*/src/*")]
+PLUGINS = {folder.name for folder in SOURCES if folder.is_dir()}
 PUBLIC_MODULES = {"soniq", "soniq.job", "soniq.testing"}
 
 
@@ -36,9 +37,9 @@ def violations() -> Iterator[str]:
         for line, module in imported(path):
             if module.split(".")[0] in PLUGINS:
                 yield f"{path.relative_to(ROOT)}:{line}: the core imports the plugin {module}"
-    for path in sorted((ROOT / "plugins").glob("*/src/**/*.py")):
+    for path in sorted(path for folder in SOURCES for path in folder.rglob("*.py")):
+        own = path.relative_to(ROOT).parts[path.relative_to(ROOT).parts.index("src") + 1]
         for line, module in imported(path):
-            own = path.relative_to(ROOT / "plugins").parts[2]
             if module.startswith("soniq:"):
                 if module.removeprefix("soniq:") not in public:
                     yield f"{path.relative_to(ROOT)}:{line}: {module.removeprefix('soniq:')} is not exported by soniq"

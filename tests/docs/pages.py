@@ -12,6 +12,7 @@ PAGES = (
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     ROOT / "soniq_core" / "README.md",
     *sorted(ROOT.glob("plugins/*/README.md")),
+    *sorted(ROOT.glob("examples/plugins/*/README.md")),
     *sorted(DOCS.rglob("*.md")),
 )
 

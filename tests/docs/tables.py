@@ -2,12 +2,14 @@
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from soniq import errors, settings
 from soniq.errors import SoniqError
+from soniq.hooks import specs
 from soniq.settings import Settings
 
 from .pages import DOCS
@@ -36,10 +38,26 @@ def errors_list() -> str:
     return "\n".join(tree(SoniqError, 0)) + "\n"
 
 
-TABLES = {
-    DOCS / "reference" / "settings.md": ("settings", settings_table),
-    DOCS / "reference" / "errors.md": ("errors", errors_list),
+def hook(name: str) -> str:
+    """One hook: its signature, its kind, since when it is there, and what its docstring says."""
+    spec = specs.SPECS[name]
+    (found,) = ast.parse(inspect.getsource(spec)).body
+    assert isinstance(found, ast.FunctionDef)
+    signature = ast.unparse(found.args), ast.unparse(found.returns or ast.Constant(None))
+    arguments, returns = (text.replace("'", "") for text in signature)
+    only = ", `def` only" if name in specs.DEF_ONLY else ""
+    kind = f"{specs.KINDS[name].capitalize()}{only}; since version {specs.SINCE[name]}."
+    return f"    def {name}({arguments}) -> {returns}\n\n{kind}\n\n{inspect.getdoc(spec)}\n"
+
+
+REFERENCE = DOCS / "reference"
+
+TABLES: dict[tuple[Path, str], Callable[[], str]] = {
+    (REFERENCE / "settings.md", "settings"): settings_table,
+    (REFERENCE / "errors.md", "errors"): errors_list,
+    **{(REFERENCE / "hooks.md", name): partial(hook, name) for name in specs.SPECS},
 }
+"""The places in pages, and what is made for each."""
 
 
 def place(page: Path, name: str) -> tuple[str, str, str]:
@@ -89,6 +107,6 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for page, (name, make) in TABLES.items():
+    for (page, name), make in TABLES.items():
         before, _, after = place(page, name)
         page.write_text(before + make() + after, encoding="utf-8")

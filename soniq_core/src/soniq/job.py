@@ -205,7 +205,7 @@ class JobContext:
     """One attempt at a job, as its handler and the hooks see it. In a unit test: `JobContext(job_id="...", ...)`."""
 
     __slots__ = (
-        "_headers", "_logger", "_stash", "_state", "args", "attempt", "cancelled", "children", "completing",
+        "_children", "_headers", "_logger", "_stash", "_state", "args", "attempt", "cancelled", "completing",
         "created_at", "job_id", "job_name", "max_attempts", "outcome", "payload_size", "queue", "queued_for",
         "scheduled_at", "worker_id",
     )  # fmt: skip
@@ -250,7 +250,7 @@ class JobContext:
 
         A task is cancelled then; a thread cannot be, and should look here now and then, and raise `Cancel`.
         """
-        self.children: list[NewJob] = []
+        self._children: list[NewJob] = []
         self._headers = headers
         self._logger: logging.LoggerAdapter[logging.Logger] | None = None
         self._stash: Stash | None = None
@@ -294,7 +294,7 @@ class JobContext:
         """
         if self._state is None:
             raise RuntimeError("this context belongs to no worker, so nothing can be enqueued with its job")
-        return await self._state.enqueue(job, args, keywords, self.children)
+        return await self._state.enqueue(job, args, keywords, self._children)
 
     @property
     def headers(self) -> Mapping[str, Any]:

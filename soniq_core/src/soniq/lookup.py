@@ -266,20 +266,29 @@ class Lookup:
         """Cancel those of some jobs that wait, with what `settle_tx` adds to it; how many that were."""
         reason = None if reason is None else str(reason)
         error = error_json("JobCancelled", reason, None) if reason else None
-        async with self._database.acquire() as connection, connection.transaction(isolation="read_committed"):
-            rows = await self._database.guard(connection.fetch(self._database.sql["cancel_waiting"], ids, error))
-            outcomes = [
+
+        def outcomes(rows: Sequence[asyncpg.Record]) -> list[Outcome]:
+            return [
                 Outcome(
                     job_id=str(row["id"]), job_name=row["name"], queue=row["queue"], attempt=row["attempt"],
                     status="cancelled", kind="cancel", reason=reason,
                 )
                 for row in rows
             ]  # fmt: skip
-            if outcomes and self._settle_tx:
-                await self._settle_tx(connection, outcomes)
-        if outcomes:
-            await self._settled(outcomes)
-        return len(outcomes)
+
+        async def in_transaction() -> list[Outcome]:
+            async with self._database.apart() as connection, connection.transaction(isolation="read_committed"):
+                cancelled = outcomes(await connection.fetch(self._database.sql["cancel_waiting"], ids, error))
+                await self._settle_tx(connection, [(outcome, ()) for outcome in cancelled])
+                return cancelled
+
+        if self._settle_tx:
+            cancelled = await self._database.guard(in_transaction())
+        else:
+            cancelled = outcomes(await self._database.fetch("cancel_waiting", ids, error))
+        if cancelled:
+            await self._settled(cancelled)
+        return len(cancelled)
 
     async def retry(self, job_id: object) -> None:
         """Queue a dead job again, with all its attempts. Raises `JobNotFound`, `JobNotDead` or `DuplicateJob`."""

@@ -48,6 +48,11 @@ class Results:
         self._stores = stores
         self._max_payload = max_payload
 
+    @property
+    def known(self) -> list[str]:
+        """What rows say of results that are in one of these stores."""
+        return [name + mark for name in self._stores for mark in ("", STREAMED)]
+
     async def put(self, ctx: JobContext, data: bytes, mark: str = "") -> Kept:
         """Store a serialized result. Raises `PayloadTooLarge` where only the row takes it, or a store's error."""
         for store in self._stores.values():
@@ -88,15 +93,14 @@ class Results:
         return _once(await store.get(kept.reference))
 
     async def delete(self, rows: Iterable[asyncpg.Record]) -> None:
-        """Delete the results of rows that are forgotten. Those of stores that are not here stay where they are."""
+        """Delete the results of rows that are forgotten, all of them in stores that are `known`."""
         references: dict[str, list[bytes]] = {}
         for row in rows:
             kept = kept_in(row)
             if kept.store_name is not None and kept.reference is not None:
                 references.setdefault(kept.store_name, []).append(kept.reference)
         for name, stored in references.items():
-            if name in self._stores:
-                await self._stores[name].delete(stored)
+            await self._stores[name].delete(stored)
 
     def _store(self, kept: Kept, job: str) -> ResultStore:
         store = self._stores.get(kept.store_name or "")

@@ -51,7 +51,11 @@ class Retention:
     async def _drop_past(self, connection: "Connection") -> None:
         schema = self._database.settings.schema
         for partition in await past_partitions(connection, schema):
-            await self._results.delete(await self._references(connection, partition))
+            references = await self._references(connection, partition)
+            if unknown := {row["result_store"] for row in references} - set(self._results.known):
+                log.warning("%s stays: no plugin here provides the store %s", partition, ", ".join(sorted(unknown)))
+                continue
+            await self._results.delete(references)
             await drop_partitions(connection, schema, [partition])
             log.info("dropped %s: all its jobs are past their time", partition)
 
@@ -59,7 +63,7 @@ class Retention:
         total = 0
         while True:
             async with self._database.acquire() as connection, connection.transaction():
-                rows = await connection.fetch(self._database.sql[statement], *values, BATCH)
+                rows = await connection.fetch(self._database.sql[statement], *values, self._results.known, BATCH)
                 await self._results.delete(rows)  # if it fails the rows stay, and it is tried again
             total += len(rows)
             if len(rows) < BATCH:

@@ -36,7 +36,8 @@ def test_help_needs_no_database(project: Project) -> None:
 
 def test_each_command_documents_its_exit_codes_and_has_a_short_line_for_the_list() -> None:
     assert {command.name for command in CORE} == {
-        "worker", "setup", "status", "jobs", "inspect", "cancel", "retry", "prune", "plugins",
+        "worker", "setup", "status", "jobs", "inspect", "cancel", "retry", "pause", "prune", "resume", "plugins",
+        "new-plugin",
     }  # fmt: skip
     for command in (soniq, *CORE):
         assert "Exit codes: 0 fine; 1 an error" in (command.epilog or "")

@@ -2,6 +2,9 @@
 
 import json
 
+from soniq import CONTRACT_VERSION
+from soniq.hooks.specs import SPECS
+
 from .conftest import Project
 
 GREETING = """
@@ -31,17 +34,19 @@ def test_plugins_lists_what_is_loaded_and_what_is_blocked(project: Project) -> N
     assert found["errors"] == []
     assert plugins["hello"] == {
         "name": "hello", "version": "2.3", "distribution": "soniq-hello", "source": "discovered",
+        "origin": "soniq_hello", "file": str(project.folder / "plugins/soniq_hello.py"),
         "hooks": ["register_commands"], "blocked": None, "error": None,
     }  # fmt: skip
     assert plugins["broken"]["blocked"] == "SONIQ_PLUGINS=hello"
+    assert (plugins["broken"]["origin"], plugins["broken"]["file"]) == ("soniq_broken", None)
     assert plugins["json"]["source"] == "default"
     assert plugins["json"]["distribution"] == "soniq-core"
 
     shown = project.soniq("plugins", SONIQ_PLUGINS="hello")
     assert shown.returncode == 0
     lines = [line.split() for line in shown.stdout.splitlines()]
-    assert lines[0] == ["NAME", "VERSION", "DISTRIBUTION", "SOURCE", "STATE", "HOOKS"]
-    assert ["hello", "2.3", "soniq-hello", "discovered", "loaded", "register_commands"] in lines
+    assert lines[0] == ["NAME", "VERSION", "DISTRIBUTION", "SOURCE", "FROM", "STATE", "HOOKS"]
+    assert ["hello", "2.3", "soniq-hello", "discovered", "soniq_hello", "loaded", "register_commands"] in lines
 
 
 def test_plugins_lists_those_that_were_passed_to_an_app(project: Project) -> None:
@@ -59,6 +64,63 @@ def test_plugins_lists_those_that_were_passed_to_an_app(project: Project) -> Non
     found = project.json("plugins", "--app", "shop:eq")
     (audit,) = [plugin for plugin in found["plugins"] if plugin["name"] == "audit"]
     assert (audit["source"], audit["hooks"]) == ("passed", ["before_job"])
+    assert (audit["origin"], audit["file"]) == ("shop", str(project.folder / "shop.py"))
+
+
+def test_hooks_lists_the_contract_with_the_implementations_in_the_order_they_run(project: Project) -> None:
+    project.plugin("hello", GREETING)
+    project.write(
+        "shop.py",
+        """
+        from soniq import Soniq, hookimpl
+        class Audit:
+            name = "audit"
+            @hookimpl
+            def before_job(self, ctx): ...
+            @hookimpl
+            def retry_delay(self, error): ...
+        class Log:
+            name = "log"
+            @hookimpl(tryfirst=True)
+            async def before_job(self): ...
+            @hookimpl
+            def retry_delay(self, error): ...
+        eq = Soniq(plugins=[Audit(), Log()])
+        @eq.before_job
+        def remember(ctx): ...
+        """,
+    )
+    found = project.json("plugins", "--app", "shop:eq", "--hooks", SONIQ_PLUGINS="hello")
+    hooks = {hook["name"]: hook for hook in found["hooks"]}
+    assert (found["version"], list(hooks)) == (CONTRACT_VERSION, list(SPECS))
+    assert hooks["before_job"] == {
+        "name": "before_job", "arguments": ["ctx"], "kind": "observer", "def_only": False, "since": 1,
+        "about": hooks["before_job"]["about"],
+        "implementations": [
+            {"plugin": "log", "function": "Log.before_job"},
+            {"plugin": "audit", "function": "Audit.before_job"},
+            {"plugin": "application", "function": "remember"},
+        ],
+    }  # fmt: skip
+    assert hooks["before_job"]["about"].startswith("Before the handler")
+    assert [each["plugin"] for each in hooks["retry_delay"]["implementations"]] == ["audit", "log", "backoff"]
+    assert hooks["register_commands"]["def_only"]
+
+    shown = project.soniq("plugins", "--app", "shop:eq", "--hooks", SONIQ_PLUGINS="hello").stdout
+    paragraph = next(each for each in shown.split("\n\n") if each.startswith("before_job("))
+    assert paragraph.splitlines()[0] == "before_job(ctx): observer, since 1"
+    assert paragraph.splitlines()[2:] == [
+        "  1. log: Log.before_job", "  2. audit: Audit.before_job", "  3. application: remember"
+    ]  # fmt: skip
+    assert "register_commands(cli): in order, def only" in shown
+
+
+def test_hooks_lists_the_contract_also_where_a_plugin_cannot_be_loaded(project: Project) -> None:
+    project.plugin("broken", BROKEN)
+    done = project.soniq("plugins", "--hooks", SONIQ_PLUGINS="broken")
+    assert done.returncode == 1
+    assert "no licence" in done.stderr
+    assert "  1. json: JsonPlugin.serializers" in done.stdout
 
 
 def test_a_plugin_that_cannot_be_loaded_is_an_error_and_the_others_are_listed(project: Project) -> None:
@@ -111,7 +173,7 @@ def test_help_works_with_a_plugin_that_cannot_be_loaded_and_says_so(project: Pro
     assert done.returncode == 0
     assert done.stderr.startswith("warning: the plugin 'broken' (from soniq-broken) cannot be loaded")
     assert len(done.stderr.splitlines()) == 1
-    assert "greet     Say hello." in done.stdout
+    assert ["greet", "Say", "hello."] in [line.split() for line in done.stdout.splitlines()]
     assert "worker " in done.stdout
 
 

@@ -21,8 +21,8 @@ from tests.core.hooks.support import Install, MakePlugin, Run, Work
 @pytest.fixture(autouse=True)
 def _only_embedded_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of this repository's plugins only the embedded one is found, whichever are installed."""
-    plugins = Path(__file__).parents[3] / "plugins"
-    hidden = {folder.name for folder in plugins.iterdir()} - {"embedded"}
+    root = Path(__file__).parents[3]
+    hidden = {folder.name for folder in (*root.glob("plugins/*"), *root.glob("examples/plugins/*"))} - {"embedded"}
 
     def visible(group: str) -> list[EntryPoint]:
         return [point for point in entry_points(group=group) if point.name not in hidden]

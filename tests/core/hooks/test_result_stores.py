@@ -122,6 +122,18 @@ async def test_pruning_deletes_what_is_in_the_store(app_with: Any, run: Run) -> 
     assert shelf.kept == {}
 
 
+async def test_pruning_without_the_store_keeps_what_is_in_it(app_with: Any, make_app: MakeApp, run: Run) -> None:
+    shelf = Shelf("shelf", 100)
+    app, without = app_with(shelf), make_app()
+    text = text_job(app)
+    for length in (200, 3):
+        await run(app, text, length=length)
+    assert await without.prune(older_than=0) == 1
+    assert len(shelf.kept) == 1
+    assert await app.prune(older_than=0) == 1
+    assert shelf.kept == {}
+
+
 async def test_a_store_that_is_missing_is_a_clear_error(app_with: Any, make_app: MakeApp) -> None:
     app, without = app_with(Shelf("shelf")), make_app()
     job_id = await app.enqueue(text_job(app), length=3)

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from soniq import Cancel, Migration, Outcome, PluginError, Snooze, Soniq, hookimpl
+from soniq import Cancel, JobContext, Migration, Outcome, PluginError, Snooze, Soniq, hookimpl
 from tests.core.hooks.support import MakeApp, Run, Work
 
 Connection = asyncpg.Connection  # the class itself: that is how a handler asks for one
@@ -182,7 +182,7 @@ async def test_one_that_hangs_is_ended_after_the_hooks_time(make_app: MakeApp, l
         return 1
 
     assert (await run(app, one))["status"] == "dead"
-    assert await ledger.entries() == []
+    assert await ledger.entries() == [("dead", "dead", 1)]
 
 
 async def test_a_completion_in_a_handlers_transaction_is_told_once_inside_it(
@@ -292,6 +292,95 @@ async def test_an_error_in_the_rescue_takes_no_neighbour_with_it(
     assert f"job {ids[1]} is rescued without it: settle_tx of ledger failed" in caplog.text
 
 
+async def test_a_plugin_that_refuses_takes_no_other_plugins_write_with_it(
+    make_app: MakeApp, ledger: Ledger, run: Run
+) -> None:
+    class Refuses:
+        name = "refuses"
+
+        @hookimpl
+        async def settle_tx(self, tx: Connection) -> None:
+            raise RuntimeError("never")
+
+    app = make_app(plugins=[Refuses(), ledger])
+
+    @app.job(max_attempts=1)
+    async def one() -> int:
+        return 1
+
+    assert (await run(app, one))["status"] == "dead"
+    assert await ledger.entries() == [("dead", "dead", 1)]
+
+
+@pytest.mark.parametrize(
+    "mistake", ["select $1::int", "select * from no_such_table where $1 = $2", "select 1/0, $1, $2"]
+)
+async def test_a_mistake_in_it_is_a_refusal_and_stops_no_other_job(
+    make_app: MakeApp, ledger: Ledger, mistake: str
+) -> None:
+    class Mistaken:
+        name = "mistaken"
+
+        @hookimpl
+        async def settle_tx(self, tx: Connection, outcomes: Sequence[Outcome]) -> None:
+            if any(outcome.job_name == "bad" for outcome in outcomes):
+                await tx.fetch(mistake, 1, 2)
+
+    app = make_app(plugins=[Mistaken(), ledger])
+
+    async def one() -> int:
+        return 1
+
+    bad, good = app.job(name="bad", max_attempts=1)(one), app.job(name="good")(one)
+    ids = [await app.enqueue(bad), await app.enqueue(good), await app.enqueue(good)]
+    await app.run_worker(run_once=True)
+    found = [await app.get_job_status(id_) for id_ in ids]
+    assert [each and each["status"] for each in found] == ["dead", "done", "done"]
+
+
+async def test_a_row_that_somebody_else_has_locked_stops_no_other_job(
+    app: Soniq, ledger: Ledger, schema: str, work: Work, connection: Any
+) -> None:
+    locked = asyncio.Event()
+
+    @app.job(name="held")
+    async def held() -> None:
+        await locked.wait()
+
+    @app.job(name="free")
+    async def free() -> None: ...
+
+    waits = await app.enqueue(held)
+    async with work(app):
+        async with asyncio.timeout(20):
+            while (await app.backlog())["default"]["running"] == 0:
+                await asyncio.sleep(0.02)
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(f"select from {schema}.job for update")
+        locked.set()
+        assert await until_finished(app, [await app.enqueue(free) for _ in range(3)]) == ["done"] * 3
+        await transaction.rollback()
+        assert await until_finished(app, [waits]) == ["done"]
+    assert len(await ledger.entries()) == 4
+
+
+async def test_on_error_hears_of_an_attempt_that_it_refused(app: Soniq, ledger: Ledger, run: Run) -> None:
+    heard: list[tuple[str, str, str | None]] = []
+    ledger.fail = lambda outcome: outcome.status == "done"
+
+    @app.on_error
+    def on_error(ctx: JobContext, error: BaseException) -> None:
+        heard.append((ctx.job_id, type(error).__name__, ctx.outcome.status if ctx.outcome else None))
+
+    @app.job(max_attempts=1)
+    async def one() -> int:
+        return 1
+
+    status = await run(app, one)
+    assert heard == [(status["job_id"], "PluginError", "dead")]
+
+
 KILLED = """
 import asyncio, os, sys
 from soniq import Soniq, hookimpl
@@ -326,3 +415,48 @@ async def test_a_worker_that_is_killed_inside_it_leaves_neither_the_write_nor_th
     assert await asyncio.wait_for(process.wait(), 30) == -9
     assert await connection.fetchval("select to_regclass($1)", f"{schema}.effect") is None
     assert [job["status"] for job in await app.jobs()] == ["running"]
+
+
+class Enqueues:
+    """Enqueues a job of a queue of its own, new each time, for each outcome."""
+
+    name = "enqueues"
+
+    def __init__(self) -> None:
+        self.app: Soniq | None = None
+
+    @hookimpl
+    async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
+        self.app = app
+        yield
+
+    @hookimpl
+    async def settle_tx(self, tx: Connection, outcomes: Sequence[Outcome]) -> None:
+        assert self.app is not None
+        for outcome in outcomes:
+            await self.app.enqueue("follow", args={}, connection=tx, queue=f"after {outcome.job_id}", delay=3600)
+
+
+async def test_it_may_enqueue_also_where_the_pool_has_one_connection(
+    make_app: MakeApp, schema: str, work: Work
+) -> None:
+    app = make_app(plugins=[Enqueues()], pool_size=1, unknown_jobs="allow")
+
+    @app.job(max_attempts=1, name="one")
+    async def one() -> None: ...
+
+    ids = [await app.enqueue(one), await app.enqueue(one, delay=3600), await app.enqueue(one, delay=3600)]
+    await app.run_worker(run_once=True)
+    assert await app.cancel(ids[1])
+    async with app.connection() as connection:
+        await connection.execute(  # as a worker that died leaves it
+            f"update {schema}.job set status = 'running', suspect = true, started = true, claim = 1, "
+            "worker_id = gen_random_uuid(), started_at = now() where name = 'one'"
+        )
+        await connection.execute(
+            f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names, seen_at) "
+            "values (gen_random_uuid(), 1, 1, 1, 'host', '0', '{}', now() - interval '1 hour')"
+        )
+    async with work(app):
+        assert await until_finished(app, ids) == ["done", "cancelled", "dead"]
+    assert {job["queue"] for job in await app.jobs(name="follow")} == {f"after {id_}" for id_ in ids}

@@ -229,7 +229,9 @@ async def test_the_depth_of_the_queues_and_the_oldest_waiting_job_are_gauges(
     await until(lambda: depth(backend) == {"waiting": 2, "scheduled": 1, "running": 0, "held": 0})
     (oldest,) = backend.points("soniq.queue.oldest_waiting")
     assert 90 <= oldest.value < 150
-    assert oldest.attributes == {"messaging.system": "soniq", "messaging.destination.name": "busy", **server(app)}
+    assert oldest.attributes == {
+        "messaging.system": "soniq", "messaging.destination.name": "busy", "soniq.schema": schema, **server(app)
+    }  # fmt: skip
     series = backend.metrics()
     assert {(name, series[name].kind, series[name].unit) for name in series if name.startswith("soniq.queue")} == {
         ("soniq.queue.jobs", "gauge", "{job}"),

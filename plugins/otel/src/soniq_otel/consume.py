@@ -1,5 +1,6 @@
 """The span of an attempt: `process {queue}`, current from before the decoding until the outcome is decided."""
 
+import asyncio
 import time
 from contextvars import Token
 from types import TracebackType
@@ -7,7 +8,7 @@ from types import TracebackType
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, get_current_span, set_span_in_context
 
-from soniq import JobContext, StashKey
+from soniq import JobContext, LeaseLost, StashKey
 
 from . import names
 from .telemetry import Attributes, Telemetry, error_type, fail, harmless
@@ -40,7 +41,8 @@ class Process:
     ) -> None:
         outcome = self._ctx.outcome
         if outcome is None and self.error is None:  # the job is no longer this worker's
-            self.error = error
+            lost = LeaseLost(f"job {self._ctx.job_id} was taken from this worker")
+            self.error = lost if error is None or isinstance(error, asyncio.CancelledError) else error
         self.end(outcome.kind if outcome else "lost")
         if self._token is not None:
             detach(self._token)

@@ -59,7 +59,8 @@ async def sample(telemetry: Telemetry, app: Soniq, server: Attributes, interval:
                 _gauges[telemetry.meter_provider] = gauges
             if gauges is not None:
                 backlog = await app.backlog()
-                gauges.samples[app] = server, {**seen, **backlog}
+                where = {**server, names.SCHEMA: app.settings.schema}
+                gauges.samples[app] = where, {**seen, **backlog}
                 seen |= dict.fromkeys(backlog, EMPTY)  # a queue that is empty later is reported as empty
             await asyncio.sleep(interval)
     finally:

@@ -94,7 +94,10 @@ class StoredObjects:
         self._store = _store(url, timeout)
 
     async def put(self, name: str, data: bytes) -> None:
-        await obstore.put_async(self._store, name, data, use_multipart=False)
+        try:
+            await obstore.put_async(self._store, name, data, use_multipart=False)
+        except FileNotFoundError:  # another call has just removed the folder, which was empty
+            await obstore.put_async(self._store, name, data, use_multipart=False)
 
     async def get(self, name: str) -> bytes:
         try:

@@ -131,18 +131,14 @@ def _published(batch: EnqueueBatch) -> Iterator[None]:
         headers = sdk.headers()
         for job in batch.jobs:
             job.headers.setdefault(HEADER, dict(headers))
-        yield
         span.set({"messaging.system": "soniq", "messaging.destination.name": first.queue})
         if batch.bulk:
             span.set({"messaging.batch.message_count": len(batch.jobs)})
+            yield
         else:
-            span.set(
-                {
-                    "messaging.message.id": str(first.id),
-                    "messaging.message.retry.count": 0,
-                    "messaging.message.body.size": len(first.payload),
-                }
-            )
+            span.set({"messaging.message.id": str(first.id), "messaging.message.retry.count": 0})
+            yield
+            span.set({"messaging.message.id": str(first.id), "messaging.message.body.size": len(first.payload)})
 
 
 @contextmanager

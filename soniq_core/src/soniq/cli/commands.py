@@ -9,6 +9,7 @@ from soniq.app import Soniq
 from soniq.cli.cancel import cancel
 from soniq.cli.inspect import inspect
 from soniq.cli.jobs import jobs
+from soniq.cli.new_plugin import new_plugin
 from soniq.cli.options import EXIT_CODES
 from soniq.cli.output import Failure, NotFound, warn
 from soniq.cli.pause import pause, resume
@@ -21,7 +22,7 @@ from soniq.cli.worker import worker
 from soniq.errors import DuplicateJob, JobNotDead, JobNotFound, SoniqError, SoniqWarning
 from soniq.started import core_version
 
-CORE = (worker, setup, status, jobs, inspect, cancel, retry, pause, resume, prune, plugins)
+CORE = (worker, setup, status, jobs, inspect, cancel, retry, pause, resume, prune, plugins, new_plugin)
 
 
 class Commands(click.Group):

@@ -1,10 +1,8 @@
 """One call of enqueue, from the arguments to the row: bind, around_enqueue, dedup_key, serialize, insert."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -164,19 +162,23 @@ class Producer:
             await self._insert(jobs, options, bulk=bulk, later=later)
             return
         batch = EnqueueBatch(jobs=jobs, connection=options.connection, bulk=bulk)
+        entered: list[Entered] = []
         failure: BaseException | None = None
-        async with AsyncExitStack() as stack:
+        try:
+            for manager in self._around:
+                leaving = await manager.enter(batch)
+                if leaving is not None:
+                    entered.append(leaving)
+            await self._insert(jobs, options, bulk=bulk, later=later)
+        except BaseException as error:
+            failure = error
+        for leaving in reversed(entered):
             try:
-                for manager in self._around:
-                    leaving = await manager.enter(batch)
-                    if leaving is not None:
-                        stack.push_async_exit(_leaver(leaving))
-                await self._insert(jobs, options, bulk=bulk, later=later)
+                await leave(leaving, failure)
             except BaseException as error:
                 failure = error
-                raise
         if failure is not None:
-            raise failure  # a hook swallowed it, and the caller must not take the jobs for enqueued
+            raise failure  # also where a hook swallowed it: the caller must not take the jobs for enqueued
 
     async def _insert(
         self, jobs: list[NewJob], options: EnqueueOptions, *, bulk: bool, later: list[NewJob] | None
@@ -241,15 +243,6 @@ class Producer:
             except Exception as error:
                 raise known.signature.explain(error, job.args) from error
         return payload
-
-
-def _leaver(
-    leaving: Entered,
-) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], Awaitable[bool]]:
-    async def exit_(_: object, error: BaseException | None, __: object) -> bool:
-        return await leave(leaving, error)
-
-    return exit_
 
 
 def _name(target: Target) -> str:

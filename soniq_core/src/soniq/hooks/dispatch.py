@@ -7,7 +7,7 @@ is not finished then.
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, cast
@@ -68,10 +68,14 @@ class InTransaction:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    async def __call__(self, *values: object) -> None:
+    async def __call__(self, tx: object, told: Sequence[tuple[object, Collection[str]]]) -> None:
+        """Tell each plugin what there is: values, each with the names of plugins that do not hear of it."""
         for plugin, call in self._calls:
+            values = [value for value, without in told if plugin not in without]
+            if not values:
+                continue
             try:
-                waiting = call(*values)
+                waiting = call(tx, values)
                 if waiting is not None:
                     await limited(waiting, self._limit)
             except (Exception, asyncio.CancelledError) as error:

@@ -166,9 +166,9 @@ def settle_tx(tx: TransactionConnection, outcomes: Sequence[Outcome]) -> None:
     """Inside the transaction that settles, for the jobs that really changed, whoever changed them.
 
     What is written through `tx` is committed with the outcomes, or not at all. An error rolls both back, and the
-    attempt concerned fails with it; an outcome that was refused three times is settled without the hook, and logged.
-    One that a person causes (`cancel`) goes to that person instead. Do not commit, and keep it short. `tx` is the one
-    that a provider gave to `complete_in`, where there is one: it may be of another driver.
+    attempt concerned fails with it; one that a plugin has refused three times is settled without that plugin, and
+    logged. One that a person causes (`cancel`) goes to that person instead. Do not commit, and keep it short. `tx` is
+    the one that a provider gave to `complete_in`, where there is one: it may be of another driver.
     """
 
 

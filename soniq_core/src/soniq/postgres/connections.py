@@ -120,6 +120,15 @@ class Database:
             yield connection
 
     @contextlib.asynccontextmanager
+    async def apart(self) -> "AsyncIterator[Connection]":
+        """A connection of one's own, for work within which others may need one of the pool."""
+        connection = await self.connect()
+        try:
+            yield connection
+        finally:
+            await close_quietly(connection)
+
+    @contextlib.asynccontextmanager
     async def lend(self) -> "AsyncIterator[Connection]":
         """A connection for a handler, of a pool that has one for each; what it sets in the session is undone."""
         if self._pool is None:
@@ -188,6 +197,10 @@ def is_asyncpg(connection: object) -> "TypeGuard[Connection]":
 
 async def _keep_as_it_is(_connection: object) -> None:
     """Soniq's own statements leave nothing behind in a session, and a reset would cost each of them a round trip."""
+
+
+PASSES = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, DatabaseUnavailable)
+"""What a plugin's own statement may meet, and not meet when all is done again: waited out for `command_timeout`."""
 
 
 def words(error: BaseException) -> str:

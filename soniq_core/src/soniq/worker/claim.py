@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +14,7 @@ from soniq.errors import DatabaseError, DatabaseUnavailable, PluginError
 from soniq.hooks.dispatch import InTransaction
 from soniq.hooks.values import NewJob, TransactionConnection
 from soniq.job import JobContext
-from soniq.postgres.connections import LOST, TRANSIENT, Database, close_quietly
+from soniq.postgres.connections import LOST, PASSES, Database, close_quietly
 from soniq.worker.lanes import Arrays
 from soniq.worker.settle import Settlement, arrays
 
@@ -107,7 +108,7 @@ class Claimer:
         Raises `DatabaseUnavailable` only where `patient` says that it is not worth waiting.
         """
         settlements = [each for each in settlements if not each.written]
-        pause = 0.05
+        pause, began = 0.05, time.monotonic()
         while True:
             try:
                 connection = await self._ready()
@@ -131,7 +132,10 @@ class Claimer:
             except (asyncpg.PostgresError, PluginError) as error:
                 if not settlements:
                     raise
-                return await self._halved(settlements, error, around_locks)
+                patient = time.monotonic() - began < self._database.settings.command_timeout
+                if not (isinstance(error.__cause__, PASSES) and patient):
+                    return await self._halved(settlements, error, around_locks)
+                log.warning("the outcomes are written again in %.1f s: %s", pause, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 
@@ -143,7 +147,7 @@ class Claimer:
     async def _once(
         self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
     ) -> Exchange:
-        if any(each.children or (self._settle_tx and each.told_to_settle_tx) for each in settlements):
+        if any(each.children or (self._settle_tx and each.outcome) for each in settlements):
             lost = await self._settle(connection, settlements)
             return (await self._once(connection, (), lanes, limit))._replace(lost=lost)
         header, *rows = await connection.fetch(
@@ -154,22 +158,34 @@ class Claimer:
 
     async def _settle(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:
         """Settle in a transaction in which children are inserted and `settle_tx` writes; which changed nothing."""
-        sql = self._database.sql
+        try:
+            async with connection.transaction(isolation="read_committed"):
+                await self._write(connection, settlements)
+            return set()
+        except _SomeChangeNothing:  # rare: find out which, and leave them out
+            sql = self._database.sql
         async with connection.transaction(isolation="read_committed"):
+            await connection.execute(sql["limit_locks"])
             rows = await connection.fetch(sql["running"], [s.id for s in settlements], [s.claim for s in settlements])
             running = {row["id"] for row in rows}
-            mine = [s for s in settlements if s.id in running]
-            await connection.fetch(sql["settle_and_claim"], self._worker_id(), *arrays(mine), *NO_LANES, 0)
-            if children := [child for s in mine for child in s.children]:
-                await self._insert(children, connection)
-            try:
-                await self._settle_tx(connection, [outcome for s in mine if (outcome := s.told_to_settle_tx)])
-            except PluginError as error:
-                cause = error.__cause__
-                if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError) and isinstance(cause, TRANSIENT):
-                    raise cause from None
-                raise
-        return set() if len(mine) == len(settlements) else await self._lost(connection, settlements)
+            await self._write(connection, [s for s in settlements if s.id in running])
+        return await self._lost(connection, settlements)
+
+    async def _write(self, connection: "Connection", settlements: Sequence[Settlement]) -> None:
+        """Settle, insert children and call `settle_tx`, in the open transaction. Raises `_SomeChangeNothing`."""
+        header, *_ = await connection.fetch(
+            self._database.sql["settle_and_claim"], self._worker_id(), *arrays(settlements), *NO_LANES, 0
+        )
+        if header[1] != len(settlements):
+            raise _SomeChangeNothing
+        if children := [child for s in settlements for child in s.children]:
+            await self._insert(children, connection)
+        try:
+            await self._settle_tx(connection, [(s.outcome, s.given_up) for s in settlements if s.outcome])
+        except PluginError as error:
+            if connection.is_closed():
+                raise asyncpg.ConnectionDoesNotExistError(str(error)) from error
+            raise
 
     async def _lost(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:
         """Which settlements changed nothing. One that was sent twice, after a lost connection, did."""
@@ -217,3 +233,7 @@ class Claimer:
         )
         if rows:
             log.warning("gave back %d jobs that were claimed and never arrived", len(rows))
+
+
+class _SomeChangeNothing(Exception):
+    """Some of the settlements are of jobs that were taken away, or were written before."""

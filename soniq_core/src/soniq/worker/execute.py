@@ -107,12 +107,11 @@ class Attempt:
 
     def unjudged(self, error: BaseException) -> Settlement:
         """What is settled where judging the attempt failed: it counts, and ends the job if it was the last."""
-        told = error_json(type_name(error), text_of(error), None)
-        last = self.ctx.attempt >= self.ctx.max_attempts
-        return Settlement(
-            id=self.claimed.id, claim=self.claimed.claim, status="dead" if last else None, error=told,
-            age=time.monotonic() - self.started, back=FAILED, delay=Backoff().delay(self.ctx.attempt),
-        )  # fmt: skip
+        status = "dead" if self.ctx.attempt >= self.ctx.max_attempts else None
+        settlement = self._settlement(
+            status, status or "retry", error=error, back=FAILED, delay=Backoff().delay(self.ctx.attempt)
+        )
+        return msgspec.structs.replace(settlement, error=error_json(type_name(error), text_of(error), None))
 
     async def run(self) -> Settlement | None:
         """Run it; what is to be settled, or None where the job is no longer this worker's."""
@@ -150,7 +149,7 @@ class Attempt:
                 if signal is not None:
                     raise signal
             value = await self._call(arguments)
-            settlement = self._settlement("done", "done", kept=await self._store(value), children=ctx.children)
+            settlement = self._settlement("done", "done", kept=await self._store(value), children=ctx._children)
             if ctx.completing is not None:
                 await self._complete(ctx.completing, settlement)
                 settlement = msgspec.structs.replace(settlement, written=True)
@@ -246,7 +245,7 @@ class Attempt:
         if settlement.children:
             await self._environment.insert(settlement.children, connection)
         if self._environment.settle_tx:
-            await self._environment.settle_tx(connection, [settlement.outcome])
+            await self._environment.settle_tx(connection, [(settlement.outcome, ())])
 
     # --- how it ended ---------------------------------------------------------------------------------------------
 
@@ -366,7 +365,7 @@ class Attempt:
         return Settlement(
             id=self.claimed.id, claim=self.claimed.claim, status=status, result=kept.reference, store=kept.store,
             error=told, age=time.monotonic() - self.started, last=ctx.attempt >= ctx.max_attempts, back=back,
-            delay=delay, children=children, outcome=Outcome(
+            delay=delay, children=children, ctx=ctx, outcome=Outcome(
                 job_id=ctx.job_id, job_name=ctx.job_name, queue=ctx.queue, attempt=ctx.attempt,
                 status=status or "queued", kind=kind, delay=None if status else delay, error=error, reason=reason,
                 result_store=kept.store_name, result_reference=kept.reference,

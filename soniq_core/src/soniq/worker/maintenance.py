@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 
 import asyncpg
 
@@ -14,7 +15,7 @@ from soniq.hooks.dispatch import InTransaction, Observers
 from soniq.hooks.values import Task
 from soniq.job import JobContext, Outcome
 from soniq.lookup import error_json
-from soniq.postgres.connections import Database
+from soniq.postgres.connections import PASSES, Database
 from soniq.results import Results
 from soniq.retention import Retention
 from soniq.worker.alarm import HorizonAlarm
@@ -81,8 +82,40 @@ class Maintenance:
             await asyncio.sleep(interval * random.uniform(0.8, 1.0))
 
     async def rescue(self) -> None:
-        """Rescue the jobs of workers whose rows are gone, and tell the observers."""
-        rows = await self._rescue_rows()
+        """Rescue the jobs of workers that are gone, and tell the observers; one by one where a `settle_tx` refuses."""
+        try:
+            await self._rescued(await self._rescue_some(None))
+        except _Refused as refused:
+            for id_ in refused.ids:
+                await self._rescued(await self._rescue_one(id_))
+
+    async def _rescue_some(
+        self, ids: Sequence[object] | None, without: Collection[str] = ()
+    ) -> Sequence[asyncpg.Record]:
+        """Change the rows of orphans, all or some, with what `settle_tx` of all plugins but some adds."""
+        error = error_json(type_name(WorkerLost("")), "the worker died or fell silent while it ran this attempt", None)
+        source = self._database.apart if self._settle_tx else self._database.acquire
+        async with source() as connection, connection.transaction(isolation="read_committed"):
+            rows = await connection.fetch(self._database.sql["rescue"], error, ids)
+            try:
+                await self._settle_tx(connection, [(outcome, without) for outcome in _outcomes(rows)])
+            except PluginError as refusal:
+                if connection.is_closed() or isinstance(refusal.__cause__, PASSES):
+                    raise  # it is tried again with the next look
+                raise _Refused([row["id"] for row in rows], refusal) from refusal
+            return rows
+
+    async def _rescue_one(self, id_: object) -> Sequence[asyncpg.Record]:
+        refusals: Counter[str] = Counter()
+        while True:
+            try:
+                return await self._rescue_some([id_], [name for name, count in refusals.items() if count >= REFUSALS])
+            except _Refused as refused:
+                refusals[refused.refusal.plugin] += 1
+                if refusals[refused.refusal.plugin] == REFUSALS:
+                    log.error("job %s is rescued without it: %s", id_, refused.refusal)
+
+    async def _rescued(self, rows: Sequence[asyncpg.Record]) -> None:
         if not rows:
             return
         lost = sorted({str(row["worker_id"]) for row in rows})
@@ -93,36 +126,6 @@ class Maintenance:
                 await self._tell(row)
         if outcomes := _outcomes(rows):
             await self._settled(outcomes)
-
-    async def _rescue_rows(self) -> Sequence[asyncpg.Record]:
-        """Change the rows of all orphans, with what `settle_tx` adds; where it refuses, one orphan at a time."""
-        try:
-            return await self._rescue_some(None)
-        except _Refused as refused:
-            rows: list[asyncpg.Record] = []
-            for id_ in refused.ids:
-                rows += await self._rescue_one(id_)
-            return rows
-
-    async def _rescue_one(self, id_: object) -> Sequence[asyncpg.Record]:
-        for _ in range(REFUSALS):
-            try:
-                return await self._rescue_some([id_])
-            except _Refused as refused:
-                error = refused.__cause__
-        log.error("job %s is rescued without it: %s", id_, error)
-        return await self._rescue_some([id_], told=False)
-
-    async def _rescue_some(self, ids: Sequence[object] | None, *, told: bool = True) -> Sequence[asyncpg.Record]:
-        error = error_json(type_name(WorkerLost("")), "the worker died or fell silent while it ran this attempt", None)
-        async with self._database.acquire() as connection, connection.transaction(isolation="read_committed"):
-            rows = await connection.fetch(self._database.sql["rescue"], error, ids)
-            if told and self._settle_tx and (outcomes := _outcomes(rows)):
-                try:
-                    await self._settle_tx(connection, outcomes)
-                except PluginError as refusal:
-                    raise _Refused([row["id"] for row in rows]) from refusal
-            return rows
 
     async def _tell(self, row: asyncpg.Record) -> None:
         job = self._registry.get(row["name"])
@@ -170,8 +173,9 @@ class Maintenance:
 class _Refused(Exception):
     """A `settle_tx` refused the rescue of these jobs."""
 
-    def __init__(self, ids: Sequence[object]) -> None:
+    def __init__(self, ids: Sequence[object], refusal: PluginError) -> None:
         self.ids = ids
+        self.refusal = refusal
 
 
 def _outcomes(rows: Sequence[asyncpg.Record]) -> list[Outcome]:

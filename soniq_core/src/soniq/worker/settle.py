@@ -1,13 +1,13 @@
 """Outcomes on their way to the database: buffered, and written with the next claim."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from soniq.hooks.values import ROW, NewJob
-from soniq.job import Outcome
+from soniq.job import JobContext, Outcome
 
 NOT_STARTED, SNOOZED, FAILED, UNKNOWN, STOPPED = range(5)
 """Why a job goes back to its queue; the numbers are those of the SQL function."""
@@ -16,7 +16,7 @@ UNKNOWN_FOR = 86_400.0
 """Seconds after which a job is dead whose name, or one of whose arguments, no worker knows."""
 
 REFUSALS = 3
-"""How often `settle_tx` may refuse what came of an attempt, before it is settled without."""
+"""How often a plugin's `settle_tx` may refuse what came of an attempt, before it is settled without that plugin."""
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,13 +41,15 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs that the attempt enqueued, to be inserted with its completion."""
     written: bool = False
     """Whether it was written already, in the transaction of an injected connection."""
-    refusals: int = 0
-    """How often a `settle_tx` refused what came of this attempt."""
+    refusals: tuple[str, ...] = ()
+    """The plugins whose `settle_tx` refused what came of this attempt, in order."""
+    ctx: JobContext | None = None
+    """The attempt itself, where it was started."""
 
     @property
-    def told_to_settle_tx(self) -> Outcome | None:
-        """What `settle_tx` is told: nothing of one that never started, or that it has refused often enough."""
-        return self.outcome if self.refusals < REFUSALS else None
+    def given_up(self) -> Collection[str]:
+        """The plugins that have refused often enough: it is settled without them."""
+        return [plugin for plugin in set(self.refusals) if self.refusals.count(plugin) >= REFUSALS]
 
 
 def _sparse(values: list[str | None]) -> list[str | None] | None:

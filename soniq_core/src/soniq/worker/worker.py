@@ -18,6 +18,7 @@ from soniq.definition import Registry
 from soniq.errors import DatabaseError, DatabaseUnavailable, PluginError
 from soniq.hooks.dispatch import InTransaction, Observers
 from soniq.hooks.values import Serializer, Task
+from soniq.job import JobContext, Outcome
 from soniq.lookup import CANCEL, error_json
 from soniq.postgres.connections import LOST, Database, words
 from soniq.results import Results
@@ -30,7 +31,7 @@ from soniq.worker.lease import Heartbeat
 from soniq.worker.limits import Limits
 from soniq.worker.listen import Listener
 from soniq.worker.maintenance import Maintenance
-from soniq.worker.settle import FAILED, REFUSALS, SNOOZED, Settlement
+from soniq.worker.settle import FAILED, SNOOZED, Settlement
 from soniq.worker.slots import Slots
 from soniq.worker.state import Enqueue, WorkerState
 from soniq.worker.tasks import Tasks
@@ -244,7 +245,7 @@ class Worker:
         self._slots.receive(exchange.claimed)
         self._settlements.extend(exchange.left)
         for settlement, error in exchange.refused:
-            self._settle_refused(settlement, error)
+            await self._settle_refused(settlement, error)
         if settlements:
             await self._tell_settled(settlements, exchange)
         self._buried = self._buried or not exchange.registered
@@ -273,14 +274,14 @@ class Worker:
             if outcomes:
                 await self._parts.settled(outcomes)
 
-    def _settle_refused(self, settlement: Settlement, error: Exception) -> None:
-        """Fail an attempt whose outcome PostgreSQL, or `settle_tx`, does not take.
+    async def _settle_refused(self, settlement: Settlement, error: Exception) -> None:
+        """Fail an attempt whose outcome PostgreSQL, or the `settle_tx` of a plugin, does not take.
 
-        What PostgreSQL does not take even then is left to the rescue; what `settle_tx` does not, is settled without.
+        What PostgreSQL does not take even then is left to the rescue; what a plugin does not, is settled without it.
         """
         if isinstance(error, PluginError):
-            settlement = msgspec.structs.replace(settlement, refusals=settlement.refusals + 1)
-            if settlement.refusals == REFUSALS:
+            settlement = msgspec.structs.replace(settlement, refusals=(*settlement.refusals, error.plugin))
+            if error.plugin in settlement.given_up:
                 log.error("job %s is settled without it: %s", settlement.id, error)
             if settlement.status != "done":
                 self._settlements.append(settlement)
@@ -303,12 +304,21 @@ class Worker:
             result_store=None,
             result_reference=None,
         )
+        if settlement.status == "done":
+            await self._tell_failed(settlement.ctx, outcome, error)
         self._settlements.append(
             msgspec.structs.replace(
                 settlement, status=status, outcome=outcome, result=None, store=None, error=told, children=(),
                 back=settlement.back or FAILED, delay=settlement.delay or 1.0,
             )
         )  # fmt: skip
+
+    async def _tell_failed(self, ctx: JobContext | None, outcome: Outcome | None, error: Exception) -> None:
+        """Tell `on_error` of an attempt that had succeeded until its outcome was refused."""
+        job = ctx and self._parts.registry.get(ctx.job_name)
+        if ctx is not None and job and job.on_error:
+            ctx.outcome = outcome
+            await job.on_error(ctx, error)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
