@@ -87,7 +87,7 @@ class Tasks:
                 running.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await running
-                await self._resign(name)
+            await self._resign(name)  # also where the answer to an election did not arrive any more
 
     async def _resign(self, name: str) -> None:
         """Let another worker have the task at once; if that fails, it has it when the lease is over."""
