@@ -82,14 +82,10 @@ class OtelPlugin:
             propagate_only(self._telemetry, batch.jobs, context)
         return None
 
-    @hookimpl
-    def claimed(self) -> None:
-        """See whether an SDK was set up, once for many jobs."""
-        self._telemetry.look()
-
     @hookimpl(tryfirst=True)
     def around_job(self, ctx: JobContext) -> AbstractContextManager[None] | None:
         """The span of an attempt; where nobody records, only the context that the job brought along."""
+        self._telemetry.glance()
         if self._telemetry.recording:
             return Process(self._telemetry, ctx, self.server, parent=self.parent)
         if names.HEADER in ctx.headers:

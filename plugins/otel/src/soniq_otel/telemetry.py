@@ -1,6 +1,7 @@
 """What the plugin records with: tracer, instruments and propagator, those given or the global ones of the moment."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -47,6 +48,7 @@ class Telemetry:
         )  # fmt: skip
         self.outcomes = self.meter.create_counter(names.JOB_OUTCOMES, "{attempt}", "What attempts came to.")
         self.recording = False
+        self._looked = 0.0
         self.look()
 
     def look(self) -> None:
@@ -54,6 +56,12 @@ class Telemetry:
         if not self.recording:
             tracing = not _silent(self._tracer_provider or trace.get_tracer_provider())
             self.recording = tracing or self.measuring
+
+    def glance(self) -> None:
+        """`look`, but not more often than ten times in a second: for what is called for each job."""
+        if not self.recording and time.monotonic() - self._looked > 0.1:
+            self._looked = time.monotonic()
+            self.look()
 
     @property
     def measuring(self) -> bool:
