@@ -97,7 +97,8 @@ def _stop(running: list[subprocess.Popen[bytes]], signals: list[int], grace: flo
             for process in running:
                 process.kill()
         time.sleep(0.05)
-    return max((process.returncode for process in running), key=abs, default=0) and 1
+    fine = (0, -signal.SIGTERM)  # one that had just been started does not know the signal yet
+    return 0 if all(process.returncode in fine for process in running) else 1
 
 
 def _described(code: int) -> str:
