@@ -51,7 +51,7 @@ def no_stores() -> tuple[ResultStore, ...]:
 
 
 @hookimpl.provide
-def nothing(annotation: object) -> Callable[[JobContext], AbstractAsyncContextManager[str]] | None:
+def nothing(annotation: object, job: JobDefinition) -> Callable[[JobContext], AbstractAsyncContextManager[str]] | None:
     return None
 
 

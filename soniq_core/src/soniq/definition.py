@@ -5,10 +5,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-import asyncpg
 import msgspec
 
-from soniq.enqueue.bind import Signature, bare
+from soniq.enqueue.bind import Signature
 from soniq.errors import JobDefinitionError, UnknownJob
 from soniq.hooks.dispatch import Around, FirstResult, Observers
 from soniq.hooks.manager import Hooks, Implementation, fail
@@ -27,6 +26,8 @@ class JobDefinition:
         self.job = job
         self.name = job.name
         self.function = job.function
+        self.threaded = _is_threaded(job.function)
+        """Whether the function is a plain `def`, and runs in a thread."""
         self.queue = job.options.queue
         self.priority = job.options.priority
         self.max_attempts = job.options.max_attempts
@@ -124,8 +125,7 @@ class Registry:
             except Exception as error:
                 fail("configure_job", each.plugin, error, f" for {job.name}")
         hints = self.hints[job.name]()
-        _refuse_connection_in_thread(job, hints)
-        signature = Signature(job.name, job.function, hints, _asker(hooks.implementations("provide"), job.name))
+        signature = Signature(job.name, job.function, hints, _asker(hooks.implementations("provide"), definition))
         check_unique(job.name, definition.unique, signature.names)
         return definition, signature
 
@@ -145,23 +145,13 @@ def check_unique(name: str, unique: bool | Unique, parameters: Collection[str]) 
         raise JobDefinitionError(f"{name}: {unknown}", job=name)
 
 
-def _refuse_connection_in_thread(job: Job[..., Any], hints: Mapping[str, object]) -> None:
-    for name, hint in hints.items():
-        if name != "return" and bare(hint) is asyncpg.Connection and _is_threaded(job.function):
-            raise JobDefinitionError(
-                f"{job.name}: the parameter {name!r} is an asyncpg.Connection, which only an `async def` job is given; "
-                "a plain `def` runs in a thread, and the connection belongs to the event loop",
-                job=job.name,
-            )
-
-
-def _asker(provide: Sequence[Implementation], name: str) -> Callable[[object], Any]:
+def _asker(provide: Sequence[Implementation], job: JobDefinition) -> Callable[[object], Any]:
     def ask(annotation: object) -> Any:
         for each in provide:
             try:
-                factory = each.call(annotation)
+                factory = each.call(annotation, job)
             except Exception as error:
-                fail("provide", each.plugin, error, f" for {name}")
+                fail("provide", each.plugin, error, f" for {job.name}")
             if factory is not None:
                 return factory
         return None
@@ -191,7 +181,7 @@ def _compile(
     return CompiledJob(
         name=job.name,
         function=job.function,
-        threaded=_is_threaded(job.function),
+        threaded=job.threaded,
         signature=signature,
         queue=job.queue if job.queue is not None else "default",
         priority=job.priority if job.priority is not None else 0,

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from soniq import Soniq
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
-from tests.plugins.sqlalchemy.support import Committed, PlainConnection, arguments, url_for
+from tests.plugins.sqlalchemy.support import Committed, Kept, PlainConnection, arguments, url_for
 
 
 @pytest.fixture
@@ -74,3 +74,13 @@ def committed(app: Soniq, connection: PlainConnection, orders: str) -> Committed
         return [row["what"] for row in rows], await arguments(app)
 
     return committed
+
+
+@pytest.fixture
+def kept(connection: PlainConnection, orders: str) -> Kept:
+    """The orders that others see."""
+
+    async def kept() -> list[str]:
+        return [row["what"] for row in await connection.fetch(f"select what from {orders}.orders order by id")]
+
+    return kept

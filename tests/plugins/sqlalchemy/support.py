@@ -15,6 +15,10 @@ Committed = Callable[[], Awaitable[tuple[list[str], list[Any]]]]
 """`await committed()`: the orders, and the arguments of the jobs, that others see."""
 
 
+Kept = Callable[[], Awaitable[list[str]]]
+"""`await kept()`: the orders that others see."""
+
+
 class Base(DeclarativeBase):
     pass
 

@@ -79,9 +79,17 @@ def test_a_url_that_cannot_be_used_is_refused_and_not_shown(
     assert caught.value.__suppress_context__
 
 
-def test_an_engine_that_blocks_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="takes an AsyncEngine; got Engine"):
-        SQLAlchemyPlugin(create_engine("sqlite://"))  # type: ignore[arg-type] # what is tested
+@pytest.mark.parametrize(
+    ("engines", "told"),
+    [
+        ([create_engine("sqlite://")], r"the Engine is on sqlite\+pysqlite; it must be on postgresql\+psycopg"),
+        ([create_async_engine("postgresql+psycopg://")] * 2, "two engines of one kind, AsyncEngine"),
+        (["postgresql+psycopg://me:secret@host"], "takes an AsyncEngine or Engine; got str"),
+    ],
+)
+def test_engines_that_cannot_be_used_are_refused(engines: list[Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        SQLAlchemyPlugin(*engines)
 
 
 def test_engine_and_url_together_are_refused(urls: dict[str, str]) -> None:

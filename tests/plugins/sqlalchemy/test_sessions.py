@@ -1,7 +1,7 @@
 """A handler that asks for an `AsyncSession`: its effects and the job's completion are one commit, on both drivers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -14,9 +14,7 @@ from soniq import JobContext, Outcome, Soniq, TransactionConnection, hookimpl
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
 from tests.core.worker.helpers import eventually, in_time, status_of
-from tests.plugins.sqlalchemy.support import Order, PlainConnection, url_for
-
-Kept = Callable[[], Awaitable[list[str]]]
+from tests.plugins.sqlalchemy.support import Kept, Order, PlainConnection, url_for
 
 
 class Settling:
@@ -51,16 +49,6 @@ def settling(orders: str) -> Settling:
 def app(make_app: MakeApp, engine: AsyncEngine) -> Soniq:
     """An app whose handlers have sessions on the engine of this test."""
     return make_app(plugins=[SQLAlchemyPlugin(engine)])
-
-
-@pytest.fixture
-def kept(connection: PlainConnection, orders: str) -> Kept:
-    """The orders that others see."""
-
-    async def kept() -> list[str]:
-        return [row["what"] for row in await connection.fetch(f"select what from {orders}.orders order by id")]
-
-    return kept
 
 
 async def test_the_effects_and_the_completion_are_committed_together(

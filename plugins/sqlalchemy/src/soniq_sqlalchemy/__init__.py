@@ -1,4 +1,4 @@
-"""SQLAlchemy for Soniq: `connection=` takes sessions and connections, and handlers are given an `AsyncSession`."""
+"""SQLAlchemy for Soniq: `connection=` takes sessions and connections, and handlers are given one of their own."""
 
 from .plugin import SQLAlchemyPlugin
 

@@ -4,10 +4,13 @@ psycopg leaves it to the server of what type a string is, and a list of them, as
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor
+from psycopg.pq import Conninfo
 
 
 class Row(Sequence[Any]):
@@ -55,6 +58,20 @@ class ThreadedPsycopg:
         with RawCursor(self._connection, row_factory=_rows) as cursor:
             cursor.execute(query.encode(), args)
             return cursor.fetchall() if cursor.description else ()
+
+
+def conninfo(url: str) -> str:
+    """A URL that asyncpg takes, as psycopg takes it: a name that libpq does not know is a setting of the server's."""
+    address, _, given = url.partition("?")
+    query = dict(parse_qsl(given, keep_blank_values=True))
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    settings = [f"-c {name}={_escaped(query.pop(name))}" for name in [*query] if name not in known]
+    options = {"options": " ".join([*filter(None, [query.get("options")]), *settings])} if settings else {}
+    return f"{address}?{urlencode({**query, **options}, quote_via=quote)}"
+
+
+def _escaped(value: str) -> str:
+    return re.sub(r"([\\ ])", r"\\\1", value)
 
 
 def _rows(cursor: Any) -> Callable[[Sequence[Any]], Row]:

@@ -36,7 +36,7 @@ async def adapted(obj: object) -> TransactionConnection | None:
     if isinstance(obj, AsyncConnection):
         return await transaction(obj)
     if isinstance(obj, Session | Connection):
-        return await asyncio.to_thread(_transaction_of_thread, obj)
+        return await asyncio.to_thread(transaction_of_thread, obj)
     return None
 
 
@@ -55,8 +55,8 @@ async def transaction(connection: AsyncConnection) -> TransactionConnection:
     return AsyncPsycopg(driver)
 
 
-def _transaction_of_thread(obj: Session | Connection) -> TransactionConnection:
-    """The same for those that block. Runs in a thread, while whoever owns the session waits."""
+def transaction_of_thread(obj: Session | Connection) -> TransactionConnection:
+    """The same for those that block. Runs in a thread, while no other uses the session."""
     _check((obj.get_bind() if isinstance(obj, Session) else obj).dialect, asynchronous=False)
     if isinstance(obj, Session):
         if obj.autoflush:

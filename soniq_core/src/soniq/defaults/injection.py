@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from soniq.definition import JobDefinition
+from soniq.errors import JobDefinitionError
 from soniq.hooks.markers import hookimpl
 from soniq.job import JobContext
 
@@ -23,10 +25,18 @@ class InjectionPlugin:
         self._app = app
 
     @hookimpl
-    def provide(self, annotation: object) -> Callable[[JobContext], AbstractAsyncContextManager[Any]] | None:
+    def provide(
+        self, annotation: object, job: JobDefinition
+    ) -> Callable[[JobContext], AbstractAsyncContextManager[Any]] | None:
         if annotation is JobContext:
             return nullcontext
         if annotation is asyncpg.Connection:
+            if job.threaded:
+                raise JobDefinitionError(
+                    f"{job.name}: only an `async def` job is given an asyncpg.Connection; a plain `def` runs in a "
+                    "thread, and the connection belongs to the event loop",
+                    job=job.name,
+                )
             return self._connection
         return None
 

@@ -63,11 +63,14 @@ def result_stores() -> Sequence[ResultStore]:  # type: ignore[empty-body]
 
 
 @hookspec
-def provide(annotation: object) -> "Callable[[JobContext], AbstractAsyncContextManager[object]] | None":
+def provide(
+    annotation: object, job: "JobDefinition"
+) -> "Callable[[JobContext], AbstractAsyncContextManager[object]] | None":
     """Whether a parameter with this annotation is provided, not passed: a factory `(ctx) -> context manager`.
 
-    Asked once for each parameter of each job, Optional and Annotated taken off. def only. First result wins. An error
-    here ends the start-up; one while entering the context manager fails the attempt.
+    Asked once for each parameter of each job, Optional and Annotated taken off; `job.threaded` says whether the value
+    is for a plain `def`, which runs in a thread. def only. First result wins. An error here ends the start-up; one
+    while entering the context manager fails the attempt.
     """
 
 

@@ -49,6 +49,10 @@ class Annotation(Protocol[R]):
     def __call__(_self, *, annotation: object) -> R: ...
 class SelfAnnotation(Protocol[R]):
     def __call__(_self, *, self: Any, annotation: object) -> R: ...
+class AnnotationJob(Protocol[R]):
+    def __call__(_self, *, annotation: object, job: JobDefinition) -> R: ...
+class SelfAnnotationJob(Protocol[R]):
+    def __call__(_self, *, self: Any, annotation: object, job: JobDefinition) -> R: ...
 class Obj(Protocol[R]):
     def __call__(_self, *, obj: object) -> R: ...
 class SelfObj(Protocol[R]):
@@ -109,9 +113,9 @@ class SelfTxOutcomes(Protocol[R]):
 
 Takes0 = Nothing[R] | Self[R]
 TakesApp = Takes0[R] | App[R] | SelfApp[R]
-TakesAnnotation = Takes0[R] | Annotation[R] | SelfAnnotation[R]
 TakesObj = Takes0[R] | Obj[R] | SelfObj[R]
 TakesDefinition = Takes0[R] | Definition[R] | SelfDefinition[R]
+TakesAnnotationJob = TakesDefinition[R] | Annotation[R] | SelfAnnotation[R] | AnnotationJob[R] | SelfAnnotationJob[R]
 TakesCli = Takes0[R] | Cli[R] | SelfCli[R]
 TakesBatch = Takes0[R] | Batch[R] | SelfBatch[R]
 TakesNew = Takes0[R] | New[R] | SelfNew[R]
@@ -127,7 +131,7 @@ DatabaseUrl = TypeVar("DatabaseUrl", bound=TakesApp[May[str | None]])
 Lifespan = TypeVar("Lifespan", bound=TakesApp[Manager])
 Serializers = TypeVar("Serializers", bound=Takes0[Sequence[Serializer]])
 ResultStores = TypeVar("ResultStores", bound=Takes0[Sequence[ResultStore]])
-Provide = TypeVar("Provide", bound=TakesAnnotation[Provider | None])
+Provide = TypeVar("Provide", bound=TakesAnnotationJob[Provider | None])
 ConfigureJob = TypeVar("ConfigureJob", bound=TakesDefinition[None])
 Tasks = TypeVar("Tasks", bound=TakesApp[Sequence[Task]])
 Migrations = TypeVar("Migrations", bound=Takes0[Sequence[Migration]])
