@@ -162,6 +162,11 @@ async def test_each_option_means_what_it_means_in_python(
         ({"delay": 0, "scheduled_at": "2030-01-31T08:00:00Z"}, "delay and scheduled_at"),
         ({"dedup_key": ""}, "dedup_key takes 1 to 2000 bytes"),
         ({"dedup_key": 1}, "dedup_key takes"),
+        ({"dedup_key": "k", "scope": "running"}, "scope takes unfinished or queued; got"),
+        ({"dedup_key": "k", "scope": ["queued"]}, "scope takes"),
+        ({"dedup_key": "k", "on_conflict": True}, "on_conflict takes keep or replace or debounce"),
+        ({"scope": "queued"}, "scope and on_conflict belong to a dedup_key"),
+        ({"on_conflict": "keep"}, "scope and on_conflict belong to a dedup_key"),
         ({"headers": [1]}, "headers takes a JSON object"),
         ({"tags": "a"}, "tags takes a list"),
         ({"tags": {"a": 1}}, "tags takes"),
@@ -204,6 +209,43 @@ async def test_a_key_is_shared_with_jobs_from_python(app: Soniq, enqueue: Enqueu
     assert await app.run_worker(run_once=True) == 2
     assert await app.get_result(first) == "hello one"
     assert await enqueue("greet", {}, {"dedup_key": "k"}) != first
+
+
+async def test_a_key_of_scope_queued_is_free_while_its_job_runs(app: Soniq, enqueue: Enqueue) -> None:
+    options = {"dedup_key": "k", "scope": "queued"}
+    during: list[str] = []
+
+    @app.job(name="trigger")
+    async def trigger() -> None:
+        if not during:
+            during.extend([await enqueue("trigger", {}, options), await enqueue("trigger", {}, options)])
+
+    first = await enqueue("trigger", {}, options)
+    assert await enqueue("trigger", {}, options) == first
+    assert await app.run_worker(run_once=True) == 2
+    assert during[0] == during[1] != first
+
+
+async def test_a_duplicate_replaces_what_waits(
+    app: Soniq, enqueue: Enqueue, connection: Connection, schema: str
+) -> None:
+    key = {"dedup_key": "k", "delay": 60}
+    first = await enqueue("greet", {"name": "one"}, key)
+    assert await enqueue("greet", {"name": "two"}, {**key, "on_conflict": "debounce", "delay": 120}) == first
+    moved = await row(connection, schema, first)
+    assert (moved["args"], round(moved["delay"])) == ('{"name": "one"}', 120)
+    options = {"dedup_key": "k", "on_conflict": "replace", "headers": {"a": 1}}
+    assert await enqueue("greet", {"name": "three"}, options) == first
+    assert (await row(connection, schema, first))["headers"] == '{"a": 1}'
+    assert await app.run_worker(run_once=True) == 1
+    assert await app.get_result(first) == "hello three"
+
+
+async def test_a_job_that_a_duplicate_makes_due_wakes_a_worker(app: Soniq, enqueue: Enqueue) -> None:
+    first = await enqueue("greet", {}, {"dedup_key": "k", "delay": 3600})
+    async with working(app):
+        await enqueue("greet", {}, {"dedup_key": "k", "on_conflict": "debounce"})
+        assert await app.wait_for(first, timeout=20) == "hello nobody"
 
 
 async def test_of_two_at_once_one_is_enqueued(

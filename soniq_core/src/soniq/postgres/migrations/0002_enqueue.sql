@@ -80,6 +80,21 @@ begin
 end
 $$;
 
+-- One of the choices, the first where none is given.
+create function {schema}.choice_option_1(options jsonb, option text, choices text[]) returns text
+language plpgsql
+as $$
+begin
+    if options ->> option is null then
+        return choices[1];
+    end if;
+    if options -> option = any (select to_jsonb(choice) from unnest(choices) as choice) then
+        return options ->> option;
+    end if;
+    perform {schema}.refuse_1(option, array_to_string(choices, ' or '), options -> option);
+end
+$$;
+
 -- Enqueues a job in the caller's transaction, and returns the id of the job that then exists. The options mean what they
 -- mean in Python; null is as if it were not given.
 create function {schema}.enqueue(name text, arguments jsonb default '{}', options jsonb default '{}') returns uuid
@@ -88,14 +103,18 @@ as $$
 declare
     longest_time constant numeric := 3153600000; -- a hundred years
     known constant text[] := array[
-        'queue', 'priority', 'delay', 'scheduled_at', 'dedup_key', 'headers', 'tags', 'max_attempts', 'keep', 'timeout',
-        'expires'
+        'queue', 'priority', 'delay', 'scheduled_at', 'dedup_key', 'scope', 'on_conflict', 'headers', 'tags',
+        'max_attempts', 'keep', 'timeout', 'expires'
     ];
     unknown text;
     queue text;
     priority smallint;
     delay float8;
     due timestamptz;
+    at_once boolean;
+    dedup_key text;
+    scope text;
+    on_conflict text;
     expires text;
     extra jsonb;
     new_lane boolean;
@@ -134,6 +153,13 @@ begin
     priority := coalesce({schema}.number_option_1(options, 'priority', -32768, 32767), 0);
     delay := {schema}.number_option_1(options, 'delay', 0, longest_time);
     due := {schema}.time_option_1(options, 'scheduled_at');
+    at_once := coalesce(delay, 0) = 0 and due is null;
+    dedup_key := {schema}.text_option_1(options, 'dedup_key', 2000);
+    scope := {schema}.choice_option_1(options, 'scope', array['unfinished', 'queued']);
+    on_conflict := {schema}.choice_option_1(options, 'on_conflict', array['keep', 'replace', 'debounce']);
+    if dedup_key is null and coalesce(options ->> 'scope', options ->> 'on_conflict') is not null then
+        raise invalid_parameter_value using message = 'enqueue: scope and on_conflict belong to a dedup_key';
+    end if;
     expires := case when jsonb_typeof(options -> 'expires') = 'number' then 'expires' else 'expires_at' end;
     extra := jsonb_strip_nulls(jsonb_build_object(
         'delay', delay,
@@ -160,16 +186,16 @@ begin
         array[convert_to(arguments::text, 'UTF8')],
         array[nullif(options ->> 'headers', '{}')],
         array[extra::text],
-        array[{schema}.text_option_1(options, 'dedup_key', 2000)],
-        array[case when options ->> 'dedup_key' is not null then 'unfinished' end],
-        array['keep'],
+        array[dedup_key],
+        array[case when dedup_key is not null then scope end],
+        array[on_conflict],
         null
     ) as inserted;
 
-    if new_lane or coalesce(delay, 0) = 0 and due is null then -- an empty line: learn the lanes anew
+    if new_lane or at_once then -- an empty line: learn the lanes anew
         perform pg_notify(
             btrim('{schema}', '"'),
-            concat_ws(e'\n', case when coalesce(delay, 0) = 0 and due is null then queue end, case when new_lane then '' end)
+            concat_ws(e'\n', case when at_once then queue end, case when new_lane then '' end)
         )
         where exists (
             select from {schema}.worker where waiting and seen_at + make_interval(secs => lease) > clock_timestamp()
