@@ -210,6 +210,24 @@ async def test_a_dead_job_whose_key_is_taken_cannot_come_back_until_it_is_free(a
     assert await app.get_result(dead) == 1
 
 
+async def test_a_cancelled_job_whose_key_is_taken_cannot_come_back_until_it_is_free(app: Soniq) -> None:
+    @app.job(unique=True)
+    async def work(n: int) -> int:
+        return n
+
+    cancelled = await app.enqueue(work, 1)
+    assert await app.cancel(cancelled)
+    holder = await app.enqueue(work, 1)
+    with pytest.raises(DuplicateJob, match=f"{cancelled} cannot be retried: {holder} holds its dedup key"):
+        await app.retry(cancelled)
+    assert [each["job_id"] for each in await app.jobs(status="cancelled")] == [cancelled]
+    await app.run_worker(run_once=True)
+    await app.retry(cancelled)
+    assert not (await app.enqueue(work, 1)).inserted
+    await app.run_worker(run_once=True)
+    assert await app.get_result(cancelled) == 1
+
+
 # --- a hook that says how --------------------------------------------------------------------------------------------
 
 

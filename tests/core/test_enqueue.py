@@ -23,6 +23,7 @@ from soniq import (
 )
 from soniq.lookup import JobStatus
 from tests.conftest import MakeApp
+from tests.core.store.support import own_database
 
 Connection = asyncpg.Connection
 
@@ -612,3 +613,20 @@ async def test_an_enqueue_right_after_another_is_never_left_waiting(app: Soniq) 
         time.sleep(0.002)  # both answers are there when the loop looks next: both writers end in one step
         async with asyncio.timeout(10):
             await asyncio.gather(one, other)
+
+
+@pytest.mark.parametrize("unique", [False, True])
+async def test_a_connection_to_another_database_is_an_error_that_says_so(
+    app: Soniq, database_url: str, unique: bool
+) -> None:
+    @app.job(name="job", unique=unique)
+    async def job(n: int) -> None: ...
+
+    async with own_database(database_url) as other:
+        connection = await asyncpg.connect(other)
+        with pytest.raises(DatabaseError, match=r"a database without Soniq's tables.*it must lead to that of the app"):
+            await app.enqueue(job, 1, connection=connection)
+        with pytest.raises(DatabaseError, match="a database without Soniq's tables"):
+            await app.enqueue_many(job, [{"n": n} for n in range(100)], connection=connection)
+        await connection.close()
+    assert await app.jobs() == []

@@ -94,6 +94,34 @@ async def test_of_two_dead_jobs_of_one_key_the_newer_is_queued(failing: Soniq) -
     assert await numbers(failing, "queued") == [("one", 2)]
 
 
+async def test_all_cancelled_jobs_are_queued_again_where_they_are_meant(failing: Soniq) -> None:
+    ids = await failing.enqueue_many("one", [{"number": number} for number in range(3)])
+    await failing.enqueue("two", number=9)
+    await failing.run_worker(run_once=True)
+    await failing.retry_all(name="one")
+    await failing.cancel_all(name="one")
+    assert await failing.retry_all(status="cancelled") == {"queued": 3, "left": {}}
+    assert {job["job_id"] for job in await failing.jobs(status="queued")} == set(ids)
+    assert await numbers(failing, "dead") == [("two", 9)]
+
+
+async def test_all_jobs_that_are_queued_for_later_are_due_at_once_where_they_are_meant(
+    failing: Soniq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soniq.many.BATCH", 3)
+    await failing.enqueue_many("one", [{"number": number} for number in range(8)], delay=3600)
+    await failing.enqueue("one", number=8)
+    await failing.enqueue("two", number=9, delay=3600)
+    assert await failing.retry_all(status="queued", name="one") == {"queued": 8, "left": {}}
+    assert await failing.run_worker(run_once=True) == 9
+    assert await numbers(failing, "queued") == [("two", 9)]
+
+
+async def test_only_what_a_retry_can_change_is_retried_at_once(failing: Soniq) -> None:
+    with pytest.raises(InvalidOption, match="status= is one of dead, cancelled, queued; got 'running'"):
+        await failing.retry_all(status="running")
+
+
 async def test_all_that_wait_and_match_are_cancelled_with_the_reason(
     failing: Soniq, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

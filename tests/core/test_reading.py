@@ -18,13 +18,12 @@ from soniq import (
     JobContext,
     JobFailed,
     JobId,
-    JobNotDead,
     JobNotFound,
+    JobNotRetryable,
     Outcome,
     SerializationError,
     Serializer,
     Soniq,
-    SoniqError,
     WaitTimeout,
     hookimpl,
 )
@@ -344,6 +343,28 @@ async def test_jobs_are_listed_by_status_name_queue_and_tag(app: Soniq, listed: 
     assert await places(name="nobody") == []
 
 
+async def test_jobs_are_listed_that_finished_or_if_they_have_not_were_created_since_a_time(
+    app: Soniq, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    @app.job(max_attempts=1)
+    async def fail() -> None:
+        raise RuntimeError("boom")
+
+    old = [await app.enqueue(fail, delay=delay) for delay in (0, 0, 60)]
+    await app.run_worker(run_once=True)
+    await connection.execute(f"update {schema}.job set created_at = now() - interval '1 day'")
+    await connection.execute(f"update {schema}.history set created_at = now() - interval '1 day'")
+    await connection.execute(
+        f"update {schema}.history set finished_at = now() - interval '23 hours' where id = $1", UUID(old[0])
+    )
+    new = await app.enqueue(fail, delay=60)
+    since = datetime.now(UTC) - timedelta(hours=1)
+    assert [each["job_id"] for each in await app.jobs(since=since)] == [new, old[1]]
+    assert [each["job_id"] for each in await app.jobs(since=since, status="dead")] == [old[1]]
+    assert [each["job_id"] for each in await app.jobs(since=since, before=new)] == [old[1]]
+    assert len(await app.jobs(since=since - timedelta(days=1))) == 4
+
+
 async def test_jobs_are_listed_page_by_page(app: Soniq, listed: list[JobId]) -> None:
     for limit in (1, 2, 4, 6):
         pages: list[list[str]] = []
@@ -358,6 +379,8 @@ async def test_jobs_are_listed_page_by_page(app: Soniq, listed: list[JobId]) -> 
 WRONG_FILTERS: list[tuple[dict[str, Any], str]] = [
     ({"status": "finished"}, "status= is one of queued, held, running, done, dead, cancelled; got 'finished'"),
     ({"status": 5}, "status= is one of"),
+    ({"since": "1h"}, "since= takes a datetime with a time zone"),
+    ({"since": datetime(2030, 1, 1)}, "has no time zone"),
     ({"limit": 0}, "limit= is an integer from 1"),
     ({"limit": "5"}, "limit= is an integer from 1"),
     ({"name": 5}, "name= takes text"),
@@ -474,21 +497,87 @@ async def test_a_dead_job_is_queued_again_with_all_its_attempts_and_its_options(
     assert seen == [(1, "q", {"a": 1}, 5), (2, "q", {"a": 1}, 5), (1, "q", {"a": 1}, 5)]
 
 
-async def test_only_a_dead_job_can_be_retried(app: Soniq) -> None:
+async def test_a_cancelled_job_is_queued_again_with_all_its_attempts_and_without_the_reason(app: Soniq) -> None:
+    ran = []
+
+    @app.job(max_attempts=2, retry=3600, tags=["t"])
+    async def work(n: int, ctx: JobContext) -> None:
+        ran.append((n, ctx.attempt))
+        raise OSError("the gateway is away")
+
+    job_id = await app.enqueue(work, 5)
+    await app.run_worker(run_once=True)
+    assert await app.cancel(job_id, "the order was withdrawn")
+    await app.retry(job_id)
+    queued = await known(app, job_id)
+    assert (queued["status"], queued["attempt"], queued["error"]) == ("queued", 0, None)
+    assert queued["tags"] == ["t"]
+    await app.run_worker(run_once=True)
+    assert ran == [(5, 1), (5, 1)]
+    assert len(await app.jobs()) == 1
+
+
+async def test_a_job_that_expired_runs_when_it_is_retried(app: Soniq) -> None:
     @app.job()
     async def work() -> None: ...
 
-    done, queued, cancelled = [await app.enqueue(work, delay=delay) for delay in (0, 60, 60)]
-    await app.cancel(cancelled)
+    job_id = await app.enqueue(work, expires=0)
     await app.run_worker(run_once=True)
-    for job_id, status in ((done, "done"), (queued, "queued"), (cancelled, "cancelled")):
-        with pytest.raises(JobNotDead, match=f"only a dead job can be retried; {job_id} is {status}") as caught:
+    assert (await known(app, job_id))["status"] == "cancelled"
+    await app.retry(job_id)
+    await app.run_worker(run_once=True)
+    assert (await known(app, job_id))["status"] == "done"
+
+
+async def test_a_job_that_waits_for_its_next_attempt_is_due_at_once_and_nothing_else_of_it_changes(app: Soniq) -> None:
+    attempts = []
+
+    @app.job(retry=3600, unique=True)
+    async def work(ctx: JobContext) -> None:
+        attempts.append(ctx.attempt)
+        raise OSError("the gateway is away")
+
+    job_id = await app.enqueue(work)
+    await app.run_worker(run_once=True)
+    before = await known(app, job_id)
+    await app.retry(job_id)
+    after = await known(app, job_id)
+    assert after["scheduled_at"] < before["scheduled_at"]
+    assert {**after, "scheduled_at": None} == {**before, "scheduled_at": None}
+    assert not (await app.enqueue(work)).inserted, "it still holds its key"
+    await app.run_worker(run_once=True)
+    assert attempts == [1, 2]
+
+
+async def test_retrying_a_job_that_is_due_changes_nothing(app: Soniq) -> None:
+    @app.job()
+    async def work() -> None: ...
+
+    job_id = await app.enqueue(work)
+    before = await known(app, job_id)
+    await app.retry(job_id)
+    assert await known(app, job_id) == before
+
+
+async def test_a_job_that_runs_is_held_or_is_done_cannot_be_retried(
+    app: Soniq, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    @app.job()
+    async def work() -> None: ...
+
+    done = await app.enqueue(work)
+    await app.run_worker(run_once=True)
+    running, held = [await app.enqueue(work) for _ in range(2)]
+    for job_id, status in ((running, "running"), (held, "held")):
+        await connection.execute(f"update {schema}.job set status = $2 where id = $1", UUID(job_id), status)
+    for job_id, status in ((done, "done"), (running, "running"), (held, "held")):
+        with pytest.raises(JobNotRetryable, match=f"or queued job can be retried; {job_id} is {status}") as caught:
             await app.retry(job_id)
         assert (caught.value.job_id, caught.value.status) == (job_id, status)
         assert (await known(app, job_id))["status"] == status
 
 
-async def test_of_many_who_retry_one_job_one_does(app: Soniq) -> None:
+async def test_of_many_who_retry_one_job_all_find_it_queued_once(app: Soniq) -> None:
     @app.job(max_attempts=1)
     async def work() -> None:
         raise RuntimeError("boom")
@@ -496,10 +585,8 @@ async def test_of_many_who_retry_one_job_one_does(app: Soniq) -> None:
     job_id = await app.enqueue(work)
     await app.run_worker(run_once=True)
     calls: list[Coroutine[Any, Any, None]] = [app.retry(job_id) for _ in range(8)]
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    assert results.count(None) == 1
-    assert all(each is None or isinstance(each, SoniqError) for each in results), results
-    assert len(await app.jobs()) == 1
+    await asyncio.gather(*calls)
+    assert [each["status"] for each in await app.jobs()] == ["queued"]
 
 
 # --- prune -----------------------------------------------------------------------------------------------------------

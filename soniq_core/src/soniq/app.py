@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -227,23 +228,40 @@ class Soniq(Defines):
         name: str | None = None,
         queue: str | None = None,
         tag: str | None = None,
+        since: datetime | None = None,
         before: str | None = None,
         limit: int = 100,
     ) -> list[JobStatus]:
-        """The newest jobs that match, without results; `before` an id, for the next page."""
-        return await (await self._ready()).lookup.jobs(status, name, queue, tag, before, limit)
+        """The newest jobs that match, without results; `before` an id, for the next page.
+
+        `since`, a time with its zone: those that finished since then, or are not finished and were created since then.
+        """
+        return await (await self._ready()).lookup.jobs(status, name, queue, tag, before, limit, since)
 
     async def cancel(self, job_id: str, reason: str | None = None) -> bool:
         """Cancel a job that waits, or have the worker that runs it end it. False: it is finished, or does not exist."""
         return await (await self._ready()).lookup.cancel(job_id, reason)
 
     async def retry(self, job_id: str) -> None:
-        """Queue a dead job again, with all its attempts. Raises `JobNotFound`, `JobNotDead` or `DuplicateJob`."""
+        """Run a job again now: a dead or cancelled one with all its attempts, one that is queued for later as it is.
+
+        Raises `JobNotFound`, `JobNotRetryable` or `DuplicateJob`.
+        """
         await (await self._ready()).lookup.retry(job_id)
 
-    async def retry_all(self, *, name: str | None = None, queue: str | None = None, tag: str | None = None) -> Retried:
-        """Queue all dead jobs that match again, in batches; those whose dedup key is taken are told, and stay dead."""
-        return await retry_all((await self._ready()).lookup, name, queue, tag)
+    async def retry_all(
+        self,
+        *,
+        status: str = "dead",
+        name: str | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+    ) -> Retried:
+        """Retry all jobs that match and are "dead", "cancelled", or "queued" for later, in batches.
+
+        Those whose dedup key is taken are told, and stay as they are.
+        """
+        return await retry_all((await self._ready()).lookup, status, name, queue, tag)
 
     async def cancel_all(
         self,

@@ -113,6 +113,10 @@ class SerializationError(SoniqError):
         self.job = job
 
 
+class UnknownArguments(SerializationError):
+    """Stored arguments that the job does not take here: they come from newer code, from older, or from SQL."""
+
+
 class PayloadTooLarge(SoniqError):
     """Arguments or a result over the limit; `size` and `limit` in bytes."""
 
@@ -146,11 +150,11 @@ class JobNotFound(SoniqError):
         self.job_id = job_id
 
 
-class JobNotDead(SoniqError):
-    """Only a dead job can be retried; `status` is what this one is."""
+class JobNotRetryable(SoniqError):
+    """Only a dead, cancelled or queued job can be retried; `status` is what this one is."""
 
     def __init__(self, job_id: str, status: str) -> None:
-        super().__init__(f"only a dead job can be retried; {job_id} is {status}")
+        super().__init__(f"only a dead, cancelled or queued job can be retried; {job_id} is {status}")
         self.job_id = job_id
         self.status = status
 

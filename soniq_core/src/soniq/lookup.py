@@ -11,15 +11,15 @@ import msgspec
 
 from soniq.definition import Registry
 from soniq.enqueue.notify import Notifier
-from soniq.enqueue.options import check_integer, check_seconds, check_text
+from soniq.enqueue.options import check_integer, check_seconds, check_text, check_time
 from soniq.errors import (
     DatabaseError,
     DuplicateJob,
     InvalidOption,
     JobCancelled,
     JobFailed,
-    JobNotDead,
     JobNotFound,
+    JobNotRetryable,
     SerializationError,
     WaitTimeout,
 )
@@ -35,6 +35,7 @@ from soniq.retention import Retention
 Status = Literal["queued", "held", "running", "done", "dead", "cancelled"]
 STATUSES: tuple[Status, ...] = ("queued", "held", "running", "done", "dead", "cancelled")
 FINISHED = ("done", "dead", "cancelled")
+RETRYABLE = ("dead", "cancelled", "queued")
 
 CANCEL = "\x01cancel "
 """Begins a notification that asks whoever runs a job to end it; no queue's name begins so."""
@@ -96,10 +97,14 @@ class Overview(TypedDict):
     """The state of the queues: counts by queue and status, workers, and what may need a person."""
 
     queues: dict[str, dict[str, int]]
+    backlog: dict[str, "QueueBacklog"]
+    """What each queue holds that is not finished: of those that are queued, how many are due, and since when."""
     workers: list[WorkerStatus]
     oldest_waiting: OldestJob | None
     unknown_names: dict[str, int]
     """Jobs that wait, by name, where no live worker knows the name."""
+    unserved_queues: dict[str, int]
+    """Jobs that are due, by queue, where no live worker serves the queue."""
     paused: list[str]
     """Queues of which no worker claims."""
     horizon: list[HorizonHolder]
@@ -181,7 +186,14 @@ class Lookup:
             pause = min(pause * 1.5, 1.0) * random.uniform(0.9, 1.1)
 
     async def jobs(
-        self, status: str | None, name: str | None, queue: str | None, tag: str | None, before: object, limit: int
+        self,
+        status: str | None,
+        name: str | None,
+        queue: str | None,
+        tag: str | None,
+        before: object,
+        limit: int,
+        since: datetime | None = None,
     ) -> list[JobStatus]:
         """The newest jobs that match, without their results."""
         if status is not None and status not in STATUSES:
@@ -190,31 +202,43 @@ class Lookup:
         for option, text in (("name", name), ("queue", queue), ("tag", tag)):
             if text is not None:
                 check_text(option, text, 500)
+        if since is not None:
+            check_time("since", since)
         last = None if before is None else parse_id(before)
-        rows = await self._database.fetch("jobs", status, name, queue, tag, last, limit)
+        rows = await self._database.fetch("jobs", status, name, queue, tag, last, limit, since)
         return [_status(row, None) for row in rows]
 
     async def overview(self) -> Overview:
-        """Counts by queue and status, the live workers, the oldest waiting job, names that no live worker knows."""
+        """Counts by queue and status, the live workers, and what may need a person."""
         queues: dict[str, dict[str, int]] = {}
+        due: dict[str, tuple[int, float]] = {}
         for row in await self._database.fetch("overview"):
             queues.setdefault(row["queue"], {})[row["status"]] = row["jobs"]
+            if row["status"] == "queued":
+                due[row["queue"]] = row["due"], row["oldest_waiting"]
+        backlog = {
+            queue: _backlog(jobs, *due.get(queue, (0, 0.0)))
+            for queue, jobs in queues.items()
+            if not jobs.keys() <= set(FINISHED)
+        }
         oldest = await self._database.fetch("oldest")
+        workers: list[WorkerStatus] = [
+            {
+                "worker_id": str(row["id"]),
+                "hostname": row["hostname"],
+                "pid": row["pid"],
+                "version": row["version"],
+                "queues": row["queues"],
+                "concurrency": row["concurrency"],
+                "started_at": row["started_at"],
+                "seen_at": row["seen_at"],
+            }
+            for row in await self._database.fetch("workers")
+        ]
         return {
             "queues": queues,
-            "workers": [
-                {
-                    "worker_id": str(row["id"]),
-                    "hostname": row["hostname"],
-                    "pid": row["pid"],
-                    "version": row["version"],
-                    "queues": row["queues"],
-                    "concurrency": row["concurrency"],
-                    "started_at": row["started_at"],
-                    "seen_at": row["seen_at"],
-                }
-                for row in await self._database.fetch("workers")
-            ],
+            "backlog": backlog,
+            "workers": workers,
             "oldest_waiting": {
                 "job_id": str(oldest[0]["id"]),
                 "job_name": oldest[0]["name"],
@@ -225,6 +249,7 @@ class Lookup:
             if oldest
             else None,
             "unknown_names": {row["name"]: row["jobs"] for row in await self._database.fetch("unknown_names")},
+            "unserved_queues": _unserved(backlog, workers),
             "paused": [row["queue"] for row in await self._database.fetch("paused")],
             "horizon": await old_holders(self._database),
         }
@@ -255,7 +280,7 @@ class Lookup:
         while True:
             if await self.cancel_waiting([id_], reason):
                 return True
-            if await self._database.fetch("cancel_running", id_):
+            if await self._database.fetch("cancel_running", id_, _cancelled(reason)):
                 self._notifier.wake([f"{CANCEL}{id_}"])
                 return True
             now = await self._row(id_)
@@ -264,8 +289,7 @@ class Lookup:
 
     async def cancel_waiting(self, ids: Sequence[str], reason: str | None) -> int:
         """Cancel those of some jobs that wait, with what `settle_tx` adds to it; how many that were."""
-        reason = None if reason is None else str(reason)
-        error = error_json("JobCancelled", reason, None) if reason else None
+        error = _cancelled(reason)
 
         def outcomes(rows: Sequence[asyncpg.Record]) -> list[Outcome]:
             return [
@@ -291,31 +315,37 @@ class Lookup:
         return len(cancelled)
 
     async def retry(self, job_id: object) -> None:
-        """Queue a dead job again, with all its attempts. Raises `JobNotFound`, `JobNotDead` or `DuplicateJob`."""
+        """Run a job again now. Raises `JobNotFound`, `JobNotRetryable` or `DuplicateJob`."""
         id_ = parse_id(job_id)
-        if (queued := await self.retry_dead([id_])) is None:
-            holders = await self._database.fetch("holder_of_key", id_)
-            holder = str(holders[0]["id"]) if holders else "another job"
-            raise DuplicateJob(
-                f"job {id_} cannot be retried: {holder} holds its dedup key and is not finished", job_id=holder
-            )
-        if queued:
-            return
-        row = await self._row(id_)
-        if row is None:
-            raise JobNotFound(id_)
-        raise JobNotDead(id_, row["status"])
+        while True:
+            if (rows := await self._retry([id_])) is None:
+                holders = await self._database.fetch("holder_of_key", id_)
+                holder = str(holders[0]["id"]) if holders else "another job"
+                raise DuplicateJob(
+                    f"job {id_} cannot be retried: {holder} holds its dedup key and is not finished", job_id=holder
+                )
+            if rows:
+                return
+            row = await self._row(id_)
+            if row is None:
+                raise JobNotFound(id_)
+            if row["status"] not in RETRYABLE:
+                raise JobNotRetryable(id_, row["status"])  # else it went from one to the other in between
 
-    async def retry_dead(self, ids: Sequence[str]) -> int | None:
-        """Queue those of some jobs again that are dead; how many that were. None: a key is taken, and none was."""
+    async def retry_those(self, ids: Sequence[str]) -> int | None:
+        """Run those of some jobs again now that can be; how many changed. None: a key is taken, and none did."""
+        rows = await self._retry(ids)
+        return None if rows is None else sum(row["changed"] for row in rows)
+
+    async def _retry(self, ids: Sequence[str]) -> Sequence[asyncpg.Record] | None:
         try:
-            rows = await self._database.fetch("retry_dead", ids)
+            rows = await self._database.fetch("retry", ids)
         except DatabaseError as error:
             if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
                 raise
             return None
-        self._notifier.wake({row["queue"] for row in rows})
-        return len(rows)
+        self._notifier.wake({row["queue"] for row in rows if row["changed"]})
+        return rows
 
     async def prune(self, older_than: float | None, status: str | None) -> int:
         """Forget finished jobs now: those past their time, or all finished at least `older_than` seconds ago."""
@@ -350,6 +380,30 @@ class Lookup:
             raise SerializationError(
                 f"the {what} of {name} cannot be read ({serializer}): {error}", job=name
             ) from error
+
+
+def _backlog(jobs: Mapping[str, int], due: int, oldest_waiting: float) -> QueueBacklog:
+    """What a queue holds that is not finished, from its counts by status."""
+    return {
+        "waiting": due,
+        "scheduled": jobs.get("queued", 0) - due,
+        "running": jobs.get("running", 0),
+        "held": jobs.get("held", 0),
+        "oldest_waiting": oldest_waiting,
+    }
+
+
+def _unserved(backlog: Mapping[str, QueueBacklog], workers: Sequence[WorkerStatus]) -> dict[str, int]:
+    """The queues in which jobs are due and that no worker serves; nothing where there is no worker."""
+    if not workers or any(worker["queues"] is None for worker in workers):
+        return {}
+    served = {queue for worker in workers for queue in worker["queues"] or ()}
+    return {queue: each["waiting"] for queue, each in backlog.items() if each["waiting"] and queue not in served}
+
+
+def _cancelled(reason: str | None) -> str | None:
+    """The error that a job which was cancelled from outside is kept with; None without a reason."""
+    return error_json("JobCancelled", str(reason), None) if reason else None
 
 
 def error_json(kind: str, message: str, traceback: str | None) -> str:

@@ -1,10 +1,10 @@
-"""What a person does to many jobs at once: queue the dead again, cancel those that wait. In batches, newest first."""
+"""What a person does to many jobs at once: retry them, cancel those that wait. In batches, newest first."""
 
 from collections.abc import AsyncIterator
 from typing import TypedDict
 
-from soniq.errors import DuplicateJob, InvalidOption, JobNotDead, JobNotFound
-from soniq.lookup import Lookup
+from soniq.errors import DuplicateJob, InvalidOption, JobNotFound, JobNotRetryable
+from soniq.lookup import RETRYABLE, Lookup
 
 BATCH = 500
 """The most jobs that one statement changes."""
@@ -12,18 +12,21 @@ WAITING = ("queued", "held")
 
 
 class Retried(TypedDict):
-    """What became of dead jobs that were all to be queued again."""
+    """What became of jobs that were all to be retried."""
 
     queued: int
+    """How many were queued again, or had been queued for later and are due now."""
     left: dict[str, str]
-    """Jobs that stay dead, each with the job that holds its dedup key and is not finished."""
+    """Jobs that stay as they are, each with the job that holds its dedup key and is not finished."""
 
 
-async def retry_all(lookup: Lookup, name: str | None, queue: str | None, tag: str | None) -> Retried:
-    """Queue all dead jobs that match again; of two that have one key the newer."""
+async def retry_all(lookup: Lookup, status: str, name: str | None, queue: str | None, tag: str | None) -> Retried:
+    """Retry all jobs that match; of two that have one key the newer."""
+    if status not in RETRYABLE:
+        raise InvalidOption(f"status= is one of {', '.join(RETRYABLE)}; got {status!r}", option="status")
     done: Retried = {"queued": 0, "left": {}}
-    async for ids in _batches(lookup, "dead", name, queue, tag):
-        queued = await lookup.retry_dead(ids)
+    async for ids in _batches(lookup, status, name, queue, tag):
+        queued = await lookup.retry_those(ids)
         if queued is None:
             queued = await _retry_each(lookup, ids, done["left"])
         done["queued"] += queued
@@ -41,7 +44,7 @@ async def cancel_all(
 
 
 async def _retry_each(lookup: Lookup, ids: list[str], left: dict[str, str]) -> int:
-    """Queue dead jobs again, one by one; how many that were. Those whose key is taken are added to `left`."""
+    """Queue finished jobs again, one by one; how many that were. Those whose key is taken are added to `left`."""
     queued = 0
     for id_ in ids:
         try:
@@ -49,7 +52,7 @@ async def _retry_each(lookup: Lookup, ids: list[str], left: dict[str, str]) -> i
             queued += 1
         except DuplicateJob as error:
             left[id_] = error.job_id
-        except (JobNotDead, JobNotFound):  # someone else was faster
+        except (JobNotRetryable, JobNotFound):  # someone else was faster
             pass
     return queued
 

@@ -73,6 +73,29 @@ async def test_retry_all_tells_which_jobs_stay_dead(project: Project, producer: 
     assert done.stderr == f"error: job {dead} stays dead: {holder} holds its dedup key and is not finished\n"
 
 
+async def test_retry_all_queues_cancelled_jobs_where_they_are_meant(project: Project, producer: Soniq) -> None:
+    cancelled = await producer.enqueue("fail", dedup_key="only-one")
+    await producer.cancel(cancelled)
+    holder = await producer.enqueue("fail", dedup_key="only-one", delay=60)
+    done = project.soniq("retry", "--all", "--yes", "--status", "cancelled")
+    assert (done.returncode, done.stdout) == (3, "queued 0 jobs again\n")
+    assert done.stderr == f"error: job {cancelled} stays cancelled: {holder} holds its dedup key and is not finished\n"
+    project.soniq("cancel", holder)
+    yes = answered(project, "y", "retry", "--all", "--status", "cancelled")
+    assert "queue again 2 cancelled jobs? [y/N]" in yes.stderr
+    assert await by_status(producer) == {"queued": 1, "cancelled": 1}
+
+
+async def test_retry_all_counts_what_is_queued_for_later_and_makes_it_due(project: Project, producer: Soniq) -> None:
+    await producer.enqueue_many("fail", [{}] * 2, delay=3600)
+    await producer.enqueue("fail")
+    yes = answered(project, "y", "retry", "--all", "--status", "queued")
+    assert (yes.returncode, yes.stdout) == (0, "made 2 jobs due now\n")
+    assert "make due now 2 queued jobs? [y/N]" in yes.stderr
+    assert (await producer.backlog())["default"]["waiting"] == 3
+    assert project.soniq("retry", "--all", "--yes", "--status", "queued").stdout == "made 0 jobs due now\n"
+
+
 async def test_cancel_all_counts_asks_and_cancels_what_waits(project: Project, producer: Soniq) -> None:
     for tag in ("red", "red", "blue"):
         await producer.enqueue("fail", tags=[tag])

@@ -45,6 +45,11 @@ def test_each_command_documents_its_exit_codes_and_has_a_short_line_for_the_list
         assert not command.get_short_help_str(60).endswith("...")
 
 
+def test_each_command_but_worker_takes_json() -> None:
+    taking = {command.name for command in CORE if any("--json" in each.opts for each in command.params)}
+    assert taking == {command.name for command in CORE} - {"worker"}
+
+
 def test_a_command_that_does_not_exist_is_wrong_usage(project: Project) -> None:
     done = project.soniq("statsu")
     assert done.returncode == 2

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from datetime import datetime
+import re
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -16,24 +18,66 @@ MISSING = "01900000-0000-7000-8000-000000000000"
 
 async def test_status_shows_counts_the_workers_and_names_that_nobody_knows(project: Project, producer: Soniq) -> None:
     assert project.soniq("status").stdout == "no jobs\n\nno live worker\n"
-    await producer.enqueue("add", args={"a": 1, "b": 1}, queue="sums", delay=3600)
+    await producer.enqueue_many("add", [{"a": 1, "b": 1}] * 2, queue="sums", delay=3600)
     await producer.enqueue("unheard_of", queue="other")
     worker = project.start("worker", "app:eq", "--queues", "sums,totals", "--concurrency", "3")
     worker.logged("started")
     shown = project.soniq("status").stdout.splitlines()
-    assert shown[0].split() == ["QUEUE", "QUEUED", "HELD", "RUNNING", "DONE", "DEAD", "CANCELLED"]
-    assert [line.split() for line in shown[1:3]] == [["other", *"100000"], ["sums", *"100000"]]
-    assert shown[-1] == "no live worker knows 'unheard_of': 1 job waits"
-    assert shown[-2].startswith("oldest waiting job: ")
+    assert shown[0].split() == ["QUEUE", "WAITING", "SCHEDULED", "HELD", "RUNNING", "DONE", "DEAD", "CANCELLED"]
+    assert [line.split() for line in shown[1:3]] == [["other", *"1000000"], ["sums", *"0200000"]]
     assert f" {worker.process.pid} " in shown[5]
+    assert shown[-3].startswith("oldest waiting job: ")
+    assert shown[-2] == "no live worker knows 'unheard_of': 1 job waits"
 
     found = project.json("status")
-    assert found["queues"] == {"other": {"queued": 1}, "sums": {"queued": 1}}
+    assert found["queues"] == {"other": {"queued": 1}, "sums": {"queued": 2}}
+    assert found["backlog"].pop("other").pop("oldest_waiting") > 0
+    assert found["backlog"] == {"sums": {"waiting": 0, "scheduled": 2, "running": 0, "held": 0, "oldest_waiting": 0.0}}
     assert found["unknown_names"] == {"unheard_of": 1}
     assert found["oldest_waiting"]["job_name"] == "unheard_of"
     (live,) = found["workers"]
     assert (live["pid"], live["concurrency"], live["queues"]) == (worker.process.pid, 3, ["sums", "totals"])
     assert datetime.fromisoformat(live["started_at"]).tzinfo is not None
+
+
+async def test_status_shows_queues_with_due_jobs_that_no_live_worker_serves(project: Project, producer: Soniq) -> None:
+    await producer.enqueue("add", args={"a": 1, "b": 1}, queue="mail")
+    await producer.enqueue("add", args={"a": 1, "b": 1}, queue="later", delay=3600)
+    await producer.enqueue("add", args={"a": 1, "b": 1}, queue="sums")
+    await producer.pause("sums")
+    assert project.json("status")["unserved_queues"] == {}, "no worker lives, and that is said already"
+    picky = project.start("worker", "app:eq", "--queues", "sums")
+    picky.logged("started")
+    assert project.soniq("status").stdout.splitlines()[-1] == "no live worker serves queue 'mail': 1 job waits"
+    assert project.json("status")["unserved_queues"] == {"mail": 1}
+    await producer.pause("mail")
+    project.start("worker", "app:eq").logged("started")
+    assert project.json("status")["unserved_queues"] == {}
+
+
+async def test_status_ends_with_a_code_of_its_own_where_a_job_has_waited_for_too_long(
+    project: Project, producer: Soniq, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await producer.enqueue("add", args={"a": 1, "b": 1}, queue="late")
+    await connection.execute(f"update {schema}.job set scheduled_at = now() - interval '1 hour'")
+    await producer.enqueue("add", args={"a": 1, "b": 1}, queue="fresh")
+    await producer.enqueue("add", args={"a": 1, "b": 1}, queue="scheduled", delay=3600)
+    late = project.soniq("status", "--max-wait", "3000")
+    assert late.returncode == 5
+    assert re.fullmatch(r"error: a job of queue 'late' has been due for 36\d\d s\n", late.stderr)
+    assert late.stdout.startswith("QUEUE ")
+    assert json.loads(project.soniq("status", "--max-wait", "3000", "--json").stdout)["backlog"]["late"]["waiting"] == 1
+    assert project.soniq("status", "--max-wait", "86400").returncode == 0
+    await producer.pause("late")
+    paused = project.soniq("status", "--max-wait", "3000")
+    assert (paused.returncode, paused.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("wrong", ["-1", "5m", "nan"])
+def test_a_longest_wait_that_is_none_is_wrong_usage(project: Project, wrong: str) -> None:
+    done = project.soniq("status", f"--max-wait={wrong}")
+    assert done.returncode == 2
+    assert wrong in done.stderr
 
 
 async def test_status_shows_what_keeps_postgresql_from_cleaning_up(
@@ -60,6 +104,34 @@ async def test_jobs_lists_the_newest_that_match(project: Project, producer: Soni
     assert listed("--queue", "sums") == [one]
     assert listed("--tag", "blue") == [three]
     assert listed("--limit", "1", "--before", three) == [two]
+
+
+async def test_jobs_lists_those_since_a_time(
+    project: Project, producer: Soniq, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    old, new = [await producer.enqueue("fail", max_attempts=1) for _ in range(2)]
+    project.soniq("worker", "app:eq", "--once")
+    await connection.execute(
+        f"update {schema}.history set finished_at = now() - interval '90 minutes' where id = $1", UUID(old)
+    )
+    half_a_day_ago = (datetime.now(UTC) - timedelta(hours=12)).isoformat(" ")
+    for since, listed in (("1h", [new]), ("0.5d", [new, old]), (half_a_day_ago, [new, old]), ("0s", [])):
+        found = project.json("jobs", "--status", "dead", "--since", since)
+        assert [job["job_id"] for job in found] == listed
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("7", "not a number with a unit"),
+        ("yesterday", "neither so long ago"),
+        ("2030-01-31", "has no time zone"),
+    ],
+)
+def test_a_time_that_is_none_is_wrong_usage(project: Project, wrong: str, said: str) -> None:
+    done = project.soniq("jobs", f"--since={wrong}")
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
 
 
 async def test_jobs_prints_a_table_in_which_an_error_takes_one_line(project: Project, producer: Soniq) -> None:
@@ -169,15 +241,22 @@ async def test_cancel_has_a_running_job_ended(project: Project, producer: Soniq)
     assert [job["job_id"] for job in await producer.jobs(status="cancelled")] == [job_id]
 
 
-async def test_retry_queues_dead_jobs_and_refuses_others(project: Project, producer: Soniq) -> None:
-    dead = [await producer.enqueue("fail", max_attempts=1) for _ in range(2)]
+async def test_retry_queues_dead_and_cancelled_jobs_makes_queued_ones_due_and_refuses_others(
+    project: Project, producer: Soniq
+) -> None:
+    again = [await producer.enqueue("fail", max_attempts=1) for _ in range(2)]
+    done_ = await producer.enqueue("add", args={"a": 1, "b": 1})
     project.soniq("worker", "app:eq", "--once")
-    waiting = await producer.enqueue("fail", max_attempts=1)
-    done = project.soniq("retry", *dead, waiting)
+    again += [await producer.enqueue("fail", delay=3600) for _ in range(2)]
+    await producer.cancel(again[-1])
+    done = project.soniq("retry", *again, done_, MISSING)
     assert done.returncode == 3
-    assert done.stdout == "".join(f"{id_}  queued\n" for id_ in dead)
-    assert done.stderr == f"error: only a dead job can be retried; {waiting} is queued\n"
-    assert {job["job_id"] for job in await producer.jobs(status="queued")} == {*dead, waiting}
+    assert done.stdout == "".join(f"{id_}  queued\n" for id_ in again)
+    assert done.stderr == (
+        f"error: only a dead, cancelled or queued job can be retried; {done_} is done\n"
+        f"error: no job has the id {MISSING}\n"
+    )
+    assert (await producer.backlog())["default"]["waiting"] == 4
 
 
 async def test_retry_names_the_job_that_holds_the_key_of_a_unique_one(project: Project, producer: Soniq) -> None:

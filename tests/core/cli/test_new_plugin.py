@@ -70,6 +70,12 @@ def test_a_new_plugin_has_nothing_for_linters_and_the_type_checker_to_say(
     assert "no issues" in run([sys.executable, "-m", "mypy", "src", "tests"], folder)
 
 
+def test_what_was_written_is_told_in_json(project: Project) -> None:
+    assert project.json("new-plugin", "audit-log") == {
+        "folder": "soniq-audit-log", "module": "soniq_audit_log", "files": 8,
+    }  # fmt: skip
+
+
 def test_the_package_has_bounds_for_the_core_and_one_entry_point(project: Project) -> None:
     project.soniq("new-plugin", "audit")
     text = (project.folder / "soniq-audit" / "pyproject.toml").read_text()

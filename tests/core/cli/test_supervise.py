@@ -93,6 +93,22 @@ def test_what_makes_no_sense_is_refused(project: Project, arguments: list[str], 
     assert said in " ".join(done.stderr.split())
 
 
+async def test_a_pause_of_a_queue_that_never_had_a_job_is_noted(project: Project, producer: Soniq) -> None:
+    await producer.enqueue("add", a=1, b=1)
+    done = project.soniq("pause", "default", "defualt")
+    assert (done.returncode, done.stdout) == (0, "paused: default, defualt\n")
+    assert done.stderr == "warning: queue 'defualt' is paused, and no job has ever been enqueued in it\n"
+    assert project.json("status")["paused"] == ["default", "defualt"]
+
+
+async def test_pause_and_resume_say_in_json_what_they_did(project: Project, producer: Soniq) -> None:
+    for queue in ("mail", "media"):
+        await producer.enqueue("add", a=1, b=1, queue=queue)
+    assert project.json("pause", "mail", "media") == {"paused": ["mail", "media"]}
+    assert project.json("resume", "mail") == {"resumed": ["mail"]}
+    assert project.json("status")["paused"] == ["media"]
+
+
 async def test_queues_are_paused_and_resumed(project: Project, producer: Soniq) -> None:
     job_id = await producer.enqueue("add", a=1, b=1)
     assert project.soniq("pause", "default").stdout == "paused: default\n"

@@ -126,6 +126,16 @@ def test_a_database_that_is_not_there_is_an_error_without_the_password(project: 
     assert "Traceback" not in done.stderr
 
 
+async def test_an_app_that_was_used_while_it_was_imported_works_all_the_same(project: Project, producer: Soniq) -> None:
+    job_id = await producer.enqueue("add", args={"a": 1, "b": 1})
+    project.write("eager.py", "from app import add, eq\nfirst = eq.sync.enqueue(add, 2, 2)\n")
+    done = project.soniq("worker", "eager:eq", "--once")
+    assert done.returncode == 0, done.stderr
+    assert await producer.get_result(job_id) == 2
+    assert len(await producer.jobs(status="done")) == 2
+    assert project.soniq("status", "--app", "eager:eq").returncode == 0
+
+
 async def test_sigterm_lets_a_running_job_finish(project: Project, producer: Soniq) -> None:
     file = project.folder / "go"
     job_id = await producer.enqueue("wait_for_file", args={"path": str(file)})

@@ -131,6 +131,7 @@ async def test_an_enqueuer_enqueues_in_every_way_and_reads(
     status = await app.get_job_status(ids[0])
     assert status is not None
     assert status["worker_id"] is not None
+    assert (await app.overview())["queues"]["default"]["done"] == 5
 
 
 async def test_an_enqueuer_can_neither_work_nor_cancel_nor_forget(enqueuer_url: str, app_of: AppOf) -> None:

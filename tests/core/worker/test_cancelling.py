@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from soniq import JobCancelled, Soniq, hookimpl
+from soniq import Cancel, JobCancelled, Soniq, hookimpl
 from soniq.job import JobContext, Outcome
 from tests.conftest import MakeApp
 from tests.core.worker.helpers import finished, in_time, status_of, working
@@ -170,3 +170,26 @@ async def test_a_neighbour_of_a_cancelled_job_runs_on(make_app: MakeApp) -> None
         assert (await finished(app, ids[0], 10))["status"] == "cancelled"
         release.set()
         assert await app.wait_for(ids[1], 10) == "ran"
+
+
+@pytest.mark.parametrize("says", [None, "stopped crunching"], ids=["nothing", "a reason of its own"])
+@pytest.mark.parametrize("given", [None, "withdrawn"], ids=["no reason", "a reason"])
+async def test_the_reason_for_ending_a_job_that_runs_is_kept(app: Soniq, given: str | None, says: str | None) -> None:
+    begun = asyncio.Event()
+
+    @app.job()
+    async def crunch() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if says is not None:
+                raise Cancel(says) from None
+            raise
+
+    job_id = await app.enqueue(crunch)
+    async with working(app):
+        await in_time(begun.wait())
+        assert await app.cancel(job_id, given)
+        with pytest.raises(JobCancelled, match=given or says or "cancelled while it ran"):
+            await app.wait_for(job_id, timeout=20)

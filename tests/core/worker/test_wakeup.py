@@ -1,10 +1,13 @@
 """How a worker that waits learns of new jobs."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+
+import pytest
 
 from soniq import Soniq
 from soniq.job import JobContext
@@ -133,6 +136,50 @@ async def test_a_delayed_job_runs_when_it_is_due_and_not_before(make_app: MakeAp
         ctx = await in_time(ran.get(), 10)
         assert time.monotonic() - began >= 0.5
         assert ctx.queued_for >= 0
+
+
+async def test_a_job_that_is_retried_before_its_time_wakes_a_worker_that_sleeps(make_app: MakeApp) -> None:
+    app, operator = make_app(poll_interval=30), make_app()
+    ran: asyncio.Queue[int] = asyncio.Queue()
+
+    @app.job(name="gateway", retry=3600)
+    async def gateway(ctx: JobContext) -> None:
+        ran.put_nowait(ctx.attempt)
+        raise OSError("the gateway is away")
+
+    job_id = await app.enqueue(gateway)
+    async with asleep(app):
+        for attempt in (1, 2, 3):
+            assert await in_time(ran.get()) == attempt
+            await eventually(lambda: app.jobs(status="queued"))
+            await operator.retry(job_id)
+
+
+async def test_a_job_that_is_retried_before_its_time_is_found_by_a_worker_with_a_backlog(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(poll_interval=30, prefetch=1)
+    gate = asyncio.Semaphore(0)
+    ran: asyncio.Queue[int] = asyncio.Queue()
+
+    @app.job()
+    async def one(number: int) -> None:
+        await gate.acquire()
+        ran.put_nowait(number)
+
+    later = await app.enqueue(one, number=-1, delay=3600)
+    await app.enqueue_many(one, [{"number": number} for number in range(60)])
+    with caplog.at_level(logging.INFO, "soniq.worker"):
+        async with working(app, concurrency=2):
+            for _ in range(30):
+                gate.release()
+            seen = {await in_time(ran.get()) for _ in range(30)}
+            await app.retry(later)
+            for _ in range(31):
+                gate.release()
+            seen |= {await in_time(ran.get()) for _ in range(31)}
+    assert seen == {-1, *range(60)}
+    assert "had fallen behind" not in caplog.text, "it came in its turn, and not by the look behind the cursor"
 
 
 async def test_behind_a_pgbouncer_a_job_is_found_by_a_poll(make_app: MakeApp, schema: str) -> None:

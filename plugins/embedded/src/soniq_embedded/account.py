@@ -72,7 +72,7 @@ def let_through(account: Account, path: Path) -> None:
         bit = stat.S_IXUSR if about.st_uid == account.uid else stat.S_IXOTH
         if not about.st_mode & bit:
             _widen(folder, bit)
-            logger.warning("%s: chmod o+x, so that the account %r can reach %s", folder, account.name, path)
+            logger.warning("%s: chmod o+x was done, so that the account %r can reach %s", folder, account.name, path)
 
 
 def let_read(account: Account, tree: Path) -> None:

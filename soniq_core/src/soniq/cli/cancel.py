@@ -13,7 +13,7 @@ from soniq.cli.output import Done, as_json, tell
 @click.command(epilog=EXIT_CODES)
 @takes_app
 @takes_choice("queued", "held")
-@click.option("--reason", help="Kept with the job, where it had not started.")
+@click.option("--reason", help="Why; kept with the job.")
 @json_option
 def cancel(app: Soniq, choice: Choice, reason: str | None, as_json_: bool) -> None:
     """Cancel jobs that wait or run.

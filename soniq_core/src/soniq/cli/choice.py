@@ -29,9 +29,12 @@ class Choice(msgspec.Struct, frozen=True):
         """What all that are meant have in common, beside the status."""
         return {"name": self.name, "queue": self.queue, "tag": self.tag}
 
-    async def confirmed(self, app: Soniq, what: str) -> bool:
-        """Whether any job matches, and the person at the terminal wants it done. A "no" ends the command."""
-        (row,) = await app.database.fetch("count", self.status, self.name, self.queue, self.tag)
+    async def confirmed(self, app: Soniq, what: str, *, later: bool = False) -> bool:
+        """Whether any job matches, and the person at the terminal wants it done. A "no" ends the command.
+
+        `later`: of those that are not finished, only those that are due later are meant.
+        """
+        (row,) = await app.database.fetch("count", self.status, self.name, self.queue, self.tag, later)
         count = row["jobs"]
         if count and not self.yes:
             jobs = f"{count:,} {self.status} {'job' if count == 1 else 'jobs'}"

@@ -19,7 +19,7 @@ from soniq.cli.retry import retry
 from soniq.cli.setup import setup
 from soniq.cli.status import status
 from soniq.cli.worker import worker
-from soniq.errors import DuplicateJob, JobNotDead, JobNotFound, SoniqError, SoniqWarning
+from soniq.errors import DuplicateJob, JobNotFound, JobNotRetryable, SoniqError, SoniqWarning
 from soniq.started import core_version
 
 CORE = (worker, setup, status, jobs, inspect, cancel, retry, pause, resume, prune, plugins, new_plugin)
@@ -44,7 +44,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (JobNotFound, JobNotDead, DuplicateJob) as error:
+        except (JobNotFound, JobNotRetryable, DuplicateJob) as error:
             raise NotFound(str(error)) from error
         except SoniqError as error:
             raise Failure(str(error)) from error

@@ -1,9 +1,11 @@
 """`soniq jobs`: list jobs."""
 
+from datetime import datetime
+
 import click
 
 from soniq.app import Soniq
-from soniq.cli.options import EXIT_CODES, job_id, json_option, takes_app, use
+from soniq.cli.options import EXIT_CODES, job_id, json_option, point, takes_app, use
 from soniq.cli.output import as_json, one_line, table
 from soniq.lookup import STATUSES, JobStatus
 
@@ -14,6 +16,11 @@ from soniq.lookup import STATUSES, JobStatus
 @click.option("--name", help="Only those of the job of this name.")
 @click.option("--queue", help="Only those of this queue.")
 @click.option("--tag", help="Only those that have this tag.")
+@click.option(
+    "--since", callback=point, metavar="TIME",
+    help="Only those that finished since then, or are not finished and were created since then: 1h, 2d, or an ISO time "
+    "with its zone.",
+)  # fmt: skip
 @click.option("--before", callback=job_id, metavar="ID", help="Only those that are older than this one: the next page.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="The most to list.")
 @json_option
@@ -23,12 +30,16 @@ def jobs(
     name: str | None,
     queue: str | None,
     tag: str | None,
+    since: datetime | None,
     before: str | None,
     limit: int,
     as_json_: bool,
 ) -> None:
     """List the newest jobs that match."""
-    found = use(app, lambda: app.jobs(status=status, name=name, queue=queue, tag=tag, before=before, limit=limit))
+    found = use(
+        app,
+        lambda: app.jobs(status=status, name=name, queue=queue, tag=tag, since=since, before=before, limit=limit),
+    )
     if as_json_:
         click.echo(as_json(found))
     elif found:

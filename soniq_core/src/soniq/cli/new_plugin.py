@@ -10,8 +10,8 @@ from string import Template
 import click
 
 from soniq.app import Soniq
-from soniq.cli.options import EXIT_CODES
-from soniq.cli.output import Failure
+from soniq.cli.options import EXIT_CODES, json_option
+from soniq.cli.output import Failure, as_json
 from soniq.hooks.manager import GROUP, RESERVED
 from soniq.started import core_version
 
@@ -46,7 +46,8 @@ def plugin_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Where to write it. Default: soniq-NAME, here. It must not exist."
 )
-def new_plugin(name: str, folder: Path | None) -> None:
+@json_option
+def new_plugin(name: str, folder: Path | None, as_json_: bool) -> None:
     """Write a new plugin: a package with a test that passes.
 
     NAME is what SONIQ_PLUGINS calls it; its distribution is soniq-NAME.
@@ -69,7 +70,8 @@ def new_plugin(name: str, folder: Path | None) -> None:
         raise Failure(f"{folder} exists already; --folder names another") from error
     except OSError as error:
         raise Failure(f"{folder} cannot be written: {error.strerror}") from error
-    click.echo(NEXT.format(count=written, folder=folder, module=module))
+    made = {"folder": str(folder), "module": module, "files": written}
+    click.echo(as_json(made) if as_json_ else NEXT.format(count=written, folder=folder, module=module))
 
 
 def _write(source: Traversable, folder: Path, words: dict[str, str]) -> int:

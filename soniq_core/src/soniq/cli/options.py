@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -25,10 +26,13 @@ T = TypeVar("T")
 
 EXIT_CODES = (
     "Exit codes: 0 fine; 1 an error, which is on stderr; 2 wrong usage; "
-    "3 no such job, or one that cannot be cancelled or retried; 4 setup --check: something is missing."
+    "3 no such job, or one that cannot be cancelled or retried; 4 setup --check: something is missing; "
+    "5 status --max-wait: a job has waited for longer."
 )
 MISSING = 4
 """The exit code of a check that finds something missing."""
+LATE = 5
+"""The exit code of a look at the queues that finds a job which has been due for too long."""
 
 NOT_THEIRS = (str(Path(__file__).parent.parent), importlib.__file__ or "", "<frozen")
 """Where the files of Soniq and of the import system are, as opposed to an app's."""
@@ -54,6 +58,7 @@ def named_app(ctx: click.Context, param: click.Parameter | None, value: str | No
         found = getattr(found, part)
     if not isinstance(found, Soniq):
         raise click.BadParameter(f"{value} is a {type(found).__name__}, and no Soniq{_hint(module, path)}")
+    found.sync.close()  # in case the module used it while it was imported: a command has an event loop of its own
     return found
 
 
@@ -144,6 +149,21 @@ def job_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str
 def job_ids(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> list[str]:
     """The callback of a parameter of one or several ids; each once."""
     return list(dict.fromkeys(id_ for id_ in (job_id(ctx, param, value) for value in values) if id_))
+
+
+def point(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """The callback of a parameter that is a time: so long ago, or an ISO time with its zone."""
+    if value is None:
+        return None
+    if re.fullmatch(r"[\d.]+[a-z]?", value):
+        return datetime.now(UTC) - timedelta(seconds=duration(ctx, param, value) or 0)
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither so long ago, as 1h, nor an ISO time") from None
+    if time.tzinfo is None:
+        raise click.BadParameter(f"{value!r} has no time zone, as 2030-01-31T08:00:00+00:00 has")
+    return time
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:

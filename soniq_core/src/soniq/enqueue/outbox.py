@@ -33,6 +33,9 @@ KEY_WAIT = "200ms"
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """The character NUL as JSON writes it, and not a backslash that is followed by u0000."""
 
+NO_TABLES = ("42P01", "3F000", "42883")
+"""No such table, schema or function: what an INSERT meets in a database that is not the app's."""
+
 TRIES = 3
 PAUSE = 0.2
 """How often a shared INSERT is tried on a lost connection, and the seconds in between."""
@@ -75,7 +78,16 @@ class Outbox:
         if await self._register_lanes(jobs):
             due.add("")  # for workers to learn the lanes anew
         if connection is not None:
-            await self._insert_all(connection, jobs, lock_timeout=None)
+            try:
+                await self._insert_all(connection, jobs, lock_timeout=None)
+            except Exception as error:
+                if getattr(error, "sqlstate", None) not in NO_TABLES:
+                    raise
+                schema, place = self._database.settings.schema, self._database.place
+                raise DatabaseError(
+                    f"connection= leads to a database without Soniq's tables in schema {schema!r}; "
+                    f"it must lead to that of the app, {place}"
+                ) from error
             if notify and due:
                 await connection.execute(self._database.sql["notify_waiting"], self._notifier.channel, "\n".join(due))
             return

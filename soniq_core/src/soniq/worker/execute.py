@@ -24,6 +24,7 @@ from soniq.errors import (
     LeaseLost,
     RetriesExhausted,
     SerializationError,
+    UnknownArguments,
     WorkerStopped,
 )
 from soniq.hooks.dispatch import Entered, InTransaction, limited, resolved
@@ -260,7 +261,7 @@ class Attempt:
             if self.cause == "lost":
                 return None
             if self.cause == "cancelled":
-                return self._cancelled("cancelled while it ran")
+                return self._cancelled((isinstance(error, Cancel) and error.reason) or "cancelled while it ran")
             if self.cause == "stopped" and not isinstance(error, Signal):
                 return await self._stopped()
             if self.cause == "timeout" and not isinstance(error, AttemptTimeout):
@@ -292,7 +293,7 @@ class Attempt:
         signal = await self._job.on_error(self.ctx, error) if self._job.on_error else None
         if signal is not None:
             return await self._obey(signal, error)
-        if self.ctx.attempt < self.ctx.max_attempts and not isinstance(error, Undecodable):
+        if self.ctx.attempt < self.ctx.max_attempts and not isinstance(error, Undecodable | UnknownArguments):
             return self._again(error, await self._delay(error))
         return self._dead(error)
 
@@ -379,10 +380,6 @@ class Attempt:
 
 class Undecodable(SerializationError):
     """Stored arguments that cannot be read: another attempt would not read them either."""
-
-
-class UnknownArguments(Undecodable):
-    """Stored arguments that the job does not take here."""
 
 
 def described(error: BaseException) -> str:

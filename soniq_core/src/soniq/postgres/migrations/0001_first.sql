@@ -19,6 +19,7 @@ create table {schema}.job (
     suspect          boolean     not null default false, -- its worker died: the next start is written down
     started          boolean     not null default false, -- ... and here it is
     cancel_requested boolean     not null default false,
+    cancel_error     jsonb,
     name             text        not null,
     queue            text        not null default 'default',
     status           text        not null default 'queued' check (status in ('queued', 'held', 'running')),
@@ -185,8 +186,12 @@ with outcome as (
             then now() + make_interval(secs => keep) else 'infinity'
         end, created_at, scheduled_at, now() - make_interval(secs => age), now(), claim,
         timeout, keep, worker_id, priority, attempt + (age is not null)::int, max_attempts, name, queue, final, serializer,
-        dedup_scope, dedup_label, store, args, result, headers, tags, coalesce(final_error::jsonb, case when final <> 'done' then error end),
-        progress
+        dedup_scope, dedup_label, store, args, result, headers, tags,
+        coalesce(
+            case when final = 'cancelled' then cancel_error end,
+            final_error::jsonb,
+            case when final <> 'done' then error end
+        ), progress
     from settled
 )
 select

@@ -1,4 +1,4 @@
--- The newest jobs that match; null is "any". Ids rise with time.
+-- The newest jobs that match; null is "any". Ids rise with time. `$7`: finished since then, or else created.
 (
     select
         id, name, status, queue, priority, attempt + (status = 'running')::int as attempt, max_attempts, created_at,
@@ -6,6 +6,7 @@
     from {schema}.job
     where ($1::text is null or status = $1) and ($2::text is null or name = $2) and ($3::text is null or queue = $3)
         and ($4::text is null or tags @> array[$4]) and ($5::uuid is null or id < $5)
+        and ($7::timestamptz is null or created_at >= $7)
     order by id desc limit $6
 )
 union all
@@ -16,6 +17,7 @@ union all
     from {schema}.history
     where ($1::text is null or status = $1) and ($2::text is null or name = $2) and ($3::text is null or queue = $3)
         and ($4::text is null or tags @> array[$4]) and ($5::uuid is null or id < $5)
+        and ($7::timestamptz is null or finished_at >= $7)
     order by id desc limit $6
 )
 order by id desc limit $6

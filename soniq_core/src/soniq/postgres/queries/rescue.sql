@@ -23,7 +23,7 @@ with orphan as materialized (
         end, created_at, scheduled_at, started_at, now(), claim + 1, timeout, keep, worker_id,
         priority, attempt + started::int, max_attempts, name, queue,
         case when cancel_requested then 'cancelled' else 'dead' end, serializer, dedup_scope, dedup_label, args, headers,
-        tags, case when started then $1::jsonb else error end, progress
+        tags, coalesce(cancel_error, case when started then $1::jsonb else error end), progress
     from ended
 ), requeued as (
     update {schema}.job set
