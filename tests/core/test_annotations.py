@@ -142,8 +142,8 @@ async def test_a_name_alone_is_no_reason_to_inject(app: Soniq) -> None:
 
 async def test_a_connection_is_injected_by_its_annotation(app: Soniq) -> None:
     @app.job()
-    async def count(n: int, db: asyncpg.Connection, maybe: asyncpg.Connection | None, c: JobContext) -> int:
-        assert maybe is not None
+    async def count(n: int, db: asyncpg.Connection | None, c: JobContext) -> int:
+        assert db is not None
         assert await db.fetchval("select 1") == 1
         return n + c.attempt
 

@@ -409,8 +409,12 @@ class Soniq(Defines):
                     finally:
                         self._starter = None
         elif self._changed and not self._workers:
-            self._started.rebuild(self._own_hooks)
-            self._changed = False
+            self._changed = False  # before: another thread may add a job meanwhile
+            try:
+                self._started.rebuild(self._own_hooks)
+            except BaseException:
+                self._changed = True
+                raise
         return self._started
 
     def loop_in_use(self) -> asyncio.AbstractEventLoop | None:

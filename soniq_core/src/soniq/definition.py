@@ -109,7 +109,7 @@ class Registry:
         if hooks is not self._hooks:
             self._hooks, self._defined = hooks, {}
         compiled = {}
-        for job in self.jobs.values():
+        for job in list(self.jobs.values()):  # another thread may add one meanwhile
             if job.name not in self._defined:
                 self._defined[job.name] = self._define(job, hooks)
             definition, signature = self._defined[job.name]

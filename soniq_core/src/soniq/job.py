@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import update_wrapper
@@ -11,7 +12,7 @@ from weakref import WeakSet
 import msgspec
 
 from soniq.calls import EnqueueKeywords, JobCalls, Using
-from soniq.errors import InvalidOption, UnknownJob
+from soniq.errors import InvalidOption, SoniqError, UnknownJob
 from soniq.ids import JobId
 from soniq.signals import Cancel, Retry
 from soniq.unique import Unique
@@ -78,6 +79,9 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     expires: float | None = None
     keep: float | None = None
 
+
+NUL = re.compile(r"(?<!\\)((?:\\\\)*)(?:\\u0000)+")
+"""The character NUL as JSON writes it, and not a backslash that is followed by u0000."""
 
 INCLUDE = "the jobs of a Jobs are those of the apps that include it: app.include(jobs)"
 """What helps where an app does not know a job."""
@@ -250,7 +254,7 @@ class JobContext:
 
         A task is cancelled then; a thread cannot be, and should look here now and then, and raise `Cancel`.
         """
-        self._children: list[NewJob] = []
+        self._children: list[NewJob] | None = []
         self._headers = headers
         self._logger: logging.LoggerAdapter[logging.Logger] | None = None
         self._stash: Stash | None = None
@@ -285,7 +289,7 @@ class JobContext:
             raise ValueError(f"progress is a fraction between 0 and 1; got {fraction!r}")
         text = msgspec.json.encode({"fraction": fraction, **details}).decode()
         if self._state is not None:
-            self._state.report(self.job_id, text.replace("\\u0000", ""))
+            self._state.report(self.job_id, NUL.sub(r"\1", text))
 
     async def enqueue(self, job: "Job[..., Any] | str", /, *args: object, **keywords: Any) -> JobId:
         """Enqueue a child, as `app.enqueue` does: inserted in the transaction that completes this job, or not at all.
@@ -294,6 +298,10 @@ class JobContext:
         """
         if self._state is None:
             raise RuntimeError("this context belongs to no worker, so nothing can be enqueued with its job")
+        if self._children is None:
+            raise RuntimeError(
+                f"what became of job {self.job_id} is decided; enqueue with the app, not with its context"
+            )
         return await self._state.enqueue(job, args, keywords, self._children)
 
     @property
@@ -315,8 +323,13 @@ class JobContext:
 
         For providers: whoever hands out the connection commits it afterwards, and the handler's effects and the
         completion are one transaction. If the job was taken from this worker, `LeaseLost` is raised in the provider,
-        which must roll back.
+        which must roll back. Raises `SoniqError` if another transaction is to complete it: two cannot commit as one.
         """
+        if self.completing is not None:
+            raise SoniqError(
+                f"{self.job_name}: two of its parameters are provided with a transaction that completes the job; only "
+                "one can be: take the others from your own engine or pool"
+            )
         self.completing = connection
 
     def __repr__(self) -> str:

@@ -31,7 +31,7 @@ class _Place:
 
     def start(self) -> None:
         self.started = time.monotonic()
-        arguments = [sys.executable, "-m", "soniq", *sys.argv[1:]]
+        arguments = [sys.executable, "-P", "-m", "soniq", *sys.argv[1:]]
         environment = {**os.environ, CHILD: str(os.getpid())}
         self.process = subprocess.Popen(  # noqa: S603 (the command line that this process was given)
             arguments, env=environment, start_new_session=True
@@ -56,7 +56,8 @@ class _Place:
 def supervise(processes: int, grace: float) -> int:
     """Keep so many worker processes running until SIGTERM or SIGINT; the exit code.
 
-    The first signal is passed on and the workers stop as they do; a second one, too. What is left after `grace` and a
+    The first signal is passed on as SIGTERM and the workers stop as they do; a second one as SIGINT, because they may
+    get SIGTERM from elsewhere, too (systemd sends it to all processes of a unit). What is left after `grace` and a
     few seconds is killed.
     """
     signals: list[int] = []
@@ -76,9 +77,8 @@ def supervise(processes: int, grace: float) -> int:
     return _stop([place.process for place in places if place.process is not None], signals, grace)
 
 
-async def orphaned() -> None:
+async def orphaned(supervisor: int) -> None:
     """Wait until the supervisor of this process is gone."""
-    supervisor = int(os.environ[CHILD])
     while os.getppid() == supervisor:  # noqa: ASYNC110 (nothing tells of it)
         await asyncio.sleep(1.0)
     log.error("the supervisor %d is gone", supervisor)
@@ -91,7 +91,7 @@ def _stop(running: list[subprocess.Popen[bytes]], signals: list[int], grace: flo
         for _ in signals[passed_on:]:
             passed_on += 1
             for process in running:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGTERM if passed_on == 1 else signal.SIGINT)
         if time.monotonic() > ends:
             log.error("worker processes do not end, and are killed; their jobs are rescued")
             for process in running:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -20,7 +21,7 @@ from soniq.cli.options import EXIT_CODES, named_app
 from soniq.cli.output import Failure, clean
 from soniq.cli.supervise import CHILD, orphaned, supervise
 from soniq.errors import SoniqError
-from soniq.worker.interrupts import stop_on_signals
+from soniq.worker.interrupts import once_for, stop_on_signals
 
 log = logging.getLogger("soniq.worker")
 
@@ -107,15 +108,18 @@ def worker(
     if once and processes > 1:
         raise click.UsageError("--once runs in this process; leave --processes out")
     _set_up_logging(log_level)
-    if processes > 1 and not os.environ.get(CHILD):
+    supervisor = os.environ.pop(CHILD, None)  # not for processes that handlers start
+    if supervisor:
+        once_for(signal.SIGTERM)
+    elif processes > 1:
         sys.exit(supervise(processes, app.settings.grace))
     run = partial(
         app.run_worker, concurrency=concurrency, queues=queues, run_once=once, max_jobs=max_jobs, max_memory=max_memory
     )
-    asyncio.run(_work(app, run, once))
+    asyncio.run(_work(app, run, once, supervisor))
 
 
-async def _work(app: Soniq, run: Callable[[], Awaitable[int]], once: bool) -> None:
+async def _work(app: Soniq, run: Callable[[], Awaitable[int]], once: bool, supervisor: str | None) -> None:
     """Run the worker and close the app; where a handler cannot be ended, leave the process with it."""
     failure: Exception | None = None
     heard: list[bool] = []
@@ -125,7 +129,7 @@ async def _work(app: Soniq, run: Callable[[], Awaitable[int]], once: bool) -> No
         app.stop_workers(now=bool(heard))
         heard.append(True)
 
-    watching = asyncio.create_task(_stop_without_supervisor(app)) if os.environ.get(CHILD) else None
+    watching = asyncio.create_task(_stop_without(int(supervisor), app)) if supervisor else None
     try:
         await app.start()
         release = stop_on_signals(stop) if once else None
@@ -145,9 +149,11 @@ async def _work(app: Soniq, run: Callable[[], Awaitable[int]], once: bool) -> No
         raise failure
 
 
-async def _stop_without_supervisor(app: Soniq) -> None:
-    await orphaned()
-    app.stop_workers()
+async def _stop_without(supervisor: int, app: Soniq) -> None:
+    await orphaned(supervisor)
+    while True:  # also one that has not begun yet
+        app.stop_workers()
+        await asyncio.sleep(0.5)
 
 
 async def _something_goes_on() -> bool:

@@ -79,7 +79,7 @@ class Outbox:
             due.add("")  # for workers to learn the lanes anew
         if connection is not None:
             try:
-                await self._insert_all(connection, jobs, lock_timeout=None)
+                await self._insert_all(connection, jobs, theirs=True)
             except Exception as error:
                 if getattr(error, "sqlstate", None) not in NO_TABLES:
                     raise
@@ -93,7 +93,7 @@ class Outbox:
             return
         if atomic:
             async with self._database.acquire() as own:
-                await self._database.guard(self._insert_all(own, jobs, lock_timeout=None))
+                await self._database.guard(self._insert_all(own, jobs, theirs=False))
         else:
             for job in jobs:  # one: more than one are atomic
                 await (self._keyed if job.dedup else self._plain).add(job)
@@ -108,6 +108,11 @@ class Outbox:
         await self._plain.close()
         await self._keyed.close()
 
+    async def register_lanes(self, jobs: Sequence[NewJob]) -> None:
+        """Note the lanes of jobs that are inserted later, where nobody should wait for one that others use first."""
+        if await self._register_lanes(jobs):
+            self._notifier.wake([""])
+
     async def _register_lanes(self, jobs: Sequence[NewJob]) -> bool:
         """Note each queue and priority once, outside a caller's transaction; whether one is new."""
         new = {(job.queue, job.priority) for job in jobs} - self._lanes
@@ -116,9 +121,7 @@ class Outbox:
             self._lanes |= new
         return bool(new)
 
-    async def _insert_all(
-        self, connection: TransactionConnection, jobs: Sequence[NewJob], *, lock_timeout: str | None
-    ) -> None:
+    async def _insert_all(self, connection: TransactionConnection, jobs: Sequence[NewJob], *, theirs: bool) -> None:
         """Insert jobs on one connection, all or none."""
         plain = [job for job in jobs if job.dedup is None]
         keyed = [job for job in jobs if job.dedup is not None]
@@ -126,12 +129,19 @@ class Outbox:
             if plain and keyed and is_asyncpg(connection):  # any other is in a transaction, which fails as a whole
                 await stack.enter_async_context(connection.transaction())
             if plain:
-                await self.insert_plain(connection, plain)
+                await self.insert_plain(connection, plain, theirs=theirs)
             if keyed:
-                await self.insert_keyed(connection, keyed, lock_timeout)
+                await self.insert_keyed(connection, keyed, None)
 
-    async def insert_plain(self, connection: TransactionConnection, jobs: Sequence[NewJob]) -> None:
-        if len(jobs) >= COPY_FROM and not any(job.extra for job in jobs) and is_asyncpg(connection):
+    async def insert_plain(
+        self, connection: TransactionConnection, jobs: Sequence[NewJob], *, theirs: bool = False
+    ) -> None:
+        """`theirs`: a connection of the caller's, which may have a codec of its own for jsonb: COPY would use it."""
+        if (
+            is_asyncpg(connection)
+            and len(jobs) >= COPY_FROM
+            and not any(job.extra or (theirs and job.headers) for job in jobs)
+        ):
             records = [
                 (str(j.id), j.name, j.queue, j.priority, j.max_attempts, j.serializer, j.keep, j.payload, _headers(j))
                 for j in jobs

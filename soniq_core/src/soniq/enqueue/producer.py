@@ -191,6 +191,7 @@ class Producer:
                 job.dedup = await self._ask_dedup_key(known, job)
             job.payload = self._serialize(known, job)
         if later is not None:
+            await self._outbox.register_lanes(jobs)
             later += jobs
             return
         await self._outbox.insert(jobs, options.connection, notify=options.notify, atomic=bulk)

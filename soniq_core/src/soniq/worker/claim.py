@@ -108,10 +108,12 @@ class Claimer:
         Raises `DatabaseUnavailable` only where `patient` says that it is not worth waiting.
         """
         settlements = [each for each in settlements if not each.written]
-        pause, began = 0.05, time.monotonic()
+        pause, began, around_keys = 0.05, time.monotonic(), False
         while True:
             try:
                 connection = await self._ready()
+                if around_keys:
+                    return await self._around_keys(connection, settlements, lanes, limit)
                 if around_locks:
                     return await self._around_locks(connection, settlements, lanes, limit)
                 return await self._once(connection, settlements, lanes, limit)
@@ -119,6 +121,9 @@ class Claimer:
                 if not around_locks:
                     log.info("a settlement waits for a lock, and the others go on without it: %s", error)
                     around_locks = True
+                    continue
+                if not around_keys and any(each.children for each in settlements):
+                    around_keys = True
                     continue
             except (asyncpg.SerializationError, asyncpg.QueryCanceledError) as error:
                 log.info("the exchange with the database is tried again: %s", error)
@@ -179,7 +184,12 @@ class Claimer:
         if header[1] != len(settlements):
             raise _SomeChangeNothing
         if children := [child for s in settlements for child in s.children]:
+            sql, keyed = self._database.sql, any(child.dedup for child in children)
+            if keyed:
+                await connection.execute(sql["limit_keys"])
             await self._insert(children, connection)
+            if keyed:
+                await connection.execute(sql["unlimit_locks"])
         try:
             await self._settle_tx(connection, [(s.outcome, s.given_up) for s in settlements if s.outcome])
         except PluginError as error:
@@ -203,6 +213,23 @@ class Claimer:
             free = [s for s in settlements if s.id not in locked]
             exchange = await self._once(connection, free, lanes, limit)
         return exchange._replace(left=[s for s in settlements if s.id in locked])
+
+    async def _around_keys(
+        self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
+    ) -> Exchange:
+        """Settle one by one what brings children, up to one whose dedup key a transaction holds; then the rest."""
+        left: list[Settlement] = []
+        lost: set[UUID] = set()
+        parents = [each for each in settlements if each.children]
+        while parents and not left:
+            parent = parents.pop(0)
+            try:
+                lost |= await self._settle(connection, [parent])
+            except asyncpg.LockNotAvailableError:
+                left.append(parent)
+        rest = [each for each in settlements if not each.children]
+        exchange = await self.exchange(rest, lanes, limit, around_locks=True)
+        return exchange._replace(left=[*exchange.left, *parents, *left], lost=exchange.lost | lost)
 
     async def _halved(self, settlements: Sequence[Settlement], error: Exception, around_locks: bool) -> Exchange:
         """Find the settlement that is refused by halving, so that it takes no other with it."""

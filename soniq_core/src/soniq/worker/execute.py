@@ -24,6 +24,7 @@ from soniq.errors import (
     LeaseLost,
     RetriesExhausted,
     SerializationError,
+    SoniqError,
     UnknownArguments,
     WorkerStopped,
 )
@@ -31,7 +32,7 @@ from soniq.hooks.dispatch import Entered, InTransaction, limited, resolved
 from soniq.hooks.values import NewJob, Serializer, TransactionConnection
 from soniq.job import Backoff, Outcome
 from soniq.lookup import error_json
-from soniq.postgres.connections import Database
+from soniq.postgres.connections import Database, is_asyncpg
 from soniq.results import NOTHING, Kept, Results, is_stream
 from soniq.signals import Cancel, Retry, Signal, Snooze
 from soniq.worker.claim import NO_LANES, Claimed, Insert
@@ -150,11 +151,12 @@ class Attempt:
                 if signal is not None:
                     raise signal
             value = await self._call(arguments)
-            settlement = self._settlement("done", "done", kept=await self._store(value), children=ctx._children)
+            settlement = self._settlement("done", "done", kept=await self._store(value), children=ctx._children or ())
             if ctx.completing is not None:
                 await self._complete(ctx.completing, settlement)
                 settlement = msgspec.structs.replace(settlement, written=True)
                 self._decided = True  # a commit is not to be interrupted
+                ctx._children = None
         self._decided = True
         if job.after_job:
             await job.after_job(ctx, value)
@@ -237,6 +239,8 @@ class Attempt:
 
     async def _complete(self, connection: TransactionConnection, settlement: Settlement) -> None:
         """Write the completion in the open transaction of an injected connection."""
+        if is_asyncpg(connection) and not connection.is_in_transaction():
+            raise SoniqError(f"{self.claimed.name} ended the transaction that was to complete it; nothing is completed")
         header, *_ = await connection.fetch(
             self._environment.database.sql["settle_and_claim"],
             self.ctx.worker_id, *arrays([settlement]), *NO_LANES, 0,
@@ -253,6 +257,7 @@ class Attempt:
     async def _judge(self, error: BaseException) -> Settlement | None:
         """What an attempt that did not succeed comes to; calls `on_error` where it failed."""
         self._decided = True
+        self.ctx._children = None
         if isinstance(error, LeaseLost):
             log.warning("%s", error)
             return None

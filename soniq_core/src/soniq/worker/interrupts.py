@@ -9,6 +9,7 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 _stops: list[Callable[[], None]] = []
 _previous: list[object] = []
+_heard_once: dict[signal.Signals, bool] = {}
 
 
 def stop_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
@@ -23,7 +24,7 @@ def stop_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
     if not _stops:
         _previous[:] = [signal.getsignal(number) for number in NUMBERS]
         for number in NUMBERS:
-            loop.add_signal_handler(number, _stop_all)
+            loop.add_signal_handler(number, _stop_all, number)
     _stops.append(stop)
 
     def release() -> None:
@@ -36,6 +37,15 @@ def stop_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
     return release
 
 
-def _stop_all() -> None:
+def once_for(number: signal.Signals) -> None:
+    """Let this signal stop the workers once, however often it comes; for a process that may get it from two sides."""
+    _heard_once[number] = False
+
+
+def _stop_all(number: signal.Signals) -> None:
+    if _heard_once.get(number):
+        return
+    if number in _heard_once:
+        _heard_once[number] = True
     for stop in list(_stops):
         stop()

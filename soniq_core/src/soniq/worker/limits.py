@@ -14,17 +14,24 @@ LOOK = 1.0
 
 
 class Limits(msgspec.Struct):
-    """`max_jobs` attempts, `max_memory` bytes of resident memory; None is no limit."""
+    """`max_jobs` attempts, `max_memory` bytes of resident memory; None is no limit.
+
+    Memory counts once something has run: a limit below what the process takes at the start must not keep it from work.
+    """
 
     max_jobs: int | None = None
     max_memory: int | None = None
     looked: float = 0.0
 
+    def room(self, free: int, taken: int) -> int:
+        """How many jobs to claim, where `free` could be and `taken` were started or are at hand."""
+        return free if self.max_jobs is None else max(0, min(free, self.max_jobs - taken))
+
     def reached(self, jobs: int) -> str | None:
         """Which limit is reached, in words; None where none is."""
         if self.max_jobs is not None and jobs >= self.max_jobs:
             return f"it has run {jobs} jobs"
-        if self.max_memory is not None and time.monotonic() - self.looked > LOOK:
+        if self.max_memory is not None and jobs and time.monotonic() - self.looked > LOOK:
             self.looked = time.monotonic()
             memory = resident()
             if memory >= self.max_memory:

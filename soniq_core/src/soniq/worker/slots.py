@@ -60,6 +60,11 @@ class Slots:
         return bool(self.running or self._at_hand)
 
     @property
+    def taken(self) -> int:
+        """Attempts that were started, and jobs at hand."""
+        return self.count + len(self._at_hand)
+
+    @property
     def stale(self) -> bool:
         """Whether jobs at hand have not come to start for a while, and others may do better."""
         return bool(self._at_hand) and time.monotonic() - self._moved > STALE

@@ -30,3 +30,8 @@ class WorkerState:
         with self._lock:
             reports, self._reports = self._reports, {}
         return reports
+
+    def put_back(self, reports: Mapping[str, str]) -> None:
+        """Take back what could not be written; what was reported since counts more."""
+        with self._lock:
+            self._reports = {**reports, **self._reports}

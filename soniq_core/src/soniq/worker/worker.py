@@ -139,7 +139,7 @@ class Worker:
             self._slots.held,
             self._slots.cancel,
             self._taken_for_dead,
-            self._state.take_reports,
+            self._state,
         )
         heartbeat.start()
         maintenance = Maintenance(
@@ -190,7 +190,7 @@ class Worker:
                 log.info("the worker ends, to be started afresh: %s", why)
                 self.stop()
                 return
-            room = self._slots.room()
+            room = self._limits.room(self._slots.room(), self._slots.taken)
             looking = room > 0 and self._lanes.hot
             if looking or self._settlements:
                 found = await self._exchange(room if looking else 0)
@@ -337,7 +337,7 @@ class Worker:
         self._lanes.rewind()
         self._lanes.wake()
         while self._lanes.hot and not self._buried and not self._stopping:
-            if await self._exchange(self._slots.room()):
+            if await self._exchange(self._limits.room(self._slots.room(), self._slots.taken)):
                 return False
         return not (self._slots.busy or self._settlements or self._buried)
 

@@ -285,6 +285,7 @@ loop
         begin
             update {schema}.job set
                 scheduled_at = due,
+                expires_at = {schema}.expires_1(extra),
                 args = case when p_conflicts[n] = 'replace' then p_args[n] else job.args end,
                 serializer = case when p_conflicts[n] = 'replace' then p_serializers[n] else job.serializer end,
                 headers = case when p_conflicts[n] = 'replace' then p_headers[n]::jsonb else job.headers end
