@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import asyncpg
 import pytest
 
-from soniq import JobContext, Soniq
+from soniq import JobContext, Outcome, Soniq, TransactionConnection, hookimpl
 from tests.conftest import MakeApp
 from tests.core.worker.helpers import finished, in_time, working
 
@@ -53,39 +54,6 @@ async def test_progress_that_a_failed_heartbeat_took_along_is_sent_again(
         go_on.set()
     assert status is not None
     assert status["progress"] == {"fraction": 0.9}
-
-
-async def test_a_child_whose_key_is_held_by_an_open_transaction_does_not_stop_the_worker(
-    app: Soniq, database_url: str
-) -> None:
-    @app.job(name="child")
-    async def child() -> None: ...
-
-    @app.job(name="parent")
-    async def parent(ctx: JobContext) -> None:
-        await ctx.enqueue("child", dedup_key="k")
-
-    @app.job(name="other")
-    async def other() -> None: ...
-
-    await app.start()
-    own = await asyncpg.connect(database_url)
-    transaction = own.transaction()
-    await transaction.start()
-    await app.enqueue("child", dedup_key="k", connection=own)
-    async with working(app):
-        await app.enqueue(parent)
-        await asyncio.sleep(0.5)
-        job_id = await app.enqueue(other)
-        try:
-            async with asyncio.timeout(10):
-                status = await finished(app, job_id)
-        except TimeoutError:
-            status = None
-        finally:
-            await transaction.rollback()
-            await own.close()
-    assert status is not None
 
 
 async def test_a_child_of_after_job_is_enqueued_or_refused_where_the_completion_is_written_before(
@@ -165,7 +133,7 @@ async def test_a_row_that_somebody_has_locked_does_not_stop_the_heartbeat(
 
 
 async def test_a_child_for_a_queue_that_an_open_transaction_uses_first_does_not_stop_the_worker(
-    app: Soniq, schema: str, database_url: str
+    app: Soniq, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     @app.job(name="child")
     async def child() -> None: ...
@@ -178,20 +146,33 @@ async def test_a_child_for_a_queue_that_an_open_transaction_uses_first_does_not_
     async def other() -> None: ...
 
     await app.start()
-    own = await asyncpg.connect(database_url)
-    transaction = own.transaction()
-    await transaction.start()
-    await own.execute(f"""select {schema}.enqueue('child', '{{}}', '{{"queue": "fresh"}}')""")
-    async with working(app):
-        await app.enqueue(parent)
-        await asyncio.sleep(0.5)
-        job_id = await app.enqueue(other)
-        try:
-            async with asyncio.timeout(5):
-                status = await finished(app, job_id)
-        except TimeoutError:
-            status = None
-        finally:
-            await transaction.rollback()
-            await own.close()
-    assert status is not None
+    async with connection.transaction():
+        await connection.execute(f"""select {schema}.enqueue('child', '{{}}', '{{"queue": "fresh"}}')""")
+        async with working(app):
+            await app.enqueue(parent)
+            await asyncio.sleep(0.5)
+            await app.wait_for(await app.enqueue(other), timeout=5)
+
+
+async def test_what_limits_the_wait_for_a_childs_key_does_not_limit_settle_tx(make_app: MakeApp) -> None:
+    limits: list[str] = []
+
+    class Settling:
+        name = "settling"
+
+        @hookimpl
+        async def settle_tx(self, tx: TransactionConnection, outcomes: Sequence[Outcome]) -> None:
+            limits.append((await tx.fetch("show lock_timeout"))[0][0])
+
+    app = make_app(plugins=[Settling()])
+
+    @app.job(name="child")
+    async def child() -> None: ...
+
+    @app.job(name="parent")
+    async def parent(ctx: JobContext) -> None:
+        await ctx.enqueue("child", dedup_key="k")
+
+    await app.enqueue(parent)
+    await app.run_worker(run_once=True)
+    assert limits == ["0", "0"]

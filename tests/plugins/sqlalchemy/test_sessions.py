@@ -207,6 +207,21 @@ async def test_a_job_enqueued_with_the_session_is_there_if_its_parent_is_done(ap
     assert sorted([(await app.get_args(job["job_id"]))["number"] for job in children]) == [-2, -2, 2]
 
 
+async def test_two_sessions_cannot_complete_one_job(app: Soniq, kept: Kept) -> None:
+    @app.job(max_attempts=1)
+    async def ship(one: AsyncSession, two: AsyncSession) -> None:
+        one.add(Order(what="one"))
+        two.add(Order(what="two"))
+
+    job_id = await app.enqueue(ship)
+    await in_time(app.run_worker(run_once=True))
+    status = await status_of(app, job_id)
+    assert status["status"] == "dead"
+    assert status["error"] is not None
+    assert "two of its parameters are provided with a transaction" in status["error"]["message"]
+    assert await kept() == []
+
+
 async def test_settle_tx_writes_in_the_transaction_of_the_session(
     make_app: MakeApp, engine: AsyncEngine, settling: Settling, kept: Kept
 ) -> None:

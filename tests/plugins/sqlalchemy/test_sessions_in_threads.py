@@ -26,6 +26,22 @@ def app(make_app: MakeApp, blocking_engine: Engine) -> Soniq:
     return make_app(plugins=[SQLAlchemyPlugin(blocking_engine)])
 
 
+async def drivers(app: Soniq) -> list[str]:
+    """The drivers on which the sessions of a `def` and of an `async def` job are."""
+
+    @app.job()
+    def blocking(session: Session) -> str:
+        return session.get_bind().dialect.driver
+
+    @app.job()
+    async def awaiting(session: AsyncSession) -> str:
+        return session.get_bind().dialect.driver
+
+    ids = [await app.enqueue(blocking), await app.enqueue(awaiting)]
+    await in_time(app.run_worker(run_once=True))
+    return [await app.get_result(job_id) for job_id in ids]
+
+
 async def test_the_effects_and_the_completion_are_committed_together(
     app: Soniq, connection: PlainConnection, orders: str, schema: str
 ) -> None:
@@ -227,17 +243,7 @@ async def test_one_url_of_psycopg_serves_both_kinds(make_app: MakeApp, database_
     url = url_for(database_url, "psycopg").render_as_string(False)
     app = make_app(plugins=[SQLAlchemyPlugin(url=url)])
 
-    @app.job()
-    def blocking(session: Session) -> str:
-        return session.get_bind().dialect.driver
-
-    @app.job()
-    async def awaiting(session: AsyncSession) -> str:
-        return session.get_bind().dialect.driver
-
-    ids = [await app.enqueue(blocking), await app.enqueue(awaiting)]
-    await in_time(app.run_worker(run_once=True))
-    assert [await app.get_result(job_id) for job_id in ids] == ["psycopg", "psycopg"]
+    assert await drivers(app) == ["psycopg", "psycopg"]
 
 
 async def test_an_engine_of_each_kind_may_be_given(
@@ -245,17 +251,7 @@ async def test_an_engine_of_each_kind_may_be_given(
 ) -> None:
     app = make_app(plugins=[SQLAlchemyPlugin(blocking_engine, engine)])
 
-    @app.job()
-    def blocking(session: Session) -> str:
-        return session.get_bind().dialect.driver
-
-    @app.job()
-    async def awaiting(session: AsyncSession) -> str:
-        return session.get_bind().dialect.driver
-
-    ids = [await app.enqueue(blocking), await app.enqueue(awaiting)]
-    await in_time(app.run_worker(run_once=True))
-    assert [await app.get_result(job_id) for job_id in ids] == ["psycopg", engine.dialect.driver]
+    assert await drivers(app) == ["psycopg", engine.dialect.driver]
 
 
 async def test_a_session_of_the_other_kind_is_refused_at_the_start(make_app: MakeApp) -> None:

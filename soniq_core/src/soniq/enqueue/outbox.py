@@ -5,7 +5,6 @@ Jobs with a dedup key have a lane of their own, because a key that an open trans
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -18,6 +17,7 @@ from soniq.enqueue.notify import Notifier
 from soniq.errors import DatabaseError, DatabaseUnavailable, InvalidOption
 from soniq.hooks.values import NewJob, TransactionConnection
 from soniq.ids import JobId
+from soniq.job import NUL
 from soniq.postgres.connections import LOST, TRANSIENT, Database, is_asyncpg, words
 
 log = logging.getLogger("soniq.enqueue")
@@ -28,10 +28,7 @@ FLUSHERS = 2
 COPY_FROM = 64
 """Jobs in one call from which COPY is faster than INSERT."""
 KEY_WAIT = "200ms"
-"""How long a shared INSERT waits for a dedup key that an open transaction holds, before its jobs go one by one."""
-
-NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""The character NUL as JSON writes it, and not a backslash that is followed by u0000."""
+"""How long what is shared waits for a dedup key that an open transaction holds, before it goes on one by one."""
 
 NO_TABLES = ("42P01", "3F000", "42883")
 """No such table, schema or function: what an INSERT meets in a database that is not the app's."""

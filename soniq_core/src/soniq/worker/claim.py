@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from soniq.enqueue.outbox import KEY_WAIT
 from soniq.errors import DatabaseError, DatabaseUnavailable, PluginError
 from soniq.hooks.dispatch import InTransaction
 from soniq.hooks.values import NewJob, TransactionConnection
@@ -26,6 +27,9 @@ log = logging.getLogger("soniq.worker")
 
 Insert = Callable[[Sequence[NewJob], TransactionConnection], Awaitable[None]]
 """Inserts jobs in someone's transaction."""
+
+LOCK_WAIT = "2s"
+"""How long settling waits for a lock, as the function that settles does."""
 
 SUSPECT, EXPIRED, CANCELLED = 1, 2, 4
 
@@ -170,7 +174,7 @@ class Claimer:
         except _SomeChangeNothing:  # rare: find out which, and leave them out
             sql = self._database.sql
         async with connection.transaction(isolation="read_committed"):
-            await connection.execute(sql["limit_locks"])
+            await connection.fetch(sql["lock_timeout"], LOCK_WAIT)
             rows = await connection.fetch(sql["running"], [s.id for s in settlements], [s.claim for s in settlements])
             running = {row["id"] for row in rows}
             await self._write(connection, [s for s in settlements if s.id in running])
@@ -184,12 +188,11 @@ class Claimer:
         if header[1] != len(settlements):
             raise _SomeChangeNothing
         if children := [child for s in settlements for child in s.children]:
-            sql, keyed = self._database.sql, any(child.dedup for child in children)
-            if keyed:
-                await connection.execute(sql["limit_keys"])
+            sql, keyed = self._database.sql["lock_timeout"], any(child.dedup for child in children)
+            before = await connection.fetchval(sql, KEY_WAIT) if keyed else None
             await self._insert(children, connection)
-            if keyed:
-                await connection.execute(sql["unlimit_locks"])
+            if before is not None:
+                await connection.fetch(sql, before)
         try:
             await self._settle_tx(connection, [(s.outcome, s.given_up) for s in settlements if s.outcome])
         except PluginError as error:
