@@ -318,6 +318,23 @@ async def test_debounce_pushes_the_time_back_and_keeps_the_arguments(asked: Aske
     assert (later - due).total_seconds() >= 600
 
 
+async def test_debounce_does_not_start_a_retry_before_its_time(asked: Asked, connection: Connection) -> None:
+    app, plugin = asked
+
+    @app.job(retry=600)
+    async def fail(n: int) -> None:
+        raise RuntimeError("broken")
+
+    plugin.answer = Dedup("k", on_conflict="debounce")
+    first = await app.enqueue(fail, 1)
+    await app.run_worker(run_once=True)
+    _, retry = await args_of(connection, app, first)
+    assert (await app.enqueue(fail, 2, delay=1)).replaced
+    assert (await args_of(connection, app, first))[1] == retry
+    assert (await app.enqueue(fail, 2, delay=1200)).replaced
+    assert (await args_of(connection, app, first))[1] > retry
+
+
 @pytest.mark.parametrize("on_conflict", ["replace", "debounce"])
 async def test_what_runs_is_neither_replaced_nor_pushed_back(
     asked: Asked, on_conflict: Literal["replace", "debounce"]
@@ -433,6 +450,35 @@ async def test_callers_that_take_keys_in_opposite_order_all_end(make_app: MakeAp
     )
     assert {frozenset(ids) for ids in results} == {frozenset(results[0])}
     assert sum(each.inserted for ids in results for each in ids) == 100
+
+
+async def test_enqueue_many_is_tried_again_after_a_deadlock(
+    make_app: MakeApp, database_url: str, connection: Connection
+) -> None:
+    class ByNumber:
+        name = "by_number"
+
+        @hookimpl
+        def dedup_key(self, job: NewJob) -> str:
+            return str(job.args["user_id"])
+
+    separator = "&" if "?" in database_url else "?"
+    app = make_app(plugins=[ByNumber()], database_url=f"{database_url}{separator}deadlock_timeout=2s")
+    job = app.job()(sync_user)
+    await app.start()
+    await connection.execute("set deadlock_timeout = '30s'")  # so that it is the other one that is ended
+    async with asyncio.timeout(60):
+        async with connection.transaction():
+            held = [await app.enqueue(job, 2, connection=connection)]
+            many = asyncio.create_task(app.enqueue_many(job, [{"user_id": 2}, {"user_id": 1}, {"user_id": 0}]))
+            while not await connection.fetchval(
+                "select exists (select from pg_locks where pg_backend_pid() = any(pg_blocking_pids(pid)))"
+            ):
+                await asyncio.sleep(0.005)
+            held.append(await app.enqueue(job, 1, connection=connection))
+        ids = await many
+    assert ids[:2] == held
+    assert [each.inserted for each in ids] == [False, False, True]
 
 
 async def test_enqueueing_against_completion_never_loses_a_trigger(make_app: MakeApp) -> None:

@@ -122,6 +122,58 @@ async def test_a_connection_from_a_pool_of_the_callers_will_do(app: Soniq, datab
         assert await count(app) == 1
 
 
+async def test_a_new_queue_in_a_transaction_needs_no_second_connection(make_app: MakeApp) -> None:
+    app = make_app(pool_size=1, connect_timeout=1)
+    job = app.job()(no_op)
+    await app.start()
+    async with app.connection() as connection, connection.transaction():
+        await app.enqueue(job, 1, queue="new", connection=connection)
+    assert await app.run_worker(run_once=True) == 1
+
+
+async def test_a_queue_that_a_rollback_took_away_is_noted_again(app: Soniq, connection: Connection) -> None:
+    job = app.job()(no_op)
+    await app.start()
+    for _ in range(2):
+        transaction = connection.transaction()
+        await transaction.start()
+        await app.enqueue(job, 1, queue="new", connection=connection)
+        async with connection.transaction():
+            await app.enqueue(job, 2, queue="new", connection=connection)
+        await transaction.rollback()
+    await app.enqueue(job, 3, queue="new", connection=connection)
+    assert await app.run_worker(run_once=True) == 1
+
+
+async def test_a_queue_that_is_known_to_be_committed_is_noted_no_more(app: Soniq, connection: Connection) -> None:
+    job = app.job()(no_op)
+    await app.start()
+    for n in range(3):
+        await app.enqueue(job, n, queue="new", connection=connection)
+    lanes = f"delete from {app.settings.schema}.lane where queue = 'new' returning 1"
+    assert len(await connection.fetch(lanes)) == 1
+    await app.enqueue(job, 4, queue="new", connection=connection)
+    assert await connection.fetch(lanes) == []
+
+
+async def test_a_worker_learns_a_new_priority_that_is_committed_late(make_app: MakeApp, connection: Connection) -> None:
+    app = make_app(poll_interval=60)
+    job = app.job()(no_op)
+    working = asyncio.create_task(app.run_worker())
+    try:
+        async with asyncio.timeout(20):
+            await app.wait_for(await app.enqueue(job))
+            while not await connection.fetchval(f"select bool_or(waiting) from {app.settings.schema}.worker"):
+                await asyncio.sleep(0.01)
+            async with connection.transaction():
+                late = await app.enqueue(job, 5, priority=7, connection=connection)
+                await app.wait_for(await app.enqueue(job))
+            assert await app.wait_for(late) == 5
+    finally:
+        working.cancel()
+        await asyncio.wait([working])
+
+
 async def test_what_is_no_connection_is_refused(app: Soniq) -> None:
     job = app.job()(no_op)
     for wrong in ("postgresql://localhost", object(), 5):
@@ -181,6 +233,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"queue": ""}, "queue= takes 1 to 200 bytes"),
     ({"queue": "a\0"}, "queue= cannot hold the character NUL"),
     ({"queue": "\ud800"}, "queue= cannot hold .* surrogate"),
+    ({"queue": "a\nb"}, "queue= cannot hold control characters"),
+    ({"queue": "\x01cancel x"}, "queue= cannot hold control characters"),
+    ({"queue": "\x7f"}, "queue= cannot hold control characters"),
+    ({"delay": 60, "expires": 60}, r"delay= is not before it expires \(60\), and it would never start"),
+    (
+        {"scheduled_at": datetime(2026, 1, 2, 1, tzinfo=UTC), "expires": datetime(2026, 1, 2, tzinfo=UTC)},
+        "scheduled_at= is not before it expires",
+    ),
     ({"dedup_key": ""}, "dedup_key= takes 1 to 2000 bytes"),
     ({"dedup_key": "a\0"}, "dedup_key= cannot hold the character NUL"),
     ({"dedup_key": "\udc00"}, "dedup_key= cannot hold .* surrogate"),
@@ -222,9 +282,10 @@ async def test_an_option_that_cannot_be_is_refused_and_nothing_enqueued(app: Son
 
 async def test_text_of_any_kind_is_kept_where_it_can_be(app: Soniq) -> None:
     text = "na\u00efve \u2603 \U0001f600 \\u0000 '\"\n\t\u0001;drop table job;--"
+    queue = text.replace("\n\t\u0001", "")
     received: list[object] = []
 
-    @app.job(name=text, queue=text, tags=[text])
+    @app.job(name=text, queue=queue, tags=[text])
     async def odd(value: str, ctx: JobContext) -> str:
         received.append((value, ctx.job_name, ctx.queue, ctx.headers))
         return value
@@ -234,9 +295,9 @@ async def test_text_of_any_kind_is_kept_where_it_can_be(app: Soniq) -> None:
     await app.run_worker(run_once=True)
     status = await known(app, job_id)
     assert status["result"] == text
-    assert (status["queue"], status["tags"], status["job_name"]) == (text, [text], text)
-    assert received == [(text, text, text, {text: text})]
-    assert [each["job_id"] for each in await app.jobs(queue=text, name=text, tag=text)] == [job_id]
+    assert (status["queue"], status["tags"], status["job_name"]) == (queue, [text], text)
+    assert received == [(text, text, queue, {text: text})]
+    assert [each["job_id"] for each in await app.jobs(queue=queue, name=text, tag=text)] == [job_id]
 
 
 async def test_an_argument_may_hold_nul(app: Soniq) -> None:
@@ -629,4 +690,21 @@ async def test_a_connection_to_another_database_is_an_error_that_says_so(
         with pytest.raises(DatabaseError, match="a database without Soniq's tables"):
             await app.enqueue_many(job, [{"n": n} for n in range(100)], connection=connection)
         await connection.close()
+    assert await app.jobs() == []
+
+
+async def test_a_connection_to_another_apps_database_is_an_error_that_says_so(app: Soniq, database_url: str) -> None:
+    @app.job(name="job")
+    async def job(n: int) -> None: ...
+
+    async with own_database(database_url) as url:
+        other = Soniq(url, discover=False, schema=app.settings.schema, unknown_jobs="allow")
+        async with other:
+            connection = await asyncpg.connect(url)
+            await other.enqueue("job", args={"n": 1}, connection=connection)
+            with pytest.raises(DatabaseError, match=r"leads to another database; it must lead to that of the app"):
+                async with connection.transaction():
+                    await app.enqueue(job, 2, connection=connection)
+            await connection.close()
+            assert len(await other.jobs()) == 1
     assert await app.jobs() == []

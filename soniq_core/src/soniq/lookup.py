@@ -11,7 +11,7 @@ import msgspec
 
 from soniq.definition import Registry
 from soniq.enqueue.notify import Notifier
-from soniq.enqueue.options import check_integer, check_seconds, check_text, check_time
+from soniq.enqueue.options import check_integer, check_queue, check_seconds, check_text, check_time
 from soniq.errors import (
     DatabaseError,
     DuplicateJob,
@@ -270,7 +270,7 @@ class Lookup:
 
     async def pause(self, queue: str, paused: bool) -> None:
         """Let no worker claim jobs of a queue, or let them again. Workers that listen know at once."""
-        check_text("queue", queue, 500)
+        check_queue("queue", queue)
         await self._database.fetch("pause" if paused else "resume", queue)
         self._notifier.wake([""])  # for workers to learn the lanes anew
 

@@ -143,6 +143,9 @@ async def test_each_option_means_what_it_means_in_python(
         ({"queue": ""}, "queue takes 1 to 200 bytes of text"),
         ({"queue": "ü" * 101}, "queue takes"),
         ({"queue": 5}, "queue takes"),
+        ({"queue": "a\nb"}, "queue takes text without control characters"),
+        ({"queue": "\x01cancel x"}, "queue takes text without"),
+        ({"queue": "\x7f"}, "queue takes text without"),
         ({"priority": 1.5}, "priority takes an integer from -32768 to 32767; got 1.5"),
         ({"priority": 32768}, "priority takes"),
         ({"priority": "1"}, "priority takes"),
@@ -152,11 +155,16 @@ async def test_each_option_means_what_it_means_in_python(
         ({"delay": 1e10}, "delay takes"),
         ({"keep": -0.5}, "keep takes seconds"),
         ({"timeout": 0.0}, "timeout takes more than 0 seconds"),
+        ({"timeout": 1e-300}, "timeout takes more than 0 seconds"),
         ({"timeout": "5"}, "timeout takes seconds"),
         ({"scheduled_at": "2030-01-31T08:00:00"}, "scheduled_at takes a time with a zone"),
         ({"scheduled_at": "tomorrow"}, "scheduled_at takes"),
         ({"scheduled_at": 5}, "scheduled_at takes"),
+        ({"scheduled_at": "2030-02-30T08:00:00Z"}, "scheduled_at takes a time with a zone"),
+        ({"expires": "2030-01-31T08:00:00+99"}, "expires takes a time with a zone"),
         ({"expires": "infinity"}, "expires takes"),
+        ({"delay": 60, "expires": 60}, "it expires before it is due"),
+        ({"scheduled_at": "2030-01-31T08:00:00Z", "expires": "2030-01-31T08:30:00+01"}, "it expires before it is due"),
         ({"expires": -1}, "expires takes seconds"),
         ({"expires": []}, "expires takes"),
         ({"delay": 0, "scheduled_at": "2030-01-31T08:00:00Z"}, "delay and scheduled_at"),
@@ -257,6 +265,42 @@ async def test_of_two_at_once_one_is_enqueued(
         await asyncio.sleep(0.2)
         assert not waiting.done()
     assert await waiting == first
+
+
+async def test_nobody_waits_for_a_transaction_that_uses_a_queue_for_the_first_time(
+    app: Soniq, enqueue: Enqueue, connection: Connection, other_connection: Connection, schema: str
+) -> None:
+    new = {"queue": "new"}
+    async with asyncio.timeout(20):
+        async with connection.transaction():
+            await enqueue("greet", {}, new)
+            await app.enqueue("greet", queue="new", connection=connection)
+            async with other_connection.transaction():
+                await enqueue("greet", {}, new, on=other_connection)
+                await app.enqueue("greet", queue="new")
+        for _ in range(3):
+            await enqueue("greet", {}, new)
+            await enqueue("greet", {}, new, on=other_connection)
+        assert await connection.fetchval(f"select count(*) from {schema}.lane where queue = 'new'") == 3
+        assert await app.run_worker(run_once=True) == 10
+
+
+async def test_an_id_that_is_there_and_has_given_its_key_up_is_found(
+    app: Soniq, enqueue: Enqueue, connection: Connection, schema: str
+) -> None:
+    job_id = uuid.UUID(await enqueue("greet", {}, {"dedup_key": "k", "scope": "queued"}))
+    await connection.execute(f"update {schema}.job set dedup_key = null; set statement_timeout = '10s'")
+    again = await connection.fetchrow(
+        f"""
+        select job_id, inserted, replaced from {schema}.enqueue_keyed_1(
+            array[$1::uuid], '{{greet}}', '{{default}}', '{{0}}', '{{5}}', '{{json}}', '{{60}}', '{{x}}',
+            array[null], array[null], '{{k}}', '{{queued}}', '{{replace}}', null
+        )
+        """,
+        job_id,
+    )
+    assert again is not None
+    assert tuple(again) == (job_id, True, False)
 
 
 async def test_ids_are_of_version_7_and_rise(app: Soniq, connection: Connection, schema: str) -> None:
@@ -374,7 +418,7 @@ async def test_a_role_with_the_rights_that_are_documented_enqueues(
     role = f"role_{schema}"
     await connection.execute(
         f"create role {role}; grant usage on schema {schema} to {role}; grant select on {schema}.worker to {role}; "
-        f"grant select, insert on {schema}.job to {role}; grant insert on {schema}.lane to {role}; set role {role}"
+        f"grant select, insert on {schema}.job, {schema}.lane to {role}; set role {role}"
     )
     try:
         first = await enqueue("greet", {}, {"dedup_key": "k", "queue": "new"})

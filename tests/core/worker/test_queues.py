@@ -2,11 +2,12 @@
 
 import asyncio
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from soniq import Soniq
+from soniq import InvalidOption, Soniq
 from soniq.job import JobContext
 from tests.conftest import MakeApp
 from tests.core.worker.helpers import finished, in_time, status_of, working
@@ -54,6 +55,24 @@ async def test_a_worker_takes_only_the_queues_it_is_given(app: Soniq) -> None:
     assert await app.run_worker(run_once=True, queues=["mail", "images"]) == 2
     assert sorted(ran) == ["images", "mail"]
     assert await app.run_worker(run_once=True) == 2
+
+
+@pytest.mark.parametrize(
+    ("queues", "told"),
+    [
+        ([], "queues= names no queue"),
+        ({}, "queues= names no queue"),
+        ([1], "queues= takes text; got 1"),
+        (1, "queues= takes names of queues; got 1"),
+        ([""], "queues= takes 1 to 200 bytes of text"),
+        ("", "queues= takes 1 to 200 bytes of text"),
+        ({"x" * 201: 1}, "queues= takes 1 to 200 bytes of text"),
+        (["a\n"], "queues= cannot hold control characters"),
+    ],
+)
+async def test_queues_that_cannot_be_are_an_error(app: Soniq, queues: Any, told: str) -> None:
+    with pytest.raises(InvalidOption, match=told):
+        await app.run_worker(run_once=True, queues=queues)
 
 
 async def test_of_two_due_jobs_the_one_of_lower_priority_runs_first(app: Soniq) -> None:

@@ -1,6 +1,7 @@
 """The options of an enqueue: which names they have, and what their values may be."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,13 +11,7 @@ import msgspec
 from soniq.errors import InvalidOption
 from soniq.unique import Unique
 
-OPTION_NAMES = frozenset(
-    {
-        "args", "connection", "dedup_key", "delay", "expires", "headers", "keep", "max_attempts", "notify", "priority",
-        "queue", "retry", "scheduled_at", "serializer", "tags", "timeout", "unique",
-    }
-)  # fmt: skip
-"""The names that are options of an enqueue, and so are not passed to the job; fixed in version 1."""
+CONTROL = re.compile("[\x01-\x1f\x7f]")
 
 LONGEST = 100 * 365 * 86_400.0
 
@@ -51,6 +46,10 @@ class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which it can be looked up once it is finished."""
 
 
+OPTION_NAMES = frozenset({*EnqueueOptions.__struct_fields__, "retry"})
+"""The names that are options of an enqueue, and so are not passed to the job; fixed in version 1."""
+
+
 def enqueue_options(given: Mapping[str, object]) -> EnqueueOptions:
     """The options as a value. Raises `InvalidOption`, naming the option, for what cannot be."""
     if "retry" in given:
@@ -78,7 +77,7 @@ def enqueue_options(given: Mapping[str, object]) -> EnqueueOptions:
 def check_common(options: Any) -> None:
     """Check the options that jobs and enqueues share. Raises `InvalidOption`."""
     if options.queue is not None:
-        check_text("queue", options.queue, 200)
+        check_queue("queue", options.queue)
     check_integer("priority", options.priority, -32_768, 32_767)
     check_integer("max_attempts", options.max_attempts, 1, 32_767)
     if options.timeout is not None and check_seconds("timeout", options.timeout) == 0:
@@ -107,6 +106,23 @@ def check_text(option: str, value: object, longest: int) -> None:
         raise InvalidOption(f"{option}= cannot hold the character NUL or half of a surrogate pair", option=option)
     if not 1 <= len(value.encode()) <= longest:
         raise InvalidOption(f"{option}= takes 1 to {longest} bytes of text; got {value!r:.100}", option=option)
+
+
+def check_queue(option: str, value: object) -> None:
+    """Raise `InvalidOption` unless `value` can be the name of a queue: 1 to 200 bytes, no control characters."""
+    check_text(option, value, 200)
+    if CONTROL.search(str(value)):
+        raise InvalidOption(f"{option}= cannot hold control characters; got {value!r}", option=option)
+
+
+def check_expiry(name: str, options: EnqueueOptions, expires: float | datetime | None) -> None:
+    """Raise `InvalidOption` for a job that expires before it is due, as far as no clock need be asked."""
+    option = "scheduled_at" if isinstance(expires, datetime) else "delay"
+    due = getattr(options, option)
+    if due is not None and expires is not None and due >= expires:
+        raise InvalidOption(
+            f"{name}: {option}= is not before it expires ({expires}), and it would never start", option=option
+        )
 
 
 def check_seconds(option: str, value: object) -> float | None:

@@ -49,10 +49,13 @@ class Outbox:
         self._database = database
         self._notifier = notifier
         self._lanes: set[tuple[str, int]] = set()
+        """Queues and priorities that are known to be in the table, and committed."""
         self._plain = _Batcher(self, keyed=False)
         self._keyed = _Batcher(self, keyed=True)
         self._inserting = 0
         self._idle = asyncio.Event()
+        self._made: str | None = None
+        """When the app's tables were made, once it has been asked."""
 
     async def insert(
         self, jobs: Sequence[NewJob], connection: TransactionConnection | None, *, notify: bool, atomic: bool
@@ -72,30 +75,42 @@ class Outbox:
         for job in jobs:
             _headers(job)
         due = {job.queue for job in jobs if not job.extra or not ("delay" in job.extra or "at" in job.extra)}
-        if await self._register_lanes(jobs):
+        new = {(job.queue, job.priority) for job in jobs} - self._lanes
+        lanes = [queue for queue, _ in new], [priority for _, priority in new]
+        if new:
             due.add("")  # for workers to learn the lanes anew
         if connection is not None:
             try:
+                there = await connection.fetch(self._database.sql["add_lanes"], *lanes) if new else ()
                 await self._insert_all(connection, jobs, theirs=True)
             except Exception as error:
                 if getattr(error, "sqlstate", None) not in NO_TABLES:
                     raise
-                schema, place = self._database.settings.schema, self._database.place
-                raise DatabaseError(
-                    f"connection= leads to a database without Soniq's tables in schema {schema!r}; "
-                    f"it must lead to that of the app, {place}"
-                ) from error
+                schema = self._database.settings.schema
+                raise self._elsewhere(f"a database without Soniq's tables in schema {schema!r}") from error
             if notify and due:
-                await connection.execute(self._database.sql["notify_waiting"], self._notifier.channel, "\n".join(due))
+                told = self._database.sql["notify_waiting"], self._notifier.channel, "\n".join(due)
+                rows = await connection.fetch(*told)
+                if rows and rows[0][0] != self._made:  # the first of all, or the tables were made anew
+                    async with self._database.apart() as own:  # the pool may have no other than the caller's
+                        self._made = await self._database.guard(own.fetchval(self._database.sql["made"]))
+                    if rows[0][0] != self._made:
+                        raise self._elsewhere("another database")
+                self._lanes |= {(queue, priority) for queue, priority in there}
             return
+        if new:
+            await self._database.fetch("add_lanes", *lanes)
+            self._lanes |= new
         if atomic:
-            async with self._database.acquire() as own:
-                await self._database.guard(self._insert_all(own, jobs, theirs=False))
+            await self._database.guard(self._insert_together(jobs))
         else:
             for job in jobs:  # one: more than one are atomic
                 await (self._keyed if job.dedup else self._plain).add(job)
         if notify:
             self._notifier.wake(due)
+
+    def _elsewhere(self, where: str) -> DatabaseError:
+        return DatabaseError(f"connection= leads to {where}; it must lead to that of the app, {self._database.place}")
 
     async def close(self) -> None:
         """Wait for what is being inserted."""
@@ -105,18 +120,16 @@ class Outbox:
         await self._plain.close()
         await self._keyed.close()
 
-    async def register_lanes(self, jobs: Sequence[NewJob]) -> None:
-        """Note the lanes of jobs that are inserted later, where nobody should wait for one that others use first."""
-        if await self._register_lanes(jobs):
-            self._notifier.wake([""])
-
-    async def _register_lanes(self, jobs: Sequence[NewJob]) -> bool:
-        """Note each queue and priority once, outside a caller's transaction; whether one is new."""
-        new = {(job.queue, job.priority) for job in jobs} - self._lanes
-        if new:
-            await self._database.fetch("add_lanes", [queue for queue, _ in new], [priority for _, priority in new])
-            self._lanes |= new
-        return bool(new)
+    async def _insert_together(self, jobs: Sequence[NewJob], tries: int = TRIES) -> None:
+        """Insert jobs in a transaction of Soniq's own, again where it met another one crosswise."""
+        try:
+            async with self._database.acquire() as own:
+                await self._insert_all(own, jobs, theirs=False)
+        except asyncpg.DeadlockDetectedError:
+            if tries == 1:
+                raise
+            await asyncio.sleep(PAUSE)
+            await self._insert_together(jobs, tries - 1)
 
     async def _insert_all(self, connection: TransactionConnection, jobs: Sequence[NewJob], *, theirs: bool) -> None:
         """Insert jobs on one connection, all or none."""

@@ -8,7 +8,14 @@ from typing import Any
 import msgspec
 
 from soniq.definition import CompiledJob, Registry
-from soniq.enqueue.options import OPTION_NAMES, EnqueueOptions, check_headers, check_text, enqueue_options
+from soniq.enqueue.options import (
+    OPTION_NAMES,
+    EnqueueOptions,
+    check_expiry,
+    check_headers,
+    check_text,
+    enqueue_options,
+)
 from soniq.enqueue.outbox import Outbox
 from soniq.errors import InvalidArguments, InvalidOption, PayloadTooLarge, PluginError, SerializationError
 from soniq.hooks.dispatch import Entered, FirstResult, Manager, leave
@@ -126,6 +133,7 @@ class Producer:
         tags = options.tags if options.tags is not None else (job.tags if job else ())
         expires = options.expires if options.expires is not None else (job.expires if job else None)
         unique = options.unique if options.unique is not None else (job.unique if job else False)
+        check_expiry(name, options, expires)
         extra: dict[str, object] = {}
         if options.delay:
             extra["delay"] = options.delay
@@ -191,10 +199,9 @@ class Producer:
                 job.dedup = await self._ask_dedup_key(known, job)
             job.payload = self._serialize(known, job)
         if later is not None:
-            await self._outbox.register_lanes(jobs)
             later += jobs
-            return
-        await self._outbox.insert(jobs, options.connection, notify=options.notify, atomic=bulk)
+        else:
+            await self._outbox.insert(jobs, options.connection, notify=options.notify, atomic=bulk)
 
     async def _adapted(self, given: object) -> TransactionConnection:
         """What the caller gave as `connection=`, as what jobs can be inserted through."""

@@ -1,9 +1,9 @@
 """Several workers of one call: one for each queue that has a concurrency of its own."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from soniq.enqueue.options import check_integer, check_text
+from soniq.enqueue.options import check_integer, check_queue
 from soniq.errors import InvalidOption
 from soniq.worker.worker import Worker
 
@@ -22,14 +22,20 @@ def check_work(
     check_integer("concurrency", concurrency, 1, 10_000)
     check_integer("max_jobs", max_jobs, 1, 2**62)
     check_integer("max_memory", max_memory, 1, 2**62)
-    if queues is None or not isinstance(queues, Mapping):
-        return [([queues] if isinstance(queues, str) else queues, default if concurrency is None else concurrency)]
+    if isinstance(queues, str):
+        queues = [queues]
+    if queues is not None:
+        if not isinstance(queues, Collection):
+            raise InvalidOption(f"queues= takes names of queues; got {queues!r}", option="queues")
+        if not queues:
+            raise InvalidOption("queues= names no queue", option="queues")
+        for queue in queues:
+            check_queue("queues", queue)
+    if not isinstance(queues, Mapping):
+        return [(queues, default if concurrency is None else concurrency)]
     if concurrency is not None:
         raise InvalidOption("queues= gives each queue a concurrency; leave concurrency= out", option="concurrency")
-    if not queues:
-        raise InvalidOption("queues= names no queue", option="queues")
-    for queue, number in queues.items():
-        check_text("queues", queue, 500)
+    for number in queues.values():
         check_integer("queues", number, 1, 10_000)
     return [([queue], number) for queue, number in queues.items()]
 

@@ -90,7 +90,15 @@ create table {schema}.worker (
     names       text[]      not null                -- the jobs it knows
 ) with (fillfactor = 50);
 
-create table {schema}.lane (queue text, priority smallint, primary key (queue, priority)); -- where jobs may be
+-- Where jobs may be. It has no key, for which an insert would wait while another transaction adds the same; of two that do
+-- so at once both stay, and what was there before is not added again.
+create table {schema}.lane (
+    queue    text     not null,
+    priority smallint not null,
+    added_in xid8     not null default pg_current_xact_id()
+);
+create index lane_place on {schema}.lane (queue, priority);
+
 create table {schema}.paused_queue (queue text primary key, paused_at timestamptz not null default now());
 create table {schema}.election (name text primary key, worker_id uuid not null, until timestamptz not null);
 
@@ -251,6 +259,7 @@ declare
     n integer;
     due timestamptz;
     extra jsonb;
+    replaces boolean; -- or debounces, which never starts a retry before its time
 begin
 if p_lock_timeout is not null then
     perform set_config('lock_timeout', p_lock_timeout, true);
@@ -262,6 +271,7 @@ loop
     place := n;
     extra := p_extras[n]::jsonb;
     due := {schema}.due_1(extra);
+    replaces := p_conflicts[n] = 'replace';
     loop
         inserted := false;
         replaced := false;
@@ -279,16 +289,19 @@ loop
             exit;
         end if;
         select job.id into job_id from {schema}.job where job.name = p_names[n] and job.dedup_key = p_keys[n];
+        if not found then
+            select job.id into job_id from {schema}.job where job.id = p_ids[n]; -- sent twice, and has given its key up
+        end if;
         continue when job_id is null; -- it ended in between: try to insert again
         inserted := job_id = p_ids[n]; -- sent twice, after a lost connection
         exit when inserted or p_conflicts[n] = 'keep';
         begin
             update {schema}.job set
-                scheduled_at = due,
+                scheduled_at = case when replaces or job.attempt = 0 then due else greatest(due, job.scheduled_at) end,
                 expires_at = {schema}.expires_1(extra),
-                args = case when p_conflicts[n] = 'replace' then p_args[n] else job.args end,
-                serializer = case when p_conflicts[n] = 'replace' then p_serializers[n] else job.serializer end,
-                headers = case when p_conflicts[n] = 'replace' then p_headers[n]::jsonb else job.headers end
+                args = case when replaces then p_args[n] else job.args end,
+                serializer = case when replaces then p_serializers[n] else job.serializer end,
+                headers = case when replaces then p_headers[n]::jsonb else job.headers end
             where job.name = p_names[n] and job.dedup_key = p_keys[n] and job.status in ('queued', 'held')
             returning job.id into job_id;
             replaced := found;

@@ -52,7 +52,7 @@ begin
     if jsonb_typeof(options -> option) = 'number' and value::numeric between lowest and highest
         and not (whole and value::numeric <> trunc(value::numeric))
     then
-        return value;
+        return round(value::numeric, 9); -- so that it fits a float8
     end if;
     perform {schema}.refuse_1(
         option,
@@ -71,12 +71,15 @@ begin
     if value is null then
         return null;
     end if;
-    if jsonb_typeof(options -> option) <> 'string'
-        or value !~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$'
-    then
-        perform {schema}.refuse_1(option, 'a time with a zone, as 2030-01-31T08:00:00+00:00', options -> option);
-    end if;
-    return value;
+    begin
+        if jsonb_typeof(options -> option) = 'string'
+            and value ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$'
+        then
+            return value::timestamptz;
+        end if;
+    exception when data_exception then null; -- the 30th of February
+    end;
+    perform {schema}.refuse_1(option, 'a time with a zone, as 2030-01-31T08:00:00+00:00', options -> option);
 end
 $$;
 
@@ -100,6 +103,7 @@ $$;
 create function {schema}.enqueue(name text, arguments jsonb default '{}', options jsonb default '{}') returns uuid
 language plpgsql
 as $$
+#variable_conflict use_variable
 declare
     longest_time constant numeric := 3153600000; -- a hundred years
     known constant text[] := array[
@@ -115,6 +119,7 @@ declare
     dedup_key text;
     scope text;
     on_conflict text;
+    timeout float8;
     expires text;
     extra jsonb;
     new_lane boolean;
@@ -146,10 +151,10 @@ begin
     ) then
         perform {schema}.refuse_1('tags', 'a list of texts of 1 to 200 bytes', options -> 'tags');
     end if;
-    if (options -> 'timeout') = '0' then
-        perform {schema}.refuse_1('timeout', 'more than 0 seconds', options -> 'timeout');
-    end if;
     queue := coalesce({schema}.text_option_1(options, 'queue', 200), 'default');
+    if queue ~ '[\u0001-\u001f\u007f]' then
+        perform {schema}.refuse_1('queue', 'text without control characters', options -> 'queue');
+    end if;
     priority := coalesce({schema}.number_option_1(options, 'priority', -32768, 32767), 0);
     delay := {schema}.number_option_1(options, 'delay', 0, longest_time);
     due := {schema}.time_option_1(options, 'scheduled_at');
@@ -160,19 +165,29 @@ begin
     if dedup_key is null and coalesce(options ->> 'scope', options ->> 'on_conflict') is not null then
         raise invalid_parameter_value using message = 'enqueue: scope and on_conflict belong to a dedup_key';
     end if;
+    timeout := {schema}.number_option_1(options, 'timeout', 0, longest_time);
+    if timeout = 0 then
+        perform {schema}.refuse_1('timeout', 'more than 0 seconds', options -> 'timeout');
+    end if;
     expires := case when jsonb_typeof(options -> 'expires') = 'number' then 'expires' else 'expires_at' end;
     extra := jsonb_strip_nulls(jsonb_build_object(
         'delay', delay,
         'at', due,
-        'timeout', {schema}.number_option_1(options, 'timeout', 0, longest_time),
+        'timeout', timeout,
         'tags', nullif(options -> 'tags', '[]'),
         expires, case expires
             when 'expires' then to_jsonb({schema}.number_option_1(options, 'expires', 0, longest_time))
             else to_jsonb({schema}.time_option_1(options, 'expires'))
         end
     ));
+    if delay >= (extra ->> 'expires')::float8 or due >= (extra ->> 'expires_at')::timestamptz then
+        raise invalid_parameter_value using message = 'enqueue: it expires before it is due, and would never start';
+    end if;
 
-    insert into {schema}.lane (queue, priority) values (queue, priority) on conflict do nothing;
+    insert into {schema}.lane (queue, priority)
+    select queue, priority where not exists (
+        select from {schema}.lane where lane.queue = queue and lane.priority = priority
+    );
     new_lane := found;
     select inserted.job_id into job_id
     from {schema}.enqueue_keyed_1(
