@@ -10,10 +10,11 @@ Both use SONIQ_DATABASE_URL, or the embedded PostgreSQL where soniq-embedded is 
 """
 
 from collections import Counter
+from uuid import UUID
 
 from flask import Flask, Response, abort, jsonify, request, url_for
 
-from soniq import InvalidArguments, InvalidJobId, Soniq
+from soniq import InvalidArguments, Soniq
 
 eq = Soniq()
 app = Flask(__name__)
@@ -35,13 +36,10 @@ def order_report() -> tuple[Response, int]:
     return jsonify(id=job_id, at=url_for("show_report", job_id=job_id)), 202
 
 
-@app.get("/reports/<job_id>")
-def show_report(job_id: str) -> Response:
+@app.get("/reports/<uuid:job_id>")
+def show_report(job_id: UUID) -> Response:
     """The status of a report, and its result once there is one."""
-    try:
-        status = eq.sync.get_job_status(job_id)
-    except InvalidJobId:
-        status = None
+    status = eq.sync.get_job_status(str(job_id))
     if status is None:
         abort(404)
     error = status["error"]["message"] if status["error"] else None

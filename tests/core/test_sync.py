@@ -27,7 +27,6 @@ from soniq import (
     JobStatus,
     Soniq,
     SoniqError,
-    TransactionConnection,
     WaitTimeout,
     hookimpl,
 )
@@ -122,6 +121,26 @@ def test_the_typed_form_of_a_job_runs_as_a_coroutine_that_is_waited_for(app: Son
     status = app.sync.get_job_status(job)
     assert status is not None
     assert (status["scheduled_at"] - status["created_at"]).total_seconds() == pytest.approx(3600, abs=5)
+
+
+def test_a_generator_of_arguments_runs_in_the_callers_thread_and_its_error_reaches_the_caller(app: Soniq) -> None:
+    @app.job(name="add")
+    def add(n: int) -> None: ...
+
+    threads: set[threading.Thread] = set()
+
+    def arguments(fails: bool) -> Iterator[dict[str, object]]:
+        for n in range(3):
+            threads.add(threading.current_thread())
+            yield {"n": n}
+        if fails:
+            raise LookupError("no more")
+
+    assert len(app.sync.enqueue_many(add, arguments(False))) == 3
+    with pytest.raises(LookupError, match="no more"):
+        app.sync.enqueue_many(add, arguments(True))
+    assert threads == {threading.current_thread()}
+    assert len(app.sync.jobs()) == 3
 
 
 def test_every_method_that_waits_is_there_with_its_signature_and_its_text() -> None:
@@ -282,36 +301,6 @@ async def _transactions(app: Soniq) -> list[int]:
         return [row[0] for row in rows]
 
 
-def test_connections_that_block_each_have_a_thread_so_that_none_waits_for_another(make_app: MakeApp) -> None:
-    callers = 40
-    together = threading.Barrier(callers)
-
-    class Blocking:
-        """A connection of a library that blocks, and waits for what all the other callers do."""
-
-        async def fetch(self, query: str, /, *args: Any) -> list[Any]:
-            return []
-
-        async def execute(self, query: str, /, *args: Any) -> None:
-            if len(args) > 2:  # the insert, not the notification
-                await asyncio.to_thread(together.wait, 30)
-
-    class Adapting:
-        name = "adapting"
-
-        @hookimpl
-        def adapt_connection(self, obj: object) -> TransactionConnection | None:
-            return obj if isinstance(obj, Blocking) else None
-
-    app = make_app(plugins=[Adapting()], unknown_jobs="allow")
-    try:
-        with ThreadPoolExecutor(callers) as threads:
-            jobs = [threads.submit(app.sync.enqueue, "count", connection=Blocking()) for _ in range(callers)]
-            assert all(job.result(60) for job in jobs)
-    finally:
-        app.sync.close()
-
-
 def test_a_connection_of_asyncpg_is_refused_because_it_belongs_to_another_loop(
     app: Soniq, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
@@ -408,6 +397,51 @@ def test_ctrl_c_ends_a_script_that_waits(program: Program) -> None:
     assert "Exception ignored" not in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_the_main_thread_waits_for_ends_what_it_runs_when_it_is_told_to_stop(
+    program: Program, number: signal.Signals
+) -> None:
+    done = program(f"""
+        number = signal.Signals({int(number)})
+        before = signal.getsignal(number)
+
+        @eq.job(name="told", queue="told")
+        async def told() -> str:
+            os.kill(os.getpid(), number)
+            while not eq_context.stopping:
+                await asyncio.sleep(0.01)
+            return "ended"
+
+        @eq.before_job
+        def note(ctx):
+            global eq_context
+            eq_context = ctx
+
+        job = eq.sync.enqueue(told)
+        print(eq.sync.run_worker(concurrency=1), eq.sync.get_result(job), signal.getsignal(number) is before)
+    """)
+    assert (done.returncode, done.stdout) == (0, "1 ended True\n"), done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+def test_a_signal_before_the_worker_has_begun_ends_the_wait_for_it(
+    program: Program, number: signal.Signals, status: int
+) -> None:
+    done = program(f"""
+        from soniq import hookimpl
+
+        class Slow:
+            @hookimpl
+            async def lifespan(self, app):
+                os.kill(os.getpid(), {int(number)})
+                await asyncio.Event().wait()
+                yield
+
+        Soniq(discover=False, plugins=[Slow()]).sync.run_worker()
+    """)
+    assert done.returncode == status, done.stderr
+
+
 # --- forks ------------------------------------------------------------------------------------------------------------
 
 BACKEND = """
@@ -453,6 +487,27 @@ def test_a_child_has_a_thread_and_connections_of_its_own_and_the_parent_keeps_it
         print(eq.sync.run_worker(run_once=True))
     """)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True True\n6\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_of_multiprocessing_has_woken_the_workers_when_it_ends(program: Program) -> None:
+    done = program("""
+        import multiprocessing
+
+        async def main():
+            heard = asyncio.Event()
+            async with eq, eq.connection() as connection:
+                await connection.add_listener(eq.settings.schema, lambda *about: heard.set())
+                child = multiprocessing.get_context("fork").Process(target=eq.sync.enqueue, args=(double, 1))
+                child.start()
+                await asyncio.to_thread(child.join)
+                print(child.exitcode)
+                await asyncio.wait_for(heard.wait(), 20)
+                await connection.reset()
+
+        asyncio.run(main())
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

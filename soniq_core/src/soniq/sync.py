@@ -10,15 +10,19 @@ import atexit
 import logging
 import math
 import os
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError, Future, wait
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from soniq.app import Soniq
 from soniq.errors import SoniqError
+from soniq.ids import JobId
+from soniq.job import Job
+from soniq.worker.interrupts import listen
 
 log = logging.getLogger("soniq")
 
@@ -31,9 +35,6 @@ LOOK = 1.0
 AT_EXIT = 10.0
 """Seconds that closing may take when the process ends."""
 
-THREADS = 10_000
-"""The most threads for sessions that block: one for each caller, because callers may wait for each other's locks."""
-
 
 def _blocking(method: Callable[Concatenate[Soniq, P], Coroutine[Any, Any, T]]) -> "Callable[Concatenate[Sync, P], T]":
     """The same method, for callers that wait."""
@@ -43,6 +44,22 @@ def _blocking(method: Callable[Concatenate[Soniq, P], Coroutine[Any, Any, T]]) -
         return sync.run(method(sync.app, *args, **kwargs))
 
     return call
+
+
+def _until_signal(call: "Callable[Concatenate[Sync, P], T]") -> "Callable[Concatenate[Sync, P], T]":
+    """The same call of a worker, which signals stop where the main thread waits for it."""
+
+    @wraps(call)
+    def listening(sync: "Sync", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if kwargs.get("run_once"):
+            return call(sync, *args, **kwargs)
+        end = listen()
+        try:
+            return call(sync, *args, **kwargs)
+        finally:
+            end()
+
+    return listening
 
 
 class Sync:
@@ -62,7 +79,6 @@ class Sync:
 
     start = _blocking(Soniq.start)
     enqueue = _blocking(Soniq.enqueue)
-    enqueue_many = _blocking(Soniq.enqueue_many)
     get_job_status = _blocking(Soniq.get_job_status)
     get_args = _blocking(Soniq.get_args)
     wait_for = _blocking(Soniq.wait_for)
@@ -76,7 +92,13 @@ class Sync:
     prune = _blocking(Soniq.prune)
     overview = _blocking(Soniq.overview)
     backlog = _blocking(Soniq.backlog)
-    run_worker = _blocking(Soniq.run_worker)
+    run_worker = _until_signal(_blocking(Soniq.run_worker))
+
+    def enqueue_many(
+        self, job: Job[..., Any] | str, arguments: Iterable[Mapping[str, object]], /, **options: Any
+    ) -> list[JobId]:
+        """As `Soniq.enqueue_many`; a generator of arguments runs in the caller's thread."""
+        return self.run(self.app.enqueue_many(job, list(arguments), **options))
 
     @overload
     def get_result(self, job_id: str) -> Any: ...
@@ -133,7 +155,6 @@ class Sync:
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
-        loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="soniq sync"))
         running = threading.Event()
         loop.call_soon(running.set)
         self._thread = threading.Thread(target=self._run, args=(loop,), name="soniq sync", daemon=True)
@@ -141,6 +162,8 @@ class Sync:
         running.wait(AT_EXIT)
         self.loop = loop
         atexit.register(self._at_exit)
+        if "multiprocessing.util" in sys.modules:  # whose children end without what atexit has
+            sys.modules["multiprocessing.util"].Finalize(None, self._at_exit, exitpriority=0)
         return loop
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,5 +1,6 @@
 """A table of the application's, mapped, and looks at what is committed."""
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -17,6 +18,9 @@ Committed = Callable[[], Awaitable[tuple[list[str], list[Any]]]]
 
 Kept = Callable[[], Awaitable[list[str]]]
 """`await kept()`: the orders that others see."""
+
+THREADS = min(32, (os.cpu_count() or 1) + 4)
+"""The threads that an event loop has for `asyncio.to_thread`."""
 
 
 class Base(DeclarativeBase):

@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
+from contextlib import ExitStack
 
 import pytest
-from sqlalchemy import Engine, insert, inspect
+from sqlalchemy import Engine, NullPool, create_engine, insert, inspect
 from sqlalchemy.orm import Session
 
 from soniq import Soniq
-from tests.plugins.sqlalchemy.support import Committed, Order
+from tests.core.worker.helpers import in_time
+from tests.plugins.sqlalchemy.support import THREADS, Committed, Order, url_for
 
 
 async def test_a_job_is_part_of_the_transaction_of_a_session(
@@ -97,6 +99,27 @@ async def test_the_event_loop_goes_on_while_a_statement_waits(
     assert second == first
     assert not second.inserted
     assert (await committed())[1] == ["tea"]
+
+
+async def test_however_many_sessions_wait_for_a_key_the_one_that_holds_it_goes_on(
+    app: Soniq, database_url: str, committed: Committed
+) -> None:
+    engine = create_engine(url_for(database_url, "psycopg"), poolclass=NullPool)
+    with ExitStack() as stack:
+        holder, *waiters = [stack.enter_context(Session(engine)) for _ in range(THREADS + 5)]
+        await app.enqueue("report", "tea", connection=holder)
+
+        async def wait(waiter: Session) -> None:
+            await app.enqueue("report", "tea", connection=waiter)
+            waiter.rollback()
+
+        waiting = [asyncio.create_task(wait(waiter)) for waiter in waiters]
+        await asyncio.sleep(0.5)
+        assert not any(each.done() for each in waiting)
+        await in_time(app.enqueue("ship", "tea", connection=holder))
+        holder.commit()
+        await in_time(asyncio.gather(*waiting))
+    assert (await committed())[1] == ["tea", "tea"]
 
 
 async def test_a_thread_that_owns_a_session_waits_for_the_loop(

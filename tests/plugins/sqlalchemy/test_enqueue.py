@@ -10,14 +10,21 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from soniq import Dedup, InvalidOption, NewJob, Soniq, hookimpl
+from soniq import DatabaseError, Dedup, InvalidOption, NewJob, Soniq, hookimpl
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
+from tests.core.store.support import own_database
 from tests.core.worker.helpers import eventually, in_time, working
-from tests.plugins.sqlalchemy.support import Committed, Order, PlainConnection
+from tests.plugins.sqlalchemy.support import Committed, Order, PlainConnection, url_for
 
 
 async def test_a_job_is_there_once_its_session_has_committed(
@@ -303,6 +310,18 @@ async def test_a_session_on_another_database_is_refused(app: Soniq) -> None:
     with Session(engine) as session, pytest.raises(InvalidOption, match=r"postgresql\+psycopg; this one is on sqlite"):
         await app.enqueue("ship", "never", connection=session)
     engine.dispose()
+
+
+async def test_a_session_on_another_apps_database_is_refused(
+    app: Soniq, database_url: str, driver: str, schema: str
+) -> None:
+    async with own_database(database_url) as url, Soniq(url, discover=False, schema=schema) as other:
+        engine = create_async_engine(url_for(url, driver))
+        with pytest.raises(DatabaseError, match="leads to another database"):
+            async with AsyncSession(engine) as session, session.begin():
+                await app.enqueue("ship", "never", connection=session)
+        await engine.dispose()
+        assert await other.jobs() == []
 
 
 async def test_without_the_plugin_the_error_names_it(make_app: MakeApp, session: AsyncSession) -> None:

@@ -158,6 +158,19 @@ async def test_an_error_that_the_handler_hides_fails_the_attempt(app: Soniq, kep
     assert await kept() == []
 
 
+@pytest.mark.parametrize("ends", ["rollback", "commit", "rollback and chain"])
+async def test_a_handler_that_ends_the_transaction_in_sql_has_not_completed_its_job(app: Soniq, ends: str) -> None:
+    @app.job(max_attempts=1)
+    async def ship(session: AsyncSession) -> None:
+        session.add(Order(what="tea"))
+        await session.flush()
+        await session.execute(text(ends))
+
+    job_id = await app.enqueue(ship)
+    await in_time(app.run_worker(run_once=True))
+    assert (await status_of(app, job_id))["status"] == "dead"
+
+
 @pytest.mark.parametrize("uses", [True, False], ids=["used", "not used"])
 async def test_a_job_that_was_taken_meanwhile_has_no_effect_here(
     app: Soniq, kept: Kept, connection: PlainConnection, schema: str, uses: bool

@@ -17,7 +17,7 @@ from soniq import JobContext, JobDefinitionError, Soniq
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
 from tests.core.worker.helpers import in_time, status_of
-from tests.plugins.sqlalchemy.support import Kept, Order, PlainConnection, url_for
+from tests.plugins.sqlalchemy.support import THREADS, Kept, Order, PlainConnection, url_for
 
 
 @pytest.fixture
@@ -115,6 +115,19 @@ async def test_a_rollback_in_the_handler_goes_back_to_its_last_commit(app: Soniq
     assert await kept() == ["kept"]
 
 
+@pytest.mark.parametrize("ends", ["rollback", "commit", "rollback and chain"])
+async def test_a_handler_that_ends_the_transaction_in_sql_has_not_completed_its_job(app: Soniq, ends: str) -> None:
+    @app.job(max_attempts=1)
+    def ship(session: Session) -> None:
+        session.add(Order(what="tea"))
+        session.flush()
+        session.execute(text(ends))
+
+    job_id = await app.enqueue(ship)
+    await in_time(app.run_worker(run_once=True))
+    assert (await status_of(app, job_id))["status"] == "dead"
+
+
 @pytest.mark.parametrize("uses", [True, False], ids=["used", "not used"])
 async def test_a_job_that_was_taken_meanwhile_has_no_effect_here(
     app: Soniq, kept: Kept, connection: PlainConnection, schema: str, uses: bool
@@ -199,6 +212,34 @@ async def test_many_attempts_each_have_a_session(app: Soniq, kept: Kept, blockin
     assert await in_time(app.run_worker(run_once=True, concurrency=10)) == 40
     assert sorted(map(int, await kept())) == list(range(40))
     assert blocking_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_however_many_attempts_wait_for_a_row_the_one_that_holds_it_ends(
+    app: Soniq, connection: PlainConnection, orders: str, kept: Kept, blocking_engine: Engine
+) -> None:
+    blocking_engine.pool._max_overflow = -1  # type: ignore[attr-defined]
+    waiting = text(
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database() "
+        f"and query like 'UPDATE {orders}.%'"
+    )
+    await connection.execute(f"insert into {orders}.orders (what) values ('tea')")
+    held = threading.Event()
+
+    @app.job()
+    def change(number: int, session: Session) -> None:
+        if number:
+            assert held.wait(30)
+        session.get_one(Order, 1).what = str(number)  # written at the end
+        if not number:
+            session.flush()
+            held.set()
+            while (session.scalar(waiting) or 0) < THREADS:
+                session.execute(text("select pg_stat_clear_snapshot()"))
+                time.sleep(0.05)
+
+    await app.enqueue_many(change, [{"number": number} for number in range(THREADS + 5)])
+    assert await in_time(app.run_worker(run_once=True, concurrency=THREADS + 5)) == THREADS + 5
+    assert await kept() != ["0"]
 
 
 async def test_without_an_engine_sessions_are_on_the_apps_database(make_app: MakeApp, orders: str) -> None:

@@ -3,7 +3,6 @@
 psycopg leaves it to the server of what type a string is, and a list of them, as `TransactionConnection` wants it.
 """
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor
 from psycopg.pq import Conninfo
+
+from .threads import in_thread
 
 
 class Row(Sequence[Any]):
@@ -43,13 +44,13 @@ class AsyncPsycopg:
 
 
 class ThreadedPsycopg:
-    """A connection of psycopg that blocks, in threads of the event loop's."""
+    """A connection of psycopg that blocks, each call in a thread."""
 
     def __init__(self, connection: Any) -> None:
         self._connection: Connection[Any] = connection
 
     async def fetch(self, query: str, /, *args: Any) -> Sequence[Row]:
-        return await asyncio.to_thread(self._fetch, query, args)
+        return await in_thread(self._fetch, query, args)
 
     async def execute(self, query: str, /, *args: Any) -> None:
         await self.fetch(query, *args)

@@ -3,11 +3,8 @@
 The transaction is committed here, when the completion has been written in it; what a handler commits is a savepoint.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from functools import partial
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -15,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from soniq import JobContext, TransactionConnection
 
+from .threads import in_thread
 from .transaction import transaction, transaction_of_thread
 
-T = TypeVar("T")
 ISOLATION = "READ COMMITTED"
 """Whatever the engine begins: the completion must see what was committed meanwhile."""
 
@@ -39,9 +36,15 @@ async def for_coroutine(engine: AsyncEngine, kind: type[AsyncSession], ctx: JobC
 @asynccontextmanager
 async def for_thread(engine: Engine, kind: type[Session], ctx: JobContext) -> AsyncIterator[Session]:
     """A session for a plain `def` handler."""
-    async with _in_threads(_blocking(engine, kind)) as (session, completing):
+    manager = _blocking(engine, kind)
+    try:
+        session, completing = await in_thread(manager.__enter__)
         ctx.complete_in(completing)
         yield session
+    except BaseException as error:
+        await in_thread(manager.__exit__, type(error), error, error.__traceback__)
+        raise
+    await in_thread(manager.__exit__, None, None, None)
 
 
 @contextmanager
@@ -53,24 +56,3 @@ def _blocking(engine: Engine, kind: type[Session]) -> Iterator[tuple[Session, Tr
     ):
         yield session, transaction_of_thread(connection)
         session.commit()
-
-
-@asynccontextmanager
-async def _in_threads(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """A context manager whose beginning and end block: each in a thread, one after the other."""
-    try:
-        yield await _to_its_end(manager.__enter__)
-    except BaseException as error:
-        await _to_its_end(partial(manager.__exit__, type(error), error, error.__traceback__))
-        raise
-    await _to_its_end(partial(manager.__exit__, None, None, None))
-
-
-async def _to_its_end(call: Callable[[], T]) -> T:
-    """Call in a thread. Cancelled, it still waits for the thread, which uses what would be given up."""
-    called = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        return await asyncio.shield(called)
-    except asyncio.CancelledError:
-        await asyncio.wait([called])
-        raise

@@ -4,14 +4,14 @@ SQLAlchemy begins late: a transaction is PostgreSQL's only with its first statem
 know of it does not commit. So each is made to begin before the driver's own connection is handed out.
 """
 
-import asyncio
-
 import asyncpg
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
 from soniq import InvalidOption, TransactionConnection
+
+from .threads import in_thread
 
 BEGIN = "select 1"
 """Any statement will do."""
@@ -36,7 +36,7 @@ async def adapted(obj: object) -> TransactionConnection | None:
     if isinstance(obj, AsyncConnection):
         return await transaction(obj)
     if isinstance(obj, Session | Connection):
-        return await asyncio.to_thread(transaction_of_thread, obj)
+        return await in_thread(transaction_of_thread, obj)
     return None
 
 
