@@ -1,8 +1,28 @@
-"""How old a job may get: what `expires=` means for retries, also those that a person asks for."""
+"""How old a job may get: what `expires=` means for jobs at hand, for retries, and for those that a person asks for."""
+
+import asyncio
 
 import asyncpg
 
 from soniq import Soniq
+
+
+async def test_a_job_that_a_worker_has_at_hand_does_not_start_once_it_has_expired(app: Soniq) -> None:
+    @app.job()
+    async def one(seconds: float) -> None:
+        if seconds:
+            await asyncio.sleep(seconds)
+
+    await app.enqueue_many(one, [{"seconds": 0}] * 100)
+    await app.enqueue(one, 1.0)
+    late = await app.enqueue(one, 0, expires=0.7)
+    await app.enqueue_many(one, [{"seconds": 0}] * 10)
+    await app.run_worker(run_once=True, concurrency=1)
+    status = await app.get_job_status(late)
+    assert status is not None
+    assert status["status"] == "cancelled"
+    assert status["error"] is not None
+    assert status["error"]["message"] == "expired before it started"
 
 
 async def test_a_retry_that_would_start_too_late_is_cancelled(

@@ -312,9 +312,9 @@ class Soniq(Defines):
         """Run jobs until SIGTERM, SIGINT or `close()`; with `run_once`, until nothing is due. How many attempts ran.
 
         `queues`: only these, or each with a concurrency of its own: `{"media": 2, "default": 20}`. With `run_once` no
-        signal handlers are installed, and jobs that are due later, retries included, are left for later. After about
-        `max_jobs` attempts, or at `max_memory` bytes of resident memory, it stops as with a signal, to be started
-        afresh by whoever supervises it. Raises `InvalidOption`.
+        signal handlers are installed, and jobs that are due later, retries included, are left for later. After
+        `max_jobs` attempts, or at `max_memory` bytes of resident memory, it claims no more and ends when what runs has
+        ended, to be started afresh by whoever supervises it. Raises `InvalidOption`.
         """
         started = await self._ready()
         shares = check_work(queues, concurrency, started.settings.concurrency, max_jobs, max_memory)

@@ -180,7 +180,8 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         about: Mapping[str, object] = self.extra or {}
         kwargs["extra"] = {**about, **(kwargs.get("extra") or {})}
-        return f"{about['job_name']} {about['job_id']} attempt {about['attempt']}: {msg}", kwargs
+        name = str(about["job_name"]).replace("%", "%%")  # what is logged may have values to be put in
+        return f"{name} {about['job_id']} attempt {about['attempt']}: {msg}", kwargs
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

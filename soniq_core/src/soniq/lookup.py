@@ -211,16 +211,9 @@ class Lookup:
     async def overview(self) -> Overview:
         """Counts by queue and status, the live workers, and what may need a person."""
         queues: dict[str, dict[str, int]] = {}
-        due: dict[str, tuple[int, float]] = {}
         for row in await self._database.fetch("overview"):
             queues.setdefault(row["queue"], {})[row["status"]] = row["jobs"]
-            if row["status"] == "queued":
-                due[row["queue"]] = row["due"], row["oldest_waiting"]
-        backlog = {
-            queue: _backlog(jobs, *due.get(queue, (0, 0.0)))
-            for queue, jobs in queues.items()
-            if not jobs.keys() <= set(FINISHED)
-        }
+        backlog = await self.backlog()
         oldest = await self._database.fetch("oldest")
         workers: list[WorkerStatus] = [
             {
@@ -380,17 +373,6 @@ class Lookup:
             raise SerializationError(
                 f"the {what} of {name} cannot be read ({serializer}): {error}", job=name
             ) from error
-
-
-def _backlog(jobs: Mapping[str, int], due: int, oldest_waiting: float) -> QueueBacklog:
-    """What a queue holds that is not finished, from its counts by status."""
-    return {
-        "waiting": due,
-        "scheduled": jobs.get("queued", 0) - due,
-        "running": jobs.get("running", 0),
-        "held": jobs.get("held", 0),
-        "oldest_waiting": oldest_waiting,
-    }
 
 
 def _unserved(backlog: Mapping[str, QueueBacklog], workers: Sequence[WorkerStatus]) -> dict[str, int]:

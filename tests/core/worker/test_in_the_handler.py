@@ -11,7 +11,7 @@ import pytest
 
 from soniq import Cancel, JobContext, Snooze, Soniq
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import finished, in_time, working
+from tests.core.worker.helpers import finished, in_time, status_of, working
 
 
 async def until(check: Callable[[], Awaitable[Any]]) -> Any:
@@ -108,6 +108,27 @@ class TestProgress:
             go_on.set()
             assert (await finished(app, job_id))["progress"] == expected
 
+    async def test_an_attempt_begins_without_the_progress_of_the_one_before(self, make_app: MakeApp) -> None:
+        app = make_app(lease=1)
+        seen: list[object] = []
+
+        @app.job(retry=0)
+        async def one(ctx: JobContext) -> None:
+            status = await app.get_job_status(ctx.job_id)
+            assert status is not None
+            seen.append(status["progress"])
+            if ctx.attempt == 1:
+                await ctx.progress(0.4)
+                while not seen[0]:
+                    await asyncio.sleep(0.02)
+                    seen[0] = (await status_of(app, ctx.job_id))["progress"]
+                raise ValueError("once more")
+
+        job_id = await app.enqueue(one)
+        async with working(app):
+            await finished(app, job_id)
+        assert seen == [{"fraction": 0.4}, None]
+
     @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
     async def test_what_is_no_fraction_is_refused(self, fraction: float) -> None:
         with pytest.raises(ValueError, match="a fraction between 0 and 1"):
@@ -127,6 +148,12 @@ def test_the_logger_carries_the_job(caplog: pytest.LogCaptureFixture) -> None:
     assert {name: vars(record)[name] for name in ("job_id", "job_name", "attempt", "to")} == {
         "job_id": "the-id", "job_name": "mail", "attempt": 2, "to": "x",
     }  # fmt: skip
+
+
+def test_the_logger_takes_a_job_whose_name_holds_a_percent_sign(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "soniq.job"):
+        JobContext(job_id="the-id", job_name="50%done").logger.info("sent %d", 3)
+    assert caplog.records[0].getMessage() == "50%done the-id attempt 1: sent 3"
 
 
 class TestChildren:

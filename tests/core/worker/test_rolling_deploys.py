@@ -8,7 +8,7 @@ import pytest
 
 from soniq import Jobs, Soniq
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import finished, status_of, working
+from tests.core.worker.helpers import eventually, status_of, working
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -66,11 +66,25 @@ async def test_a_name_that_an_older_worker_does_not_know_waits_without_a_charge_
     assert (status["status"], status["attempt"], status["result"]) == ("done", 1, "added")
 
 
-async def test_workers_of_both_releases_share_the_work(old: Soniq, new: Soniq) -> None:
+async def test_workers_of_both_releases_share_the_work(
+    old: Soniq, new: Soniq, connection: "Connection", schema: str
+) -> None:
     async with working(old), working(new):
         ids = [*await old.enqueue_many("send", [{"to": "a"}] * 20), *await new.enqueue_many("added", [{}] * 5)]
-        for job_id in ids:
-            assert (await finished(new, job_id))["status"] == "done"
+
+        async def all_done() -> bool:
+            await connection.execute(f"update {schema}.job set scheduled_at = now() where status = 'queued'")
+            return {(await status_of(new, job_id))["status"] for job_id in ids} == {"done"}
+
+        await eventually(all_done)
+
+
+async def test_many_jobs_of_an_unknown_name_are_one_warning(
+    old: Soniq, new: Soniq, caplog: pytest.LogCaptureFixture
+) -> None:
+    await new.enqueue_many("added", [{}] * 20)
+    await old.run_worker(run_once=True)
+    assert caplog.text.count("is known here") == 1
 
 
 async def test_an_older_payload_runs_where_the_job_has_gained_a_parameter_with_a_default(

@@ -207,6 +207,25 @@ async def test_a_notification_for_other_queues_does_not_concern_a_worker(make_ap
         assert ran.empty()
 
 
+async def test_an_enqueue_in_a_transaction_wakes_a_worker_that_is_partly_busy(make_app: MakeApp) -> None:
+    app = make_app(poll_interval=30)
+    ran = define(app)
+    release = asyncio.Event()
+
+    @app.job()
+    async def holds() -> None:
+        await release.wait()
+
+    async with asleep(app, concurrency=2):
+        await app.enqueue(holds)
+        await asyncio.sleep(0.5)
+        for _ in range(3):
+            async with app.connection() as connection, connection.transaction():
+                await app.enqueue("one", connection=connection)
+            await in_time(ran.get(), SOON)
+        release.set()
+
+
 async def test_a_worker_that_is_busy_says_no_longer_that_it_sleeps(make_app: MakeApp, schema: str) -> None:
     app = make_app(poll_interval=0.2)
     release = asyncio.Event()
@@ -219,7 +238,7 @@ async def test_a_worker_that_is_busy_says_no_longer_that_it_sleeps(make_app: Mak
         async with app.database.acquire() as connection:
             return not await connection.fetchval(f"select waiting from {schema}.worker")
 
-    async with asleep(app):
+    async with asleep(app, concurrency=1):
         await app.enqueue(holds)
         await eventually(busy)
         release.set()

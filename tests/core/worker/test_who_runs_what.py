@@ -1,11 +1,12 @@
 """Who runs what: queues with a concurrency of their own, paused queues, and workers that end to be started afresh."""
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
 
-from soniq import InvalidOption, Soniq
+from soniq import InvalidOption, JobContext, Soniq
 from soniq.worker.limits import resident
 from tests.conftest import MakeApp
 from tests.core.worker.helpers import eventually, finished, in_time, status_of, working
@@ -122,6 +123,24 @@ class TestPause:
             await pausing.resume("media")
             await finished(pausing, second, limit=15)
 
+    async def test_a_worker_that_hears_nothing_obeys_within_a_second(self, make_app: MakeApp) -> None:
+        app = make_app(poll_interval=60, pgbouncer=True)
+        started: list[float] = []
+
+        @app.job(queue="media")
+        async def one() -> None:
+            started.append(time.monotonic())
+            await app.enqueue(one)
+            await asyncio.sleep(0.01)
+
+        await app.enqueue(one)
+        async with working(app):
+            await eventually(lambda: _any(started))
+            await app.pause("media")
+            paused = time.monotonic()
+            await asyncio.sleep(2)
+            assert started[-1] - paused < 1
+
     async def test_jobs_that_were_claimed_and_have_not_started_are_given_back(self, make_app: MakeApp) -> None:
         app = make_app(poll_interval=60, prefetch=50)
         go_on, began = asyncio.Event(), asyncio.Event()
@@ -162,6 +181,14 @@ async def _none_waits(app: Soniq) -> bool:
     return not await app.backlog()
 
 
+async def _any(found: list[float]) -> bool:
+    return bool(found)
+
+
+async def _runs(app: Soniq, job_id: str) -> bool:
+    return (await status_of(app, job_id))["status"] == "running"
+
+
 async def _none_runs(app: Soniq) -> bool:
     return (await app.backlog())["media"]["running"] == 0
 
@@ -182,8 +209,51 @@ class TestLimits:
     async def test_a_worker_ends_after_so_many_attempts_and_leaves_the_rest(self, many: Soniq) -> None:
         await many.enqueue_many("one", [{} for _ in range(2_000)])
         count = await in_time(many.run_worker(max_jobs=10))
-        assert 10 <= count < 2_000
-        assert (await many.backlog())["default"]["waiting"] == 2_000 - count
+        assert count == 10
+        assert (await many.backlog())["default"]["waiting"] == 1_990
+
+    async def test_queues_with_a_concurrency_of_their_own_share_the_limit(self, many: Soniq) -> None:
+        for queue in ("a", "b", "c", "d"):
+            await many.enqueue_many("one", [{} for _ in range(200)], queue=queue)
+        count = await in_time(many.run_worker(queues={"a": 20, "b": 20, "c": 20, "d": 20}, max_jobs=50))
+        assert count == 50
+
+    @pytest.mark.parametrize("queues", [None, {"default": 2, "other": 2}])
+    async def test_a_worker_at_its_limit_waits_for_what_runs_for_longer_than_grace(
+        self, make_app: MakeApp, queues: dict[str, int] | None
+    ) -> None:
+        app = make_app(grace=0.2)
+        told: list[bool] = []
+
+        @app.job()
+        async def slow(ctx: JobContext) -> str:
+            await asyncio.sleep(1)
+            told.append(ctx.stopping)
+            return "done"
+
+        other = await app.enqueue(slow, queue="other")
+        job_id = await app.enqueue(slow)
+        assert await in_time(app.run_worker(max_jobs=2, queues=queues)) == 2
+        assert [await app.get_result(each) for each in (job_id, other)] == ["done", "done"]
+        assert told == [False, False]
+
+    async def test_a_worker_at_its_limit_that_is_stopped_gives_what_runs_its_grace_only(
+        self, make_app: MakeApp
+    ) -> None:
+        app = make_app(grace=0.1)
+
+        @app.job()
+        async def endless() -> None:
+            await asyncio.sleep(3600)
+
+        job_id = await app.enqueue(endless)
+        worker = asyncio.create_task(app.run_worker(max_jobs=1))
+        await eventually(lambda: _runs(app, job_id))
+        await asyncio.sleep(0.3)
+        assert not worker.done()
+        app.stop_workers()
+        assert await in_time(worker) == 1
+        assert (await status_of(app, job_id))["status"] == "queued"
 
     async def test_a_worker_ends_when_its_process_is_too_large(self, many: Soniq) -> None:
         await many.enqueue("one")

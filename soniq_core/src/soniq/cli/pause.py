@@ -16,8 +16,8 @@ from soniq.cli.output import as_json, plain, warn
 def pause(app: Soniq, queues: Sequence[str], as_json_: bool) -> None:
     """Let no worker claim jobs of queues.
 
-    Jobs that run go on, and new ones may be enqueued and wait. Workers that listen know at once, the others with
-    their next poll. `soniq status` lists the queues that are paused.
+    Jobs that run go on, and new ones may be enqueued and wait. Workers that listen know at once, those behind
+    PgBouncer within a second. `soniq status` lists the queues that are paused.
     """
 
     async def pause_all() -> set[str]:

@@ -71,7 +71,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
 )  # fmt: skip
 @click.option(
     "--max-jobs", type=click.IntRange(1),
-    help="Stop after about so many attempts. With --processes, a fresh process takes the place.",
+    help="End after so many attempts. With --processes, a fresh process takes the place.",
 )  # fmt: skip
 @click.option(
     "--max-memory", callback=_size, metavar="512M",

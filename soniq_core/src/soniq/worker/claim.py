@@ -31,7 +31,7 @@ Insert = Callable[[Sequence[NewJob], TransactionConnection], Awaitable[None]]
 LOCK_WAIT = "2s"
 """How long settling waits for a lock, as the function that settles does."""
 
-SUSPECT, EXPIRED, CANCELLED = 1, 2, 4
+SUSPECT, CANCELLED = 1, 2
 
 NO_LANES: Arrays = ([], [], [], [])
 
@@ -55,6 +55,14 @@ class Claimed(NamedTuple):
     queued_for: float
     timeout: float | None
     unknown_for: float | None
+    expires_in: float | None
+    claimed_at: float
+    """Monotonic time."""
+
+    @property
+    def expired(self) -> bool:
+        """Whether it is too late to start the job."""
+        return self.expires_in is not None and time.monotonic() - self.claimed_at >= self.expires_in
 
     def context(self, worker_id: str, state: "WorkerState | None" = None) -> JobContext:
         """The context of the attempt that this claim begins."""
@@ -159,11 +167,14 @@ class Claimer:
         if any(each.children or (self._settle_tx and each.outcome) for each in settlements):
             lost = await self._settle(connection, settlements)
             return (await self._once(connection, (), lanes, limit))._replace(lost=lost)
+        now = time.monotonic()
         header, *rows = await connection.fetch(
             self._database.sql["settle_and_claim"], self._worker_id(), *arrays(settlements), *lanes, limit
         )
         lost = await self._lost(connection, settlements) if header[1] < len(settlements) else set()
-        return Exchange([Claimed(*row) for row in rows], looked=limit > 0, registered=header[2] == 1, lost=lost)
+        return Exchange(
+            [Claimed._make((*row, now)) for row in rows], looked=limit > 0, registered=header[2] == 1, lost=lost
+        )
 
     async def _settle(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:
         """Settle in a transaction in which children are inserted and `settle_tx` writes; which changed nothing."""

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import msgspec
 
+from soniq.worker.slots import Slots
+
 STATM = Path("/proc/self/statm")
 LOOK = 1.0
 """Seconds between two looks at the memory."""
 
 
 class Limits(msgspec.Struct):
-    """`max_jobs` attempts, `max_memory` bytes of resident memory; None is no limit.
+    """`max_jobs` attempts, `max_memory` bytes of resident memory, of all workers of a call; None is no limit.
 
     Memory counts once something has run: a limit below what the process takes at the start must not keep it from work.
     """
@@ -22,13 +24,15 @@ class Limits(msgspec.Struct):
     max_jobs: int | None = None
     max_memory: int | None = None
     looked: float = 0.0
+    slots: list[Slots] = []
 
-    def room(self, free: int, taken: int) -> int:
-        """How many jobs to claim, where `free` could be and `taken` were started or are at hand."""
-        return free if self.max_jobs is None else max(0, min(free, self.max_jobs - taken))
+    def room(self, free: int) -> int:
+        """How many of `free` jobs to claim."""
+        return free if self.max_jobs is None else max(0, min(free, self.max_jobs - sum(s.taken for s in self.slots)))
 
-    def reached(self, jobs: int) -> str | None:
+    def reached(self) -> str | None:
         """Which limit is reached, in words; None where none is."""
+        jobs = sum(slots.count for slots in self.slots)
         if self.max_jobs is not None and jobs >= self.max_jobs:
             return f"it has run {jobs} jobs"
         if self.max_memory is not None and jobs and time.monotonic() - self.looked > LOOK:

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -12,7 +13,7 @@ from soniq.definition import CompiledJob, Registry
 from soniq.errors import DatabaseError
 from soniq.job import Outcome
 from soniq.lookup import error_json
-from soniq.worker.claim import CANCELLED, EXPIRED, SUSPECT, Claimed
+from soniq.worker.claim import CANCELLED, SUSPECT, Claimed
 from soniq.worker.execute import Attempt, Environment
 from soniq.worker.settle import NOT_STARTED, STOPPED, UNKNOWN, UNKNOWN_FOR, Settlement
 
@@ -22,6 +23,8 @@ AHEAD = 0.05
 """Seconds of work that a worker claims ahead."""
 STALE = 1.0
 """Seconds after which jobs that were claimed ahead, and could not start, are given back for others to run."""
+TELL = 60.0
+"""Seconds between two warnings of one unknown name."""
 PROBATION = 60.0
 """Seconds in which all suspects that a worker can run at once have been started, each alone at first."""
 
@@ -46,12 +49,15 @@ class Slots:
         self._changed = changed
         self.count = 0
         """Attempts that were started."""
+        self.asked = 0
+        """Jobs that are being claimed, at most."""
         self.running: dict[UUID, Attempt] = {}
         self._at_hand: deque[Claimed] = deque()
         self._closed = False  # whether nothing starts any more
         self._moved = 0.0  # when a job last started
         self._seconds = 0.0  # what an attempt takes, as a moving average
         self._suspects = asyncio.Semaphore(1)
+        self._told: dict[str, float] = {}  # when a name was last told to be unknown
         self._context = contextvars.copy_context()
 
     @property
@@ -61,8 +67,8 @@ class Slots:
 
     @property
     def taken(self) -> int:
-        """Attempts that were started, and jobs at hand."""
-        return self.count + len(self._at_hand)
+        """Attempts that were started, and jobs at hand or being claimed."""
+        return self.count + len(self._at_hand) + self.asked
 
     @property
     def stale(self) -> bool:
@@ -140,13 +146,31 @@ class Slots:
 
     def _start(self, claimed: Claimed) -> None:
         job = self._registry.get(claimed.name)
-        if job is None or claimed.flags & (EXPIRED | CANCELLED):
-            self._settle(_without_running(claimed, known=job is not None), claimed.queue)
+        if claimed.flags & CANCELLED:
+            self._settle(_ended(claimed, "cancelled", "cancel", "cancelled before it started"), claimed.queue)
+            return
+        if claimed.expired:
+            self._settle(_ended(claimed, "cancelled", "cancel", "expired before it started"), claimed.queue)
+            return
+        if job is None:
+            self._settle(self._unknown(claimed), claimed.queue)
             return
         attempt = Attempt(claimed, job, self._worker_id(), self._environment)
         self.running[claimed.id] = attempt
         self.count += 1
         attempt.task = asyncio.create_task(self._attempt(attempt, job), context=self._context.copy())
+
+    def _unknown(self, claimed: Claimed) -> Settlement:
+        """What becomes of a job of a name that is not known here; told once a minute for each name."""
+        if (claimed.unknown_for or 0.0) > UNKNOWN_FOR:
+            return _ended(claimed, "dead", "dead", f"for a day no worker knew a job named {claimed.name!r}")
+        if time.monotonic() - self._told.get(claimed.name, -math.inf) > TELL:
+            self._told[claimed.name] = time.monotonic()
+            log.warning(
+                "job %s: no job named %r is known here; it waits for a worker that knows it (told once a minute)",
+                claimed.id, claimed.name,
+            )  # fmt: skip
+        return _back(claimed, UNKNOWN)
 
     async def _attempt(self, attempt: Attempt, job: CompiledJob) -> None:
         """The task of one attempt: run it, buffer its settlement, start the next."""
@@ -200,19 +224,6 @@ class Slots:
         finally:
             timer.cancel()
             let_the_next_begin()
-
-
-def _without_running(claimed: Claimed, *, known: bool) -> Settlement:
-    """What becomes of a job that does not start: cancelled, expired, or of a name that is not known here."""
-    if claimed.flags & CANCELLED:
-        return _ended(claimed, "cancelled", "cancel", "cancelled before it started")
-    if claimed.flags & EXPIRED:
-        return _ended(claimed, "cancelled", "cancel", "expired before it started")
-    assert not known
-    if (claimed.unknown_for or 0.0) > UNKNOWN_FOR:
-        return _ended(claimed, "dead", "dead", f"for a day no worker knew a job named {claimed.name!r}")
-    log.warning("job %s: no job named %r is known here; it waits for a worker that knows it", claimed.id, claimed.name)
-    return _back(claimed, UNKNOWN)
 
 
 def _ended(claimed: Claimed, status: str, kind: str, reason: str) -> Settlement:

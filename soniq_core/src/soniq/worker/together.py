@@ -43,13 +43,22 @@ def check_work(
 async def run_together(workers: Sequence[Worker], *, run_once: bool) -> int:
     """Run workers until all have ended; how many attempts ran.
 
-    Where one ends, the others are stopped, except for those that run once. Where one fails, all are.
+    Where one ends, so do the others, except for those that run once: at a limit in their own time. Where one fails, all
+    are stopped.
     """
     if len(workers) == 1:
         return await workers[0].run()
     tasks = [asyncio.create_task(worker.run(), name="soniq worker") for worker in workers]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION if run_once else asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(
+            tasks, return_when=asyncio.FIRST_EXCEPTION if run_once else asyncio.FIRST_COMPLETED
+        )
+        if any(worker.draining for worker in workers) and not any(
+            task.cancelled() or task.exception() for task in done
+        ):
+            for worker in workers:
+                worker.drain()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     except asyncio.CancelledError:
         for task in tasks:
             task.cancel()

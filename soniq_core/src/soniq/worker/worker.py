@@ -40,6 +40,8 @@ log = logging.getLogger("soniq.worker")
 
 LAST_WORDS = 5.0
 """Seconds that attempts have to end once they are told to, and the last outcomes to be written, when a worker stops."""
+OBEY = 0.8
+"""The longest poll interval where nothing is heard of a pause, in seconds."""
 DROWSY = 0.02
 """Seconds without work after which a worker says that it sleeps, and looks once more."""
 
@@ -91,12 +93,14 @@ class Worker:
         self.finished = asyncio.Event()
         """Set once `run` is over."""
         self._stopping = False
+        self._draining = False  # whether it ends when what runs has ended
         self._winding_down = False
         self._hurried = False  # whether running attempts have no grace time, or no more of it
         self._grace: asyncio.Timeout | None = None
         self._poll_at = 0.0
         self._buried = False  # whether the worker's row was found missing
         self._waiting = False  # what the worker's row says
+        self._idle_since: float | None = None  # with slots free, and no job found for them
         self._lanes = Lanes()
         self._state = WorkerState(parts.enqueue)
         self._claimer = Claimer(
@@ -115,6 +119,7 @@ class Worker:
         self._slots = Slots(
             parts.registry, environment, concurrency, lambda: self.id, self._settle, lambda: self._wake.set()
         )
+        limits.slots.append(self._slots)
 
     def stop(self, *, now: bool = False) -> None:
         """Stop claiming, hand back what has not started, let the rest end within the grace time; `now`: at once."""
@@ -126,6 +131,17 @@ class Worker:
         elif not self._stopping:
             log.info("stopping: %d attempts run, and have %g s to end", len(self._slots.running), self._settings.grace)
         self._stopping = self._state.stopping = True
+        self._slots.close()
+        self._wake.set()
+
+    @property
+    def draining(self) -> bool:
+        """Whether it ends when what runs has ended."""
+        return self._draining
+
+    def drain(self) -> None:
+        """Stop claiming, hand back what has not started, and end when what runs has ended, however long it takes."""
+        self._draining = True
         self._slots.close()
         self._wake.set()
 
@@ -179,26 +195,28 @@ class Worker:
     async def _work(self) -> None:
         """Settle and claim, again and again; attempts run beside it."""
         self._poll_at = self._next_poll()
-        idle_since: float | None = None
         while not self._stopping:
             self._wake.clear()
             if self._buried:
                 await self._begin_again()
             if time.monotonic() >= self._poll_at:
                 await self._poll()
-            if why := self._limits.reached(self._slots.count):
-                log.info("the worker ends, to be started afresh: %s", why)
-                self.stop()
-                return
-            room = self._limits.room(self._slots.room(), self._slots.taken)
+            if not self._draining and (why := self._limits.reached()):
+                log.info("the worker ends with its %d attempts, to start afresh: %s", len(self._slots.running), why)
+                self.drain()
+            room = self._room()
             looking = room > 0 and self._lanes.hot
             if looking or self._settlements:
                 found = await self._exchange(room if looking else 0)
-                if found or not looking or self._lanes.hot:
-                    idle_since = None
+                if found or self._lanes.hot:
+                    self._idle_since = None
                     continue
-            if self._slots.busy:
-                idle_since = None
+                if not looking:
+                    continue
+            if self._draining and not (self._slots.busy or self._settlements):
+                return
+            if room <= 0 or (self._run_once and self._slots.busy):
+                self._idle_since = None
                 await self._sleep(self._poll_at)
                 continue
             if self._settlements or self._wake.is_set():
@@ -207,19 +225,19 @@ class Worker:
                 if await self._nothing_is_due():
                     return
                 continue
-            idle_since = idle_since or time.monotonic()
-            if not self._waiting and time.monotonic() - idle_since >= DROWSY:
+            self._idle_since = self._idle_since or time.monotonic()
+            if not self._waiting and time.monotonic() - self._idle_since >= DROWSY:
                 await self._set_waiting(True)
                 self._lanes.wake()
                 continue
-            await self._sleep(self._poll_at if self._waiting else min(self._poll_at, idle_since + DROWSY))
+            await self._sleep(self._poll_at if self._waiting else min(self._poll_at, self._idle_since + DROWSY))
 
     async def _poll(self) -> None:
         """What is done once in a poll interval: learn new lanes, look into all, give back what cannot start soon."""
         self._poll_at = self._next_poll()
         try:
             await self._learn_lanes()
-            if self._waiting and self._slots.busy:
+            if self._waiting and self._idle_since is None:
                 await self._set_waiting(False)
         except DatabaseError as error:
             log.warning("the database is away: %s", error)
@@ -231,14 +249,14 @@ class Worker:
         """One exchange with the database, and what follows from it; how many jobs it brought."""
         settlements, self._settlements = self._settlements, []
         lanes = self._lanes.ask() if limit else ([], [], [], [])
-        self._sending = settlements
+        self._sending, self._slots.asked = settlements, limit
         try:
             exchange = await self._claimer.exchange(settlements, lanes, limit, around_locks=self._locked)
         except BaseException:
             self._settlements = [*settlements, *self._settlements]  # to be sent again; twice does no harm
             raise
         finally:
-            self._sending = []
+            self._sending, self._slots.asked = [], 0
         self._locked = bool(exchange.left)
         if exchange.looked and exchange.registered:
             self._lanes.answer([(c.queue, c.priority, c.scheduled_at, c.id) for c in exchange.claimed], limit)
@@ -329,15 +347,20 @@ class Worker:
                 await self._wake.wait()
 
     def _next_poll(self) -> float:
-        return time.monotonic() + self._settings.poll_interval * random.uniform(0.8, 1.2)
+        interval = self._settings.poll_interval * random.uniform(0.8, 1.2)
+        return time.monotonic() + (min(interval, OBEY) if self._settings.pgbouncer else interval)
+
+    def _room(self) -> int:
+        """How many jobs to claim now."""
+        return 0 if self._draining else self._limits.room(self._slots.room())
 
     async def _nothing_is_due(self) -> bool:
         """Look into every lane once more, from its start: a job may have been committed late."""
         await self._learn_lanes()
         self._lanes.rewind()
         self._lanes.wake()
-        while self._lanes.hot and not self._buried and not self._stopping:
-            if await self._exchange(self._limits.room(self._slots.room(), self._slots.taken)):
+        while self._lanes.hot and self._room() > 0 and not self._buried and not self._stopping:
+            if await self._exchange(self._room()):
                 return False
         return not (self._slots.busy or self._settlements or self._buried)
 

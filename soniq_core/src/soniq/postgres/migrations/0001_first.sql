@@ -108,7 +108,7 @@ create table {schema}.election (name text primary key, worker_id uuid not null, 
 -- Outcomes: status (null: done), reference and store of the result (null: the row), error as JSON, seconds since the
 -- attempt started (null: never). An array whose values are all null may be null itself.
 -- Given back: kind 0 never started, 1 snoozed, 2 failed and counts, 3 the name is not known here, 4 stopped; seconds of delay.
--- Lanes: queue and priority, and the place in each after which to look. Flags: 1 suspect, 2 expired, 4 to be cancelled.
+-- Lanes: queue and priority, and the place in each after which to look. Flags: 1 suspect, 2 to be cancelled.
 create function {schema}.settle_and_claim_1(
     p_worker uuid,
     p_ids uuid[], p_claims bigint[], p_statuses text[], p_results bytea[], p_stores text[], p_errors text[], p_ages float8[],
@@ -118,7 +118,8 @@ create function {schema}.settle_and_claim_1(
 ) returns table (
     r_id uuid, r_claim bigint, r_flags smallint, r_name text, r_queue text, r_priority smallint, r_attempt smallint,
     r_max_attempts smallint, r_args bytea, r_serializer text, r_headers text, r_created_at timestamptz,
-    r_scheduled_at timestamptz, r_queued_for float8, r_timeout float8, r_unknown_for float8
+    r_scheduled_at timestamptz, r_queued_for float8, r_timeout float8, r_unknown_for float8,
+    r_expires_in float8
 )
 language plpgsql
 set plan_cache_mode = force_generic_plan
@@ -179,6 +180,7 @@ with outcome as (
         claim = job.claim + 1,
         worker_id = p_worker,
         started_at = now(),
+        progress = null,
         dedup_key = case when dedup_scope = 'queued' then null else dedup_key end
     from picked where job.id = picked.id
     returning job.*
@@ -205,13 +207,15 @@ with outcome as (
 select
     null::uuid, (select count(*) from settled) + (select count(*) from given_back),
     (select count(*) from me)::smallint, null::text, null::text, null::smallint, null::smallint, null::smallint,
-    null::bytea, null::text, null::text, null::timestamptz, null::timestamptz, null::float8, null::float8, null::float8
+    null::bytea, null::text, null::text, null::timestamptz, null::timestamptz, null::float8, null::float8, null::float8,
+    null::float8
 union all
 select
     id, claim,
-    (suspect::int + 2 * coalesce(expires_at <= now(), false)::int + 4 * cancel_requested::int)::smallint,
+    (suspect::int + 2 * cancel_requested::int)::smallint,
     name, queue, priority, attempt, max_attempts, args, serializer, headers::text, created_at, scheduled_at,
-    extract(epoch from now() - scheduled_at)::float8, timeout, extract(epoch from now() - deferred_since)::float8
+    extract(epoch from now() - scheduled_at)::float8, timeout, extract(epoch from now() - deferred_since)::float8,
+    extract(epoch from expires_at - now())::float8
 from claimed;
 end
 $$;
