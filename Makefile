@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 FOLDER ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-steady chaos docs clean
+.PHONY: help demo test check format bench bench-steady bench-others chaos docs clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,14 @@ bench: $(VENV)/installed-dev ## jobs per second, beside a raw asyncpg loop in th
 
 bench-steady: $(VENV)/installed-dev ## minutes at a steady backlog, with a transaction that holds the horizon
 	@$(RUN) -m tests.benchmarks.steady $(ARGS)
+
+# Other queues, in a folder of their own.
+$(VENV)/others: $(VENV)/installed-dev
+	@$(INSTALL) --target $@ pgqueuer==1.6.0
+	@npm install --silent --prefix $@ graphile-worker@0.18.0 || echo "npm cannot install graphile-worker, which is left out"
+
+bench-others: $(VENV)/others ## jobs per second, beside two other queues
+	@PYTHONPATH="$(CURDIR)/$(VENV)/others" $(RUN) -m tests.benchmarks.others --modules "$(VENV)/others" $(ARGS)
 
 chaos: $(VENV)/installed-dev ## the long races: kills, deadlocks, restarts
 	@$(RUN) -m pytest tests/chaos $(ARGS)
