@@ -386,11 +386,11 @@ async def test_jobs_that_were_claimed_and_never_arrived_are_given_back(make_app:
                 UUID(worker_id),
             )
 
-        async def knows_that_it_is_busy() -> bool:
+        async def says_that_it_waits() -> bool:
             async with app.database.acquire() as connection:
-                return not await connection.fetchval(f"select waiting from {schema}.worker")
+                return bool(await connection.fetchval(f"select waiting from {schema}.worker"))
 
-        await eventually(knows_that_it_is_busy)  # it writes nothing into its row from now on
+        await eventually(says_that_it_waits)  # it writes nothing into its row from now on
         async with app.database.acquire() as connection:
             lock = connection.transaction()
             await lock.start()
