@@ -1,23 +1,53 @@
-"""The tests in the how-to about testing jobs pass, in the files that it says."""
+"""The tests on the pages about testing, FastAPI and Django pass, in the files that they say."""
 
 import os
 import subprocess
 import sys
+import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
 
 from .pages import DOCS, FILE, blocks
 
-PAGE = DOCS / "how-to" / "testing-jobs.md"
+PYTEST = ("pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
+DJANGO = ("django", "test", "--settings=shop.settings")
 
 
-def test_the_tests_of_the_page_pass(tmp_path: Path, database_url: str) -> None:
-    for block in blocks(PAGE, "python", "ini"):
+@pytest.fixture
+async def database(database_url: str, connection: "asyncpg.Connection[asyncpg.Record]") -> AsyncIterator[str]:
+    """The URL of a database that is a page's alone."""
+    name = f"page_{uuid.uuid4().hex[:12]}"
+    await connection.execute(f"create database {name}")
+    yield urlsplit(database_url)._replace(path=f"/{name}").geturl()
+    await connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.mark.parametrize(
+    ("page", "command", "passed"),
+    [
+        ("testing-jobs", PYTEST, "2 passed"),
+        ("fastapi", PYTEST, "4 passed"),
+        ("django", DJANGO, "Ran 2 tests"),
+    ],
+)
+def test_the_tests_of_a_page_pass(
+    page: str, command: tuple[str, ...], passed: str, tmp_path: Path, database: str
+) -> None:
+    for block in blocks(DOCS / "how-to" / f"{page}.md", "python", "ini"):
         for word in block.words:
-            (tmp_path / word.removeprefix(FILE)).write_text(block.text)
+            file = tmp_path / word.removeprefix(FILE)
+            if file.parent != tmp_path:
+                file.parent.mkdir(exist_ok=True)
+                (file.parent / "__init__.py").touch()
+            file.write_text(block.text)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
-        cwd=tmp_path, env={**os.environ, "SONIQ_TEST_DATABASE_URL": database_url}, capture_output=True, text=True,
-        timeout=120,
+        [sys.executable, "-W", "error::ResourceWarning", "-m", *command],
+        cwd=tmp_path, env={**os.environ, "SONIQ_TEST_DATABASE_URL": database, "DATABASE_URL": database},
+        capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert passed in done.stdout + done.stderr
