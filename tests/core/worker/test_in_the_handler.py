@@ -234,6 +234,21 @@ class TestChildren:
         await app.run_worker(run_once=True)
         assert [(job["status"]) for job in await app.jobs(name="child")] == ["queued"]
 
+    async def test_a_child_in_a_new_queue_is_found_by_a_worker_that_was_busy(self, make_app: MakeApp) -> None:
+        app = make_app(poll_interval=30)
+
+        @app.job(name="child")
+        async def child() -> None: ...
+
+        @app.job()
+        async def parent(ctx: JobContext) -> str:
+            return await ctx.enqueue("child", queue="new")
+
+        parent_id = await app.enqueue(parent)
+        async with working(app, concurrency=1):
+            await finished(app, parent_id)
+            await finished(app, await app.get_result(parent_id), limit=10)
+
     async def test_a_child_has_no_connection_of_its_own(self, app: Soniq, ran: list[int]) -> None:
         @app.job(max_attempts=1)
         async def parent(ctx: JobContext) -> None:

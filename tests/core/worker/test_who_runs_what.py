@@ -218,6 +218,20 @@ class TestLimits:
         count = await in_time(many.run_worker(queues={"a": 20, "b": 20, "c": 20, "d": 20}, max_jobs=50))
         assert count == 50
 
+    async def test_a_queue_without_jobs_does_not_keep_another_from_what_the_limit_leaves(
+        self, make_app: MakeApp
+    ) -> None:
+        app = make_app(poll_interval=30)
+
+        @app.job()
+        async def one() -> None: ...
+
+        for queue in ("a", "b"):
+            await app.enqueue(one, queue=queue)
+        await app.run_worker(run_once=True)
+        await app.enqueue_many(one, [{}] * 5, queue="b")
+        assert await in_time(app.run_worker(queues={"a": 10, "b": 10}, max_jobs=5), 10) == 5
+
     @pytest.mark.parametrize("queues", [None, {"default": 2, "other": 2}])
     async def test_a_worker_at_its_limit_waits_for_what_runs_for_longer_than_grace(
         self, make_app: MakeApp, queues: dict[str, int] | None

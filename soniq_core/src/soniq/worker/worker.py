@@ -217,7 +217,10 @@ class Worker:
                 return
             if room <= 0 or (self._run_once and self._slots.busy):
                 self._idle_since = None
-                await self._sleep(self._poll_at)
+                others = (
+                    room <= 0 < self._slots.room() and not self._draining
+                )  # may be asking for what the limit leaves
+                await self._sleep(min(self._poll_at, time.monotonic() + DROWSY) if others else self._poll_at)
                 continue
             if self._settlements or self._wake.is_set():
                 continue
@@ -396,6 +399,8 @@ class Worker:
         self._waiting = waiting
         try:
             await self._parts.database.fetch("set_waiting", self.id, waiting)
+            if waiting:
+                await self._learn_lanes()  # of which nobody told it while it was awake
         except DatabaseError as error:
             log.warning("the database is away: %s", error)
 
