@@ -217,10 +217,9 @@ class Worker:
                 return
             if room <= 0 or (self._run_once and self._slots.busy):
                 self._idle_since = None
-                others = (
-                    room <= 0 < self._slots.room() and not self._draining
-                )  # may be asking for what the limit leaves
-                await self._sleep(min(self._poll_at, time.monotonic() + DROWSY) if others else self._poll_at)
+                # At the limit while slots are free: workers beside this one may have asked for more than they find.
+                limited = room <= 0 < self._slots.room() and not self._draining
+                await self._sleep(min(self._poll_at, time.monotonic() + DROWSY) if limited else self._poll_at)
                 continue
             if self._settlements or self._wake.is_set():
                 continue
