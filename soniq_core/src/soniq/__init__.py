@@ -1,130 +1,80 @@
-"""Soniq: background jobs for Python in the PostgreSQL you already have."""
+"""Soniq: background jobs for Python in the PostgreSQL you already have.
+
+What an application needs is here, what an author of plugins needs besides in `soniq.plugin`, and
+every error in `soniq.errors`.
+"""
 
 from soniq.app import Soniq
-from soniq.definition import JobDefinition
-from soniq.enqueue.bind import PROVIDED
-from soniq.enqueue.options import EnqueueOptions
+from soniq.backoff import Backoff
 from soniq.errors import (
-    AttemptError,
-    AttemptTimeout,
     ConfigurationError,
     DatabaseError,
     DatabaseUnavailable,
-    DatabaseUnsupported,
-    DistributionConflict,
     DuplicateJob,
-    HookTimeout,
     InvalidArguments,
     InvalidJobId,
     InvalidOption,
     JobCancelled,
-    JobDefinitionError,
     JobFailed,
     JobNotFound,
     JobNotRetryable,
-    LeaseLost,
+    JobRunning,
     PayloadTooLarge,
-    PluginError,
-    RetriesExhausted,
-    SchemaMissing,
-    SchemaTooNew,
     SerializationError,
     SoniqError,
-    SoniqWarning,
-    UnknownArguments,
     UnknownJob,
     WaitTimeout,
-    WorkerLost,
-    WorkerStopped,
 )
 from soniq.hooks.markers import hookimpl
-from soniq.hooks.specs import CONTRACT_VERSION
-from soniq.hooks.values import (
-    EnqueueBatch,
-    Migration,
-    NewJob,
-    ResultStore,
-    Serializer,
-    StreamingResultStore,
-    Task,
-    TransactionConnection,
-)
-from soniq.horizon import HorizonHolder
 from soniq.ids import JobId
-from soniq.job import Backoff, Job, JobContext, Outcome, Stash, StashKey
+from soniq.job.context import JobContext
+from soniq.job.job import Call, Job
+from soniq.job.signature import PROVIDED
 from soniq.jobs import Jobs
-from soniq.lookup import JobError, JobStatus, Overview, QueueBacklog
-from soniq.many import Retried
+from soniq.postgres.bulk import Deleted, Retried
+from soniq.postgres.overview import Overview
 from soniq.settings import Settings
 from soniq.signals import Cancel, Retry, Signal, Snooze
-from soniq.unique import NO_DEDUP, Dedup, Unique
+from soniq.status import JobError, JobStatus, QueueBacklog
+from soniq.unique import Unique
 
 __all__ = [
-    "CONTRACT_VERSION",
-    "NO_DEDUP",
     "PROVIDED",
-    "AttemptError",
-    "AttemptTimeout",
     "Backoff",
+    "Call",
     "Cancel",
     "ConfigurationError",
     "DatabaseError",
     "DatabaseUnavailable",
-    "DatabaseUnsupported",
-    "Dedup",
-    "DistributionConflict",
+    "Deleted",
     "DuplicateJob",
-    "EnqueueBatch",
-    "EnqueueOptions",
-    "HookTimeout",
-    "HorizonHolder",
     "InvalidArguments",
     "InvalidJobId",
     "InvalidOption",
     "Job",
     "JobCancelled",
     "JobContext",
-    "JobDefinition",
-    "JobDefinitionError",
     "JobError",
     "JobFailed",
     "JobId",
     "JobNotFound",
     "JobNotRetryable",
+    "JobRunning",
     "JobStatus",
     "Jobs",
-    "LeaseLost",
-    "Migration",
-    "NewJob",
-    "Outcome",
     "Overview",
     "PayloadTooLarge",
-    "PluginError",
     "QueueBacklog",
-    "ResultStore",
     "Retried",
-    "RetriesExhausted",
     "Retry",
-    "SchemaMissing",
-    "SchemaTooNew",
     "SerializationError",
-    "Serializer",
     "Settings",
     "Signal",
     "Snooze",
     "Soniq",
     "SoniqError",
-    "SoniqWarning",
-    "Stash",
-    "StashKey",
-    "StreamingResultStore",
-    "Task",
-    "TransactionConnection",
     "Unique",
-    "UnknownArguments",
     "UnknownJob",
     "WaitTimeout",
-    "WorkerLost",
-    "WorkerStopped",
     "hookimpl",
 ]

@@ -1,47 +1,55 @@
-"""Soniq: one app, its jobs and its hooks. It wires the parts together; what they do is in their own files."""
+"""Soniq: one app, its jobs and its hooks. What callers ask of it is in `client`, how it starts,
+works and ends in `life`.
+"""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from datetime import datetime
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import asyncpg
 
 from soniq import settings as settings_
+from soniq.client import Client
 from soniq.defaults import default_plugins
 from soniq.defining import Defines, Hints
-from soniq.definition import Registry
-from soniq.errors import SoniqError
-from soniq.hooks.manager import Hooks, check_choice, check_distribution
-from soniq.ids import JobId
-from soniq.job import Job
+from soniq.distribution import conflict
+from soniq.errors import AppNotStarted, DistributionConflict, InvalidOption, WorkerRunning
+from soniq.hooks.discovery import check_choice, leaving_out
+from soniq.hooks.hooks import Hooks, Instances
+from soniq.hooks.implementation import of_application
+from soniq.hooks.own_spec import OwnSpec
+from soniq.hooks.specs import HOOKS
+from soniq.job.job import Job
 from soniq.jobs import Jobs
-from soniq.lookup import JobStatus, Overview, QueueBacklog
-from soniq.many import Retried, cancel_all, retry_all
-from soniq.postgres.connections import Database
+from soniq.life import Life
+from soniq.postgres.database import Database
 from soniq.postgres.schema import plugin_schema
 from soniq.postgres.sql import quote
+from soniq.registry import Registry
+from soniq.runtime import Runtime
+from soniq.secret import Secret
 from soniq.settings import Settings
-from soniq.started import Started, start
-from soniq.worker.limits import Limits
-from soniq.worker.together import check_work, run_together
-from soniq.worker.worker import Worker
+from soniq.startup import start
+from soniq.sync import Sync
 
 if TYPE_CHECKING:
     from soniq.hooks.typed import OwnAfterJob, OwnAroundJob, OwnBeforeJob, OwnOnError
-    from soniq.sync import Sync
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+P = TypeVar("P")
+R = TypeVar("R")
+HookArguments = ParamSpec("HookArguments")
 
 
-class Soniq(Defines):
-    """Background jobs in one PostgreSQL. The constructor only stores its arguments; the first use starts the app.
+class Soniq(Defines, Life, Client):
+    """Background jobs in one PostgreSQL. The constructor only stores its arguments; the first use
+    starts the app.
 
-    Every field of `Settings` may be given by keyword. `plugins` are configured plugins, in addition to those that are
-    installed (`discover=False`: only these). Safe to make at import time, and to use again after `close()`.
+    Every field of `Settings` may be given by keyword. `plugins` are configured plugins, in addition
+    to those that are installed (`discover=False`: only these). Safe to make at import time, and to
+    use again after `close()`.
     """
 
     def __init__(
@@ -52,408 +60,216 @@ class Soniq(Defines):
         discover: bool = True,
         **settings: Any,
     ) -> None:
-        self._arguments: dict[str, object] = {"database_url": database_url, **settings}
+        super().__init__()
+        self._arguments: dict[str, object] = {
+            "database_url": database_url and Secret(database_url),
+            **settings,
+        }
         self._plugins = tuple(plugins)
         self._discover = discover
+        self._made: Instances = {}
         self._registry = Registry()
         self._own_hooks: list[tuple[str, Callable[..., Any]]] = []
-        self._started: Started | None = None
-        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
-        self._starter: asyncio.Task[Any] | None = None
-        self._changed = False
-        self.closed = False
-        """Whether it was closed, and not used since."""
-        self._workers: set[Worker] = set()
-        self._process: int | None = None
         self._syncs: dict[int, Sync] = {}
-        self._inherited: list[object] = []
 
-    # --- defining jobs and hooks ------------------------------------------------------------------------------------
+    # --- defining jobs and hooks -----------------------------------------------------------------
 
     def include(self, jobs: Jobs) -> None:
-        """Make the jobs of a `Jobs` jobs of this app, those that are defined in it later, too. Twice changes nothing.
+        """Make the jobs of a `Jobs` jobs of this app, those that are defined in it later, too.
+        Twice changes nothing.
 
-        Raises `JobDefinitionError` if another job has one of the names, and `SoniqError` while a worker of this app
-        runs; no job is added then.
+        Raises `JobDefinitionError` if another job has one of the names, and `WorkerRunning` while a
+        worker of this app runs; no job is added then.
         """
         if not isinstance(jobs, Jobs):
-            raise SoniqError(f"include takes a Jobs; got {jobs!r}")
-        jobs.join(self)
+            raise InvalidOption(f"include takes a Jobs; got {jobs!r}", option="jobs")
+        jobs._join(self)
 
     def before_job(self, function: "OwnBeforeJob") -> "OwnBeforeJob":
-        """Call `function(ctx)` before each handler. Several run in the order in which they were added."""
+        """Call `function(ctx)` before each handler. Several run in the order in which they were
+        added.
+        """
         return self._add_hook("before_job", function)
 
     def after_job(self, function: "OwnAfterJob") -> "OwnAfterJob":
-        """Call `function(ctx, result)` after each attempt that succeeded; it may take fewer arguments."""
+        """Call `function(ctx, result)` after each attempt that succeeded; it may take fewer
+        arguments.
+        """
         return self._add_hook("after_job", function)
 
     def on_error(self, function: "OwnOnError") -> "OwnOnError":
-        """Call `function(ctx, error)` with the exception itself on each failed attempt; it may take fewer arguments."""
+        """Call `function(ctx, error)` with the exception itself on each failed attempt; it may take
+        fewer arguments.
+        """
         return self._add_hook("on_error", function)
 
     def around_job(self, function: "OwnAroundJob") -> "OwnAroundJob":
-        """Run each attempt inside `function(ctx)`: a generator function, async or not, that yields once."""
+        """Run each attempt inside `function(ctx)`: a generator function, async or not, that yields
+        once.
+        """
         return self._add_hook("around_job", function)
+
+    def hook(
+        self, spec: OwnSpec[HookArguments, R]
+    ) -> Callable[[Callable[HookArguments, R | Awaitable[R]]], Callable[HookArguments, Any]]:
+        """`@eq.hook(spec)`: call a function of the application's own for a hook that a plugin
+        specifies. It takes the hook's arguments by position.
+        """
+        return lambda function: self._add_hook(spec.name, function, spec.arguments)
 
     @property
     def registry(self) -> Mapping[str, Job[..., Any]]:
         """The jobs that were defined, by name."""
         return dict(self._registry.jobs)
 
-    # --- life -------------------------------------------------------------------------------------------------------
+    def plugin(self, kind: type[P]) -> P:
+        """The app's plugin of this class: the same one from the first call on, before the start and
+        after a close, too.
 
-    async def start(self, *, setup: bool | None = None) -> None:
-        """Start the app: plugins, pool, tables. Any use does it; call it to fail early.
-
-        `setup` takes the place of the setting for this start: whether tables are made or updated.
+        The plugins are loaded for it where the app has not started. Raises `PluginNotLoaded` where
+        the app has none of this class, and `PluginError` or `ConfigurationError` where the plugins
+        cannot be loaded.
         """
-        await self._ready(setup)
+        return self._hooks().plugin(kind)
 
-    async def close(self) -> None:
-        """Close the app: workers of this process stop first, and what is being enqueued is written.
-
-        May be called twice, and the app used again afterwards.
-        """
-        self._leave_dead_loop()
-        if self._started is not None:
-            for worker in list(self._workers):  # their handlers may still enqueue
-                worker.stop()
-                await worker.finished.wait()
-        if self._started is not None and self._starting is not None:
-            async with self._starting[1]:  # whoever uses the app meanwhile waits, and starts it afresh
-                started, self._started = self._started, None
-                if started is not None:
-                    await started.close()
-        self.closed = self._started is None
-
-    async def __aenter__(self) -> Self:
-        await self._ready()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+    # --- in use ----------------------------------------------------------------------------------
 
     @property
-    def sync(self) -> "Sync":
-        """The same methods for code that is not asynchronous: `eq.sync.enqueue(...)` returns when it is done."""
-        from soniq.sync import Sync  # which is made of this class
-
-        return self._syncs.setdefault(os.getpid(), Sync(self))
+    def sync(self) -> Sync:
+        """The same methods for code that is not asynchronous: `eq.sync.enqueue(...)` returns when
+        it is done.
+        """
+        return self._syncs.setdefault(os.getpid(), Sync(self, lambda: self.sync))
 
     @property
     def settings(self) -> Settings:
         """The settings in force. Raises `ConfigurationError` for one that cannot be used."""
-        return self._started.settings if self._started else settings_.load(self._arguments)
+        return self._runtime.settings if self._runtime else settings_.load(self._arguments)
+
+    def connection(self) -> "AbstractAsyncContextManager[asyncpg.Connection[asyncpg.Record]]":
+        """`async with app.connection() as c:` a connection for short work of the application's own,
+        or a plugin's.
+
+        Names are searched where the role's `search_path` says, and what is set in the session is
+        undone. They are of a pool of their own, `pool_size` at most, made as they are needed.
+        Raises `DatabaseUnavailable`.
+        """
+        return self._database.session()
+
+    # --- for plugins: `soniq.plugin.App` has these, too ------------------------------------------
 
     @property
-    def database(self) -> Database:
-        """The database of an app that has started."""
-        if self._started is None or self._process != os.getpid():
-            raise SoniqError("the app has not been started")
-        return self._started.database
+    def database_url(self) -> Secret:
+        """The URL in use of an app that has started, for a plugin that connects by itself, with
+        another driver; also where a plugin provided it.
+        """
+        return self._database.url
 
     @property
     def server_address(self) -> tuple[str, int | None]:
-        """Host and port of the database of an app that has started, of several the first; of a socket, its folder."""
-        return settings_.server_address(self.database.url)
-
-    def connection(self) -> "AbstractAsyncContextManager[asyncpg.Connection[asyncpg.Record]]":
-        """`async with app.connection() as c:` a connection of the app's pool, for a plugin's own tables.
-
-        For short work that leaves nothing behind in the session. Raises `DatabaseUnavailable`.
+        """Host and port of the database of an app that has started, of several the first; of a
+        socket, its folder.
         """
-        return self.database.acquire()
+        return settings_.server_address(self.database_url)
 
     def plugin_schema(self, plugin: str) -> str:
-        """The schema in which the migrations of this plugin are applied, as a quoted SQL identifier."""
+        """The schema in which the migrations of this plugin are applied, as a quoted SQL
+        identifier.
+        """
         return quote(plugin_schema(self.settings.schema, plugin))
 
-    # --- enqueueing -------------------------------------------------------------------------------------------------
+    # --- for tools and tests ---------------------------------------------------------------------
 
-    async def enqueue(self, job: Job[..., Any] | str, /, *args: object, **keywords: Any) -> JobId:
-        """Enqueue a job; its id once it is committed, or is part of the transaction of `connection=`.
+    @asynccontextmanager
+    async def override(
+        self, *, plugins: Iterable[object] | None = None, **settings: Any
+    ) -> AsyncIterator[Self]:
+        """`async with app.override(schema="test"):` the app with other settings meanwhile; then it
+        is as it was.
 
-        `job` is the decorated function, or a name. Arguments are the job's own, except for the keywords in
-        `EnqueueOptions`: `delay`, `scheduled_at`, `dedup_key`, `headers`, `connection`, `notify`, `queue`, `priority`,
-        `max_attempts`, `timeout`, `unique`, `serializer`, `tags`, `expires`, `keep`, and `args`, the job's arguments as
-        a mapping. Raises `UnknownJob`, `InvalidArguments`, `InvalidOption`, `SerializationError`, `PayloadTooLarge` or
-        `DatabaseError`; nothing is enqueued then.
+        It is closed at the beginning and at the end, and may be closed and used again inside.
+        `plugins` take the place of those that were passed to it; each field of `Settings` may be
+        given by keyword. Raises `WrongEventLoop` for an app that another event loop uses.
         """
-        return await (await self._ready()).producer.enqueue(job, args, keywords)
+        await self.close()
+        before = self._arguments, self._plugins
+        if settings.get("database_url"):
+            settings["database_url"] = Secret(settings["database_url"])
+        self._arguments = {**self._arguments, **settings}
+        if plugins is not None:
+            self._plugins = tuple(plugins)
 
-    async def enqueue_many(
-        self, job: Job[..., Any] | str, arguments: Iterable[Mapping[str, object]], /, **options: Any
-    ) -> list[JobId]:
-        """Enqueue a job for each mapping of arguments, all or none, in one transaction; their ids, in order."""
-        return await (await self._ready()).producer.enqueue_many(job, list(arguments), options)
-
-    # --- jobs that exist --------------------------------------------------------------------------------------------
-
-    @overload
-    async def get_result(self, job_id: str) -> Any: ...
-
-    @overload
-    async def get_result(self, job_id: str, *, stream: Literal[True]) -> AsyncIterator[bytes] | None: ...
-
-    async def get_result(self, job_id: str, *, stream: bool = False) -> Any:
-        """The result of a job, as the type it returns; None while it is not done, or where it does not exist.
-
-        `stream`: an async iterator over its bytes as they are stored. A streamed result is `bytes` otherwise.
-        """
-        lookup = (await self._ready()).lookup
-        return await (lookup.result_stream(job_id) if stream else lookup.result(job_id))
-
-    async def get_job_status(self, job_id: str, *, result: bool = True) -> JobStatus | None:
-        """All about a job; None where it does not exist, or was forgotten. `result=False` leaves the result unread."""
-        return await (await self._ready()).lookup.status(job_id, result)
-
-    async def get_args(self, job_id: str) -> Any:
-        """The arguments of a job as plain values; None where it does not exist."""
-        return await (await self._ready()).lookup.arguments(job_id)
-
-    async def wait_for(self, job_id: str, timeout: float | None = None) -> Any:
-        """The result of a job once it is done. `timeout` in seconds, None for ever.
-
-        Raises `JobFailed`, `JobCancelled`, `JobNotFound`, or `WaitTimeout` (the job goes on).
-        """
-        return await (await self._ready()).lookup.wait_for(job_id, timeout)
-
-    async def jobs(
-        self,
-        *,
-        status: str | None = None,
-        name: str | None = None,
-        queue: str | None = None,
-        tag: str | None = None,
-        since: datetime | None = None,
-        before: str | None = None,
-        limit: int = 100,
-    ) -> list[JobStatus]:
-        """The newest jobs that match, without results; `before` an id, for the next page.
-
-        `since`, a time with its zone: those that finished since then, or are not finished and were created since then.
-        """
-        return await (await self._ready()).lookup.jobs(status, name, queue, tag, before, limit, since)
-
-    async def cancel(self, job_id: str, reason: str | None = None) -> bool:
-        """Cancel a job that waits, or have the worker that runs it end it. False: it is finished, or does not exist."""
-        return await (await self._ready()).lookup.cancel(job_id, reason)
-
-    async def retry(self, job_id: str) -> None:
-        """Run a job again now: a dead or cancelled one with all its attempts, one that is queued for later as it is.
-
-        Raises `JobNotFound`, `JobNotRetryable` or `DuplicateJob`.
-        """
-        await (await self._ready()).lookup.retry(job_id)
-
-    async def retry_all(
-        self,
-        *,
-        status: str = "dead",
-        name: str | None = None,
-        queue: str | None = None,
-        tag: str | None = None,
-    ) -> Retried:
-        """Retry all jobs that match and are "dead", "cancelled", or "queued" for later, in batches.
-
-        Those whose dedup key is taken are told, and stay as they are.
-        """
-        return await retry_all((await self._ready()).lookup, status, name, queue, tag)
-
-    async def cancel_all(
-        self,
-        *,
-        status: str = "queued",
-        name: str | None = None,
-        queue: str | None = None,
-        tag: str | None = None,
-        reason: str | None = None,
-    ) -> int:
-        """Cancel all jobs that match and wait, as "queued" or "held", in batches; how many that were."""
-        return await cancel_all((await self._ready()).lookup, status, name, queue, tag, reason)
-
-    async def pause(self, queue: str) -> None:
-        """Let no worker claim jobs of this queue; those that run go on. May be called twice.
-
-        Workers know it at once, or with their next poll. `overview()` lists the queues that are paused.
-        """
-        await (await self._ready()).lookup.pause(queue, True)
-
-    async def resume(self, queue: str) -> None:
-        """Let workers claim jobs of a paused queue again."""
-        await (await self._ready()).lookup.pause(queue, False)
-
-    async def prune(self, *, older_than: float | None = None, status: str | None = None) -> int:
-        """Forget finished jobs now: those past their time, or all that finished `older_than` seconds ago; how many."""
-        return await (await self._ready()).lookup.prune(older_than, status)
-
-    async def overview(self) -> Overview:
-        """Counts by queue and status, the live workers, the oldest waiting job, and names that no live worker knows."""
-        return await (await self._ready()).lookup.overview()
-
-    async def backlog(self) -> dict[str, QueueBacklog]:
-        """By queue, how many jobs wait, are scheduled, run and are held, and how long the oldest has waited."""
-        return await (await self._ready()).lookup.backlog()
-
-    # --- working ----------------------------------------------------------------------------------------------------
-
-    async def run_worker(
-        self,
-        *,
-        concurrency: int | None = None,
-        queues: Sequence[str] | Mapping[str, int] | None = None,
-        run_once: bool = False,
-        max_jobs: int | None = None,
-        max_memory: int | None = None,
-    ) -> int:
-        """Run jobs until SIGTERM, SIGINT or `close()`; with `run_once`, until nothing is due. How many attempts ran.
-
-        `queues`: only these, or each with a concurrency of its own: `{"media": 2, "default": 20}`. With `run_once` no
-        signal handlers are installed, and jobs that are due later, retries included, are left for later. After
-        `max_jobs` attempts, or at `max_memory` bytes of resident memory, it claims no more and ends when what runs has
-        ended, to be started afresh by whoever supervises it. Raises `InvalidOption`.
-        """
-        started = await self._ready()
-        shares = check_work(queues, concurrency, started.settings.concurrency, max_jobs, max_memory)
-        total = 0
-        while True:
-            limits = Limits(max_jobs and max_jobs - total, max_memory)
-            workers = [started.worker(each, queues=names, run_once=run_once, limits=limits) for names, each in shares]
-            self._workers.update(workers)
+        try:
+            yield self
+        finally:
             try:
-                count = await run_together(workers, run_once=run_once)
+                await self.close()
             finally:
-                self._workers.difference_update(workers)
-                for worker in workers:
-                    worker.finished.set()
-            total += count
-            if len(workers) == 1 or not run_once or not count:  # else one may have enqueued for another
-                return total
+                self._arguments, self._plugins = before
 
-    def stop_workers(self, *, now: bool = False) -> None:
-        """Ask the workers that this app runs in this process to stop, as SIGTERM does; returns at once.
+    # --- inside ----------------------------------------------------------------------------------
 
-        `now`: the running attempts get no grace time, or no more of it, as with a second SIGTERM.
-        """
-        for worker in self._workers:
-            worker.stop(now=now)
+    @property
+    def _database(self) -> Database:
+        """The database of an app that has started."""
+        if self._runtime is None or self._process != os.getpid():
+            raise AppNotStarted("the app has not been started")
+        return self._runtime.database
 
-    # --- inside -----------------------------------------------------------------------------------------------------
+    def _hooks(self) -> Hooks:
+        """The hooks in use; before the start, as it would have them."""
+        return self._runtime.hooks if self._runtime is not None else self._load_plugins()
 
-    def load_plugins(self, *, leave_out: Collection[str] = ()) -> Hooks:
-        """The app's plugins, loaded and checked afresh. Raises `PluginError` or `ConfigurationError`.
-
-        `leave_out`: names of installed plugins that are left out, as SONIQ_PLUGINS may do it.
-        """
-        check_distribution()
+    def _load_plugins(self, *, leave_out: Collection[str] = ()) -> Hooks:
+        """What `soniq.plugin.load_plugins` does."""
+        if (told := conflict()) is not None:
+            raise DistributionConflict(told)
         chosen = os.environ.get("SONIQ_PLUGINS")
         if self._discover:
             check_choice(chosen)
-        hooks = Hooks()
-        hooks.load(default_plugins(self), self._plugins, discover=self._discover, chosen=_without(chosen, leave_out))
+        hooks = Hooks(self._made)
+        hooks.load(
+            default_plugins(lambda: self._database, hooks),
+            self._plugins,
+            discover=self._discover,
+            chosen=leaving_out(chosen, leave_out),
+        )
         for hook, function in self._own_hooks:
             hooks.add(hook, function)
         return hooks
 
-    async def call(
-        self,
-        job: Job[..., Any],
-        args: tuple[object, ...],
-        arguments: Mapping[str, object],
-        options: Mapping[str, object],
-    ) -> JobId:
-        """`enqueue`, with the options apart from the job's arguments: what `job.using(...)` and `job.enqueue` do."""
-        return await (await self._ready()).producer.call(job, args, arguments, options)
-
-    def check_job(self, job: Job[..., Any]) -> None:
-        """Raise if the job cannot be added now: `SoniqError` while a worker runs, `JobDefinitionError` for its name."""
+    def _check_job(self, job: Job[..., Any]) -> None:
+        """Raise if the job cannot be added now: `WorkerRunning` while a worker runs,
+        `JobDefinitionError` for its name.
+        """
         self._refuse_while_working("a job")
         self._registry.check(job)
 
-    def add_job(self, job: Job[..., Any], hints: Hints) -> None:
-        """Add a job that was made; `job` and `include` do it. Raises as `check_job` does."""
-        self.check_job(job)
+    def _add_job(self, job: Job[..., Any], hints: Hints) -> None:
+        """Add a job that was made; `job` and `include` do it. Raises as `_check_job` does."""
+        self._check_job(job)
         self._registry.add(job, hints)
         job.apps.add(self)
         self._changed = True
 
-    def _add_hook(self, hook: str, function: Function) -> Function:
+    def _add_hook(
+        self, hook: str, function: Function, offered: tuple[str, ...] | None = None
+    ) -> Function:
         self._refuse_while_working("a hook")
-        Hooks().add(hook, function)
+        of_application(hook, HOOKS[hook].arguments if offered is None else offered, function)
         self._own_hooks.append((hook, function))
         self._changed = True
         return function
 
     def _refuse_while_working(self, what: str) -> None:
         if self._workers:
-            raise SoniqError(f"{what} cannot be added while a worker of this app runs")
+            raise WorkerRunning(f"{what} cannot be added while a worker of this app runs")
 
-    async def _ready(self, setup: bool | None = None) -> "Started":
-        """The parts of the app, started if need be; once, whoever asks first."""
-        self._leave_dead_loop()
-        if self._started is None:
-            if self._starter is not None and self._starter is asyncio.current_task():
-                raise SoniqError("the app is being started; database_url and lifespan cannot use it before it is")
-            loop = asyncio.get_running_loop()
-            if self._starting is None or self._starting[0] is not loop:
-                self._starting = (loop, asyncio.Lock())
-            async with self._starting[1]:
-                if self._started is None:
-                    self._changed = self.closed = False
-                    self._starter = asyncio.current_task()
-                    try:
-                        self._started = await start(self, self._arguments, self._registry, setup)
-                    finally:
-                        self._starter = None
-        elif self._changed and not self._workers:
-            self._changed = False  # before: another thread may add a job meanwhile
-            try:
-                self._started.rebuild(self._own_hooks)
-            except BaseException:
-                self._changed = True
-                raise
-        return self._started
+    async def _start(self, setup: bool | None) -> Runtime:
+        return await start(self, self._arguments, self._registry, setup)
 
-    def loop_in_use(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop in which the app is in use, or being started; None where that is closed, or the parent's."""
-        started, starting = self._started, self._starting
-        loop = started.loop if started is not None else None
-        if loop is None and starting is not None and starting[1].locked():
-            loop = starting[0]
-        return None if loop is None or loop.is_closed() or self._process != os.getpid() else loop
+    def _rebuild(self, runtime: Runtime) -> None:
+        runtime.rebuild(self._own_hooks)
 
-    def _leave_dead_loop(self) -> None:
-        """Forget the parts in use if their event loop is closed. Raises `SoniqError` if it is another, live one."""
-        in_use = self.loop_in_use()
-        if in_use is not None and in_use is not asyncio.get_running_loop():
-            if any(sync.loop is in_use for sync in self._syncs.values()):
-                raise SoniqError(
-                    "app.sync has this app in use, in a thread of its own: call app.sync.close() before, or start the "
-                    "app here before app.sync is used (async with app: ...), which then works in this event loop"
-                )
-            raise SoniqError("this app is in use in another event loop; close it there, or make an app for each loop")
-        if self._process != os.getpid():
-            self._leave_parent()
-        elif in_use is None and self._started is not None:
-            self._started.database.abandon()
-            self._started = self._starting = None
-
-    def _leave_parent(self) -> None:
-        """Begin afresh after a fork. What was inherited is kept and never closed: its sockets are the parent's."""
-        self._inherited.append((self._started, self._starting, self._starter, self._workers))
-        self._started = self._starting = self._starter = None
-        self._workers = set()
-        self._process = os.getpid()
-
-
-def _without(chosen: str | None, leave_out: Collection[str]) -> str | None:
-    """A value of SONIQ_PLUGINS that leaves out these plugins, too."""
-    names = [name.strip() for name in (chosen or "").split(",") if name.strip()]
-    if not leave_out:
-        return chosen
-    if chosen is None or any(name.startswith("-") for name in names):
-        return ",".join([*names, *(f"-{name}" for name in leave_out)])
-    return ",".join(name for name in names if name not in leave_out)
+    def _is_of_sync(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return any(sync.loop is loop for sync in self._syncs.values())

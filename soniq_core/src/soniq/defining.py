@@ -2,39 +2,21 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
-import msgspec
-
-from soniq.definition import check_unique
-from soniq.enqueue.bind import frame_locals, parameters, resolve_hints
-from soniq.enqueue.options import check_common, check_seconds, check_text
-from soniq.errors import InvalidOption, JobDefinitionError
-from soniq.job import Backoff, Job, JobOptions, RetryPolicy
-from soniq.signals import Signal
-from soniq.unique import Unique
+from soniq.checks import check_text
+from soniq.errors import JobDefinitionError
+from soniq.job.job import Job
+from soniq.job.options import JobKeywords, JobOptions, job_options
+from soniq.job.signature import frame_locals, parameters, resolve_hints
+from soniq.unique import check_unique
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Hints = Callable[[], Mapping[str, object]]
-
-
-class JobKeywords(TypedDict, total=False):
-    """The options of a job, as keywords of the decorator."""
-
-    queue: str | None
-    priority: int | None
-    max_attempts: int | None
-    timeout: float | None
-    retry: RetryPolicy | None
-    unique: bool | Unique
-    serializer: str | None
-    tags: Sequence[str]
-    expires: float | None
-    keep: float | None
 
 
 class Defines:
@@ -54,12 +36,13 @@ class Defines:
     def job(self, *typed: Any, name: str | None = None, **options: Any) -> Any:
         """Make a function a job: `@eq.job(queue="mail")`. Called, it stays the function it is.
 
-        `name`: what rows call it (default: module and qualified name). `queue`: default "default". `priority`: of two
-        due jobs the lower runs first (0). `max_attempts` (5). `timeout`: seconds for one attempt (none). `retry`:
-        seconds, a `Backoff`, or a callable of context and error. `unique`: while one of the same arguments is not
-        finished, an enqueue changes nothing; `Unique(...)` has other rules. `serializer` ("json"). `tags`, `expires`
-        (seconds), `keep` (seconds). Values without a keyword are options for plugins. Raises `JobDefinitionError` or
-        `InvalidOption`.
+        `name`: what rows call it (default: module and qualified name). `queue`: default "default".
+        `priority`: of two due jobs the lower runs first (0). `max_attempts` (5). `timeout`: seconds
+        for one attempt (none). `retry`: seconds, a `Backoff`, or a callable of context and error.
+        `unique`: while one of the same arguments is not finished, an enqueue changes nothing;
+        `Unique(...)` has other rules. `serializer` ("json"). `tags`, `expires` (seconds), `keep`
+        and `keep_dead` (seconds). Values without a keyword are options for plugins. Raises
+        `JobDefinitionError` or `InvalidOption`.
         """
         local = frame_locals(1)
         bare = len(typed) == 1 and not options and name is None
@@ -67,14 +50,14 @@ class Defines:
 
         def define(function: Callable[..., Any], typed: tuple[object, ...]) -> Job[..., Any]:
             job, hints = make_job(function, name, checked, typed, local)
-            self.add_job(job, hints)
+            self._add_job(job, hints)
             return job
 
-        if bare and (inspect.isfunction(typed[0]) or isinstance(typed[0], Job)):
+        if bare and (inspect.isroutine(typed[0]) or isinstance(typed[0], Job)):
             return define(typed[0], ())
         return lambda function: define(function, typed)
 
-    def add_job(self, job: Job[..., Any], hints: Hints) -> None:
+    def _add_job(self, job: Job[..., Any], hints: Hints) -> None:
         """Add a job that was made."""
         raise NotImplementedError
 
@@ -86,21 +69,27 @@ def make_job(
     typed: tuple[object, ...],
     local: Mapping[str, Any],
 ) -> tuple[Job[..., Any], Hints]:
-    """The job of a function, and its annotations, which are read at the start where they name what comes further down.
+    """The job of a function, and its annotations, which are read at the start where they name what
+    comes further down.
 
-    `local` are the local names where the function was defined. Raises `JobDefinitionError` or `InvalidOption`.
+    `local` are the local names where the function was defined. Raises `JobDefinitionError` or
+    `InvalidOption`.
     """
     if not callable(function):
-        raise JobDefinitionError(f"a job is a function; got {function!r}", job=name or repr(function))
+        raise JobDefinitionError(
+            f"a job is a function; got {function!r}", job=name or repr(function)
+        )
     if isinstance(function, Job):  # of another app
         function = function.function
-    name = name if name is not None else _default_name(function)
+    name = name if name is not None else default_name(function)
     check_text("name", name, 500)
     if inspect.isgeneratorfunction(function):
         raise JobDefinitionError(
-            f"{name}: a job is a function that returns, not a generator; an `async def` that yields bytes may be one",
+            f"{name}: a job is a function that returns, not a generator; an `async def` that yields"
+            " bytes may be one",
             job=name,
         )
+    _check_typed(name, typed)
     check_unique(name, options.unique, [parameter.name for parameter in parameters(name, function)])
     job: Job[..., Any] = Job(function, name=name, options=options, typed=typed)
     try:
@@ -110,29 +99,27 @@ def make_job(
     return job, lambda: hints
 
 
-def job_options(given: Mapping[str, Any]) -> JobOptions:
-    """The options of a job as a value. Raises `InvalidOption`, naming the option, for what cannot be."""
-    for option in given:
-        if option not in JobOptions.__struct_fields__:
-            names = ", ".join(JobOptions.__struct_fields__)
-            raise InvalidOption(f"job has no option {option}=; there are name, {names}", option=option)
-    options = JobOptions(**given)
-    check_common(options)
-    _check_retry(options.retry)
-    return msgspec.structs.replace(options, tags=tuple(options.tags or ()))
+def _check_typed(name: str, typed: tuple[object, ...]) -> None:
+    """Refuse typed options that no plugin would find: a class in place of a value, and a second one
+    of a type.
+    """
+    for place, option in enumerate(typed):
+        if inspect.isclass(option):
+            raise JobDefinitionError(
+                f"{name}: the option {option.__name__} is a class; give a value of it:"
+                f" {option.__name__}(...)",
+                job=name,
+            )
+        if any(type(option) is type(other) for other in typed[:place]):
+            raise JobDefinitionError(
+                f"{name}: two options are of the type {type(option).__name__}", job=name
+            )
 
 
-def _check_retry(retry: object) -> None:
-    if inspect.isclass(retry) or isinstance(retry, Signal):
-        raise InvalidOption(
-            f"retry= takes seconds, a Backoff(...), or a callable of context and error; got {retry!r}", option="retry"
-        )
-    if not callable(retry) and not isinstance(retry, Backoff):
-        check_seconds("retry", retry)
-
-
-def _default_name(function: Callable[..., Any]) -> str:
-    """`module.qualname`; a script that is run directly is named after its file, as it is when it is imported."""
+def default_name(function: Callable[..., Any]) -> str:
+    """`module.qualname`; a script that is run directly is named after its file, as it is when it is
+    imported.
+    """
     module = getattr(function, "__module__", "")
     if module == "__main__":
         main = sys.modules["__main__"]

@@ -3,6 +3,10 @@
 Each says what happened, to which job or plugin, and what to do; the facts are attributes as well.
 """
 
+from collections.abc import Sequence
+
+from soniq.status import Status
+
 
 class SoniqWarning(UserWarning):
     """Something works, but not as a production system should."""
@@ -17,14 +21,18 @@ class ConfigurationError(SoniqError):
 
 
 class DistributionConflict(SoniqError):
-    """The original `soniq` distribution is installed beside `soniq-core`; both own the import name."""
+    """The original `soniq` distribution is installed beside `soniq-core`; both own the import
+    name.
+    """
 
 
-# --- plugins ----------------------------------------------------------------------------------------------------------
+# --- plugins -------------------------------------------------------------------------------------
 
 
 class PluginError(SoniqError):
-    """A plugin that cannot be loaded or used; `plugin` is its name, `distribution` where it came from, if known."""
+    """A plugin that cannot be loaded or used; `plugin` is its name, `distribution` where it came
+    from, if known.
+    """
 
     def __init__(self, message: str, *, plugin: str, distribution: str | None = None) -> None:
         super().__init__(message)
@@ -32,11 +40,36 @@ class PluginError(SoniqError):
         self.distribution = distribution
 
 
+class PluginNotLoaded(PluginError):
+    """The app has no plugin of the class that was asked for: it was not passed, is not installed,
+    or is blocked.
+    """
+
+
 class HookTimeout(SoniqError):
     """An observer that waited longer than `hook_timeout` was ended; the job went on."""
 
 
-# --- the database -----------------------------------------------------------------------------------------------------
+# --- the app -------------------------------------------------------------------------------------
+
+
+class AppNotStarted(SoniqError, RuntimeError):
+    """What needs an app that has started was asked for before, or while it is being started."""
+
+
+class AppClosed(SoniqError, RuntimeError):
+    """The app, or the event loop that it is in use in, was closed before the call was done."""
+
+
+class WrongEventLoop(SoniqError, RuntimeError):
+    """The app is in use in another event loop, or a call that waits would block the one here."""
+
+
+class WorkerRunning(SoniqError, RuntimeError):
+    """Jobs and hooks cannot be added while a worker of the app runs."""
+
+
+# --- the database --------------------------------------------------------------------------------
 
 
 class DatabaseError(SoniqError):
@@ -48,18 +81,22 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class DatabaseUnsupported(DatabaseError):
-    """The server is older than the oldest PostgreSQL that Soniq supports, or set up in a way it cannot work with."""
+    """The server is older than the oldest PostgreSQL that Soniq supports, or set up in a way it
+    cannot work with.
+    """
 
 
 class SchemaMissing(DatabaseError):
-    """Soniq's tables are not there, or are older than this code, and `setup=False` or missing rights forbid it."""
+    """Soniq's tables are not there, or are older than this code, and `setup=False` or missing
+    rights forbid it.
+    """
 
 
 class SchemaTooNew(DatabaseError):
     """The tables were made by a newer Soniq that this code cannot work with."""
 
 
-# --- defining and enqueueing ------------------------------------------------------------------------------------------
+# --- defining and enqueueing ---------------------------------------------------------------------
 
 
 class JobDefinitionError(SoniqError):
@@ -75,22 +112,29 @@ class UnknownJob(SoniqError):
 
     def __init__(self, name: str, nearest: str | None, way: str | None = None) -> None:
         hint = f"; did you mean {nearest!r}?" if nearest else ""
-        way = way or "Soniq(unknown_jobs='allow') lets an app enqueue jobs that another service defines"
+        way = (
+            way
+            or "Soniq(unknown_jobs='allow') lets an app enqueue jobs that another service defines"
+        )
         super().__init__(f"no job named {name!r} is defined in this app{hint} ({way})")
         self.name = name
         self.nearest = nearest
 
 
 class InvalidArguments(SoniqError):
-    """Arguments that the job does not take: missing, unexpected, or of another type; `job` is its name."""
+    """Arguments that the job does not take: missing, unexpected, or of another type; `job` is its
+    name.
+    """
 
     def __init__(self, message: str, *, job: str) -> None:
         super().__init__(message)
         self.job = job
 
 
-class InvalidOption(SoniqError):
-    """An option of a job or an enqueue with a value that cannot be; `option` is its name."""
+class InvalidOption(SoniqError, ValueError):
+    """An option of a job, an enqueue, a signal or another call with a value that cannot be;
+    `option` is its name.
+    """
 
     def __init__(self, message: str, *, option: str) -> None:
         super().__init__(message)
@@ -106,7 +150,9 @@ class InvalidJobId(SoniqError):
 
 
 class SerializationError(SoniqError):
-    """Arguments or a result that cannot be turned into bytes, or bytes that cannot be read; `job` is the job's name."""
+    """Arguments or a result that cannot be turned into bytes, or bytes that cannot be read; `job`
+    is the job's name.
+    """
 
     def __init__(self, message: str, *, job: str) -> None:
         super().__init__(message)
@@ -114,7 +160,9 @@ class SerializationError(SoniqError):
 
 
 class UnknownArguments(SerializationError):
-    """Stored arguments that the job does not take here: they come from newer code, from older, or from SQL."""
+    """Stored arguments that the job does not take here: they come from newer code, from older, or
+    from SQL.
+    """
 
 
 class PayloadTooLarge(SoniqError):
@@ -139,7 +187,7 @@ class DuplicateJob(SoniqError):
         self.job_id = job_id
 
 
-# --- what a caller waits for ------------------------------------------------------------------------------------------
+# --- what a caller waits for ---------------------------------------------------------------------
 
 
 class JobNotFound(SoniqError):
@@ -151,12 +199,26 @@ class JobNotFound(SoniqError):
 
 
 class JobNotRetryable(SoniqError):
-    """Only a dead, cancelled or queued job can be retried; `status` is what this one is."""
+    """Only a dead, cancelled or queued job can be retried; `status` is what this one is, `held_by`
+    who holds it.
+    """
 
-    def __init__(self, job_id: str, status: str) -> None:
-        super().__init__(f"only a dead, cancelled or queued job can be retried; {job_id} is {status}")
+    def __init__(self, job_id: str, status: Status, held_by: Sequence[str] = ()) -> None:
+        holders = f" by {', '.join(held_by)}, and runs once it is released" if held_by else ""
+        super().__init__(
+            f"only a dead, cancelled or queued job can be retried; {job_id} is {status}{holders}"
+        )
         self.job_id = job_id
         self.status = status
+        self.held_by = list(held_by)
+
+
+class JobRunning(SoniqError):
+    """A job that runs cannot be deleted: cancel it, and delete it when it has ended."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} runs; cancel it, and delete it when it has ended")
+        self.job_id = job_id
 
 
 class WaitTimeout(SoniqError, TimeoutError):
@@ -168,10 +230,20 @@ class WaitTimeout(SoniqError, TimeoutError):
         self.timeout = timeout
 
 
+class ResultNotDeleted(SoniqError):
+    """A job was not deleted: no store here can delete its result. `job_id` is that job."""
+
+    def __init__(self, job_id: str, why: str) -> None:
+        super().__init__(f"job {job_id} was not deleted: {why}")
+        self.job_id = job_id
+
+
 class JobFailed(SoniqError):
     """The job is dead: there will be no result. The attributes are those of its last attempt."""
 
-    def __init__(self, job_id: str, error_type: str, error_message: str, traceback: str | None) -> None:
+    def __init__(
+        self, job_id: str, error_type: str, error_message: str, traceback: str | None
+    ) -> None:
         super().__init__(f"job {job_id} is dead: {error_type}: {error_message}")
         self.job_id = job_id
         self.error_type = error_type
@@ -188,7 +260,18 @@ class JobCancelled(SoniqError):
         self.reason = reason
 
 
-# --- what ends an attempt ---------------------------------------------------------------------------------------------
+class StoredError(SoniqError):
+    """An error of which type and message were stored, and not the exception itself: that of an
+    outcome which was read by `Outcome.from_dict`.
+    """
+
+    def __init__(self, error_type: str, error_message: str) -> None:
+        super().__init__(f"{error_type}: {error_message}")
+        self.error_type = error_type
+        self.error_message = error_message
+
+
+# --- what ends an attempt ------------------------------------------------------------------------
 
 
 class AttemptError(SoniqError):
@@ -204,19 +287,35 @@ class AttemptTimeout(AttemptError, TimeoutError):
 
 
 class WorkerLost(AttemptError):
-    """The worker that ran the attempt died or fell silent; `worker_id` is its id."""
+    """The lease of the worker that ran the attempt expired: it died, or could not reach
+    the database; `worker_id` is its id.
+    """
 
     def __init__(self, worker_id: str) -> None:
-        super().__init__(f"the worker {worker_id} died or fell silent while it ran this attempt")
+        super().__init__(f"the lease of worker {worker_id} expired while it ran this attempt")
         self.worker_id = worker_id
 
 
+class CompletionError(AttemptError):
+    """The transaction that was to complete the job cannot: the handler ended it, or two were
+    given.
+    """
+
+
+class NoAttempt(AttemptError, RuntimeError):
+    """The context of a job is that of no attempt that runs, so that it cannot enqueue children."""
+
+
 class LeaseLost(AttemptError):
-    """The job was taken from this worker, which had been silent for longer than its lease; it has no effect."""
+    """The job was taken from this worker, which had been silent for longer than its lease; it has
+    no effect.
+    """
 
 
 class WorkerStopped(AttemptError):
-    """The worker stopped, and the attempt had not ended within the grace time; the job runs again elsewhere."""
+    """The worker stopped, and the attempt had not ended within the grace time; the job runs again
+    elsewhere.
+    """
 
 
 class RetriesExhausted(AttemptError):

@@ -1,4 +1,6 @@
-"""Job ids: UUIDs of version 7 (RFC 9562), made by the client, in the order in which a process makes them."""
+"""Job ids: UUIDs of version 7 (RFC 9562), made by the client, in the order in which a process makes
+them.
+"""
 
 import os
 import random
@@ -12,12 +14,20 @@ from soniq.errors import InvalidJobId
 class JobId(str):
     """A job's id: a `str` that holds a UUID, and knows what its enqueue did.
 
-    `inserted` is False where a job with the same dedup key existed: this is then the id of that job. `replaced` says
-    whether that job was given the new arguments or time, which a `Dedup` may ask for.
+    `inserted` is False where a job with the same dedup key existed: this is then the id of that
+    job. `replaced` says whether that job was given the new arguments or time, which a `Dedup` may
+    ask for.
     """
 
     inserted: bool
     replaced: bool
+
+    @property
+    def uuid(self) -> uuid.UUID:
+        """The id as a UUID, for drivers that take no subclass of `str` for one, as asyncpg does
+        not.
+        """
+        return uuid.UUID(self)
 
     def __new__(cls, value: object, *, inserted: bool = True, replaced: bool = False) -> Self:
         self = super().__new__(cls, value)
@@ -35,9 +45,11 @@ def parse_id(value: object) -> str:
 
 
 class IdFactory:
-    """Makes UUIDv7s, as text, that rise within the process, also within one millisecond and after a clock set back.
+    """Makes UUIDv7s, as text, that rise within the process, also within one millisecond and after a
+    clock set back.
 
-    48 bits of Unix milliseconds, then 12 + 14 bits of counter (RFC 9562, section 6.2, method 1), then 48 random bits.
+    48 bits of Unix milliseconds, then 12 + 14 bits of counter (RFC 9562, section 6.2, method 1),
+    then 48 random bits.
     """
 
     def __init__(self) -> None:
@@ -49,5 +61,6 @@ class IdFactory:
         bits = self._random.getrandbits(72)
         self._last = max(time.time_ns() // 1_000_000 << 26 | bits >> 48 & 0x3FFFFF, self._last + 1)
         millisecond, counter = self._last >> 26, self._last & 0x3FFFFFF
-        digits = f"{millisecond:012x}7{counter >> 14:03x}{0x8000 | counter & 0x3FFF:04x}{bits & 0xFFFFFFFFFFFF:012x}"
+        count = f"7{counter >> 14:03x}{0x8000 | counter & 0x3FFF:04x}"
+        digits = f"{millisecond:012x}{count}{bits & 0xFFFFFFFFFFFF:012x}"
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

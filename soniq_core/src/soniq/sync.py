@@ -1,8 +1,9 @@
-"""`app.sync`: the app's calls for code that is not asynchronous, on an event loop in a thread of its own.
+"""`app.sync`: the app's calls for code that is not asynchronous, on an event loop in a thread of
+its own.
 
-The app belongs to one event loop. Where it is in use in a loop of the application's already, as in a worker or in
-FastAPI, the calls run in that one; else the first starts the thread, which ends with `close`, or with the process. A
-process that was forked has a thread and connections of its own.
+The app belongs to one event loop. Where it is in use in a loop of the application's already, as in
+a worker or in FastAPI, the calls run in that one; else the first starts the thread, which ends with
+`close`, or with the process. A process that was forked has a thread and connections of its own.
 """
 
 import asyncio
@@ -18,25 +19,27 @@ from concurrent.futures import CancelledError, Future, wait
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
-from soniq.app import Soniq
-from soniq.errors import SoniqError
+from soniq.client import Client
+from soniq.errors import AppClosed, WrongEventLoop
 from soniq.ids import JobId
-from soniq.job import Job
-from soniq.worker.interrupts import listen
+from soniq.job.job import Call, Job
+from soniq.life import Life
 
 log = logging.getLogger("soniq")
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LOOK = 1.0
+CHECK_INTERVAL = 1.0
 """Seconds between two looks whether the event loop that is waited for still runs."""
 
-AT_EXIT = 10.0
+EXIT_TIMEOUT = 10.0
 """Seconds that closing may take when the process ends."""
 
 
-def _blocking(method: Callable[Concatenate[Soniq, P], Coroutine[Any, Any, T]]) -> "Callable[Concatenate[Sync, P], T]":
+def _blocking(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> "Callable[Concatenate[Sync, P], T]":
     """The same method, for callers that wait."""
 
     @wraps(method)
@@ -51,8 +54,11 @@ def _until_signal(call: "Callable[Concatenate[Sync, P], T]") -> "Callable[Concat
 
     @wraps(call)
     def listening(sync: "Sync", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if kwargs.get("run_once"):
+        if kwargs.get("run_once") or not kwargs.get("signals", True):
             return call(sync, *args, **kwargs)
+
+        from soniq.worker.interrupts import listen  # all that enqueues has no need of the worker
+
         end = listen()
         try:
             return call(sync, *args, **kwargs)
@@ -65,40 +71,52 @@ def _until_signal(call: "Callable[Concatenate[Sync, P], T]") -> "Callable[Concat
 class Sync:
     """The methods of an app that wait, for code that is not asynchronous. Any thread may call them.
 
-    They take, return and raise what the app's own do, and last as long. Ctrl-C ends the wait, and what is waited for.
-    Raises `SoniqError` in a thread that runs an event loop: a call would block that.
+    They take, return and raise what the app's own do, and last as long. Ctrl-C ends the wait, and
+    what is waited for. Raises `WrongEventLoop` in a thread that runs an event loop: a call would
+    block that.
     """
 
-    def __init__(self, app: Soniq) -> None:
+    def __init__(self, app: Client, here: "Callable[[], Sync]") -> None:
         self.app = app
+        self._here = here  # that of the process in which it is asked for
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop of the thread, while there is one."""
 
-    start = _blocking(Soniq.start)
-    enqueue = _blocking(Soniq.enqueue)
-    get_job_status = _blocking(Soniq.get_job_status)
-    get_args = _blocking(Soniq.get_args)
-    wait_for = _blocking(Soniq.wait_for)
-    jobs = _blocking(Soniq.jobs)
-    cancel = _blocking(Soniq.cancel)
-    cancel_all = _blocking(Soniq.cancel_all)
-    retry = _blocking(Soniq.retry)
-    retry_all = _blocking(Soniq.retry_all)
-    pause = _blocking(Soniq.pause)
-    resume = _blocking(Soniq.resume)
-    prune = _blocking(Soniq.prune)
-    overview = _blocking(Soniq.overview)
-    backlog = _blocking(Soniq.backlog)
-    run_worker = _until_signal(_blocking(Soniq.run_worker))
+    start = _blocking(Life.start)
+    enqueue = _blocking(Client.enqueue)
+    get_job_status = _blocking(Client.get_job_status)
+    get_args = _blocking(Client.get_args)
+    wait_for = _blocking(Client.wait_for)
+    jobs = _blocking(Client.jobs)
+    cancel = _blocking(Client.cancel)
+    cancel_all = _blocking(Client.cancel_all)
+    delete = _blocking(Client.delete)
+    delete_all = _blocking(Client.delete_all)
+    retry = _blocking(Client.retry)
+    retry_all = _blocking(Client.retry_all)
+    release = _blocking(Client.release)
+    release_all = _blocking(Client.release_all)
+    pause = _blocking(Client.pause)
+    resume = _blocking(Client.resume)
+    prune = _blocking(Client.prune)
+    overview = _blocking(Client.overview)
+    backlog = _blocking(Client.backlog)
+    run_worker = _until_signal(_blocking(Life.run_worker))
 
     def enqueue_many(
         self, job: Job[..., Any] | str, arguments: Iterable[Mapping[str, object]], /, **options: Any
     ) -> list[JobId]:
         """As `Soniq.enqueue_many`; a generator of arguments runs in the caller's thread."""
         return self.run(self.app.enqueue_many(job, list(arguments), **options))
+
+    def enqueue_all(
+        self, calls: Iterable[Call], *, connection: Any = None, notify: bool = True
+    ) -> list[JobId]:
+        """As `Soniq.enqueue_all`; a generator of calls runs in the caller's thread."""
+        return self.run(self.app.enqueue_all(list(calls), connection=connection, notify=notify))
 
     @overload
     def get_result(self, job_id: str) -> Any: ...
@@ -107,25 +125,28 @@ class Sync:
     def get_result(self, job_id: str, *, stream: Literal[True]) -> Iterator[bytes] | None: ...
 
     def get_result(self, job_id: str, *, stream: bool = False) -> Any:
-        """The result of a job, as `Soniq.get_result` gives it; with `stream` an iterator over its bytes."""
+        """The result of a job, as `Soniq.get_result` gives it; with `stream` an iterator over its
+        bytes.
+        """
         if not stream:
             return self.run(self.app.get_result(job_id))
         chunks = self.run(self.app.get_result(job_id, stream=True))
         return None if chunks is None else self._each(chunks)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait for a coroutine of the app's, such as `job.using(delay=60).enqueue(user_id=42)`; what it returns.
+        """Wait for a coroutine of the app's, such as `job.using(delay=60).enqueue(user_id=42)`;
+        what it returns.
 
         It runs in the app's event loop, in a copy of the caller's context.
         """
         if asyncio._get_running_loop() is not None:
             coroutine.close()
-            raise SoniqError(
-                "app.sync would block the event loop that runs in this thread; await the app's own method here, "
-                "or call app.sync in another thread (asyncio.to_thread)"
+            raise WrongEventLoop(
+                "app.sync would block the event loop that runs in this thread; await the app's own"
+                " method here, or call app.sync in another thread (asyncio.to_thread)"
             )
         if self._process != os.getpid():  # a method that was looked up before a fork
-            return self.app.sync.run(coroutine)
+            return self._here().run(coroutine)
         try:
             loop, future = self._submit(coroutine)
         except Exception:  # it was not submitted
@@ -136,30 +157,40 @@ class Sync:
     def close(self) -> None:
         """Close the app and the thread, if this started them; what is being enqueued is written.
 
-        May be called twice, and the app used again. An app in use in an event loop of the application's stays open.
+        May be called twice, and the app used again. An app in use in an event loop of the
+        application's stays open.
         """
         if self._process != os.getpid():
-            self.app.sync.close()
+            self._here().close()
         elif threading.current_thread() is self._thread:
-            raise SoniqError("app.sync cannot be closed by what runs in its own thread")
+            raise WrongEventLoop("app.sync cannot be closed by what runs in its own thread")
         else:
             self._close()
 
-    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> tuple[asyncio.AbstractEventLoop, "Future[T]"]:
-        """Have a coroutine run in the loop that the app is in use in; in one of its own, if that is none."""
+    def _submit(
+        self, coroutine: Coroutine[Any, Any, T]
+    ) -> tuple[asyncio.AbstractEventLoop, "Future[T]"]:
+        """Have a coroutine run in the loop that the app is in use in; in one of its own, if that is
+        none.
+        """
         with self._lock:
-            loop = self.app.loop_in_use()
-            if loop is None or not loop.is_running():  # in one that does not run now, the app itself says so
-                loop = self.loop if self.loop is not None and self.loop.is_running() else self._start()
+            loop = self.app._loop_in_use()
+            # In one that does not run now, the app itself says so.
+            if loop is None or not loop.is_running():
+                loop = (
+                    self.loop if self.loop is not None and self.loop.is_running() else self._start()
+                )
             return loop, asyncio.run_coroutine_threadsafe(coroutine, loop)
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
         running = threading.Event()
         loop.call_soon(running.set)
-        self._thread = threading.Thread(target=self._run, args=(loop,), name="soniq sync", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(loop,), name="soniq sync", daemon=True
+        )
         self._thread.start()
-        running.wait(AT_EXIT)
+        running.wait(EXIT_TIMEOUT)
         self.loop = loop
         atexit.register(self._at_exit)
         if "multiprocessing.util" in sys.modules:  # whose children end without what atexit has
@@ -169,15 +200,15 @@ class Sync:
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         """The thread: runs the loop until it is stopped, and ends what is left in it.
 
-        A process that is forked meanwhile never leaves this frame, nor what it holds: the app, whose inherited sockets
-        and selector are not to be closed at the end of that process.
+        A process that is forked meanwhile never leaves this frame, nor what it holds: the app,
+        whose inherited sockets and selector are not to be closed at the end of that process.
         """
         try:
             loop.run_forever()
             if left := asyncio.all_tasks(loop):
                 for task in left:
                     task.cancel()
-                loop.run_until_complete(asyncio.wait(left, timeout=AT_EXIT))
+                loop.run_until_complete(asyncio.wait(left, timeout=EXIT_TIMEOUT))
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
@@ -192,21 +223,24 @@ class Sync:
             _waited(loop, closing, limit)
         finally:
             with self._lock:
-                if self.loop is loop and self.app.loop_in_use() is not loop:  # nobody has used it since
+                unused = self.loop is loop and self.app._loop_in_use() is not loop
+                if unused:  # since this close began
                     self.loop = self._thread = None
                     atexit.unregister(self._at_exit)
                     loop.call_soon_threadsafe(loop.stop)
-                    thread.join(AT_EXIT)
+                    thread.join(EXIT_TIMEOUT)
 
     async def _close_app(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self.app.loop_in_use() is loop:
+        if self.app._loop_in_use() is loop:
             await self.app.close()
 
     def _at_exit(self) -> None:
-        """Close what the process leaves open. In a process that was forked, the parent's is none of its business."""
+        """Close what the process leaves open. In a process that was forked, the parent's is none of
+        its business.
+        """
         try:
             if self._process == os.getpid():
-                self._close(AT_EXIT)
+                self._close(EXIT_TIMEOUT)
         except Exception as error:
             log.warning("the app could not be closed at the end of the process: %r", error)
 
@@ -224,17 +258,21 @@ class Sync:
 
 
 def _waited(loop: asyncio.AbstractEventLoop, future: "Future[T]", limit: float = math.inf) -> T:
-    """What the future brings, which runs in the loop; it is cancelled, if the wait ends before. `limit` in seconds."""
+    """What the future brings, which runs in the loop; it is cancelled, if the wait ends before.
+    `limit` in seconds.
+    """
     ends = time.monotonic() + limit
     try:
-        while not wait([future], min(LOOK, limit)).done:
+        while not wait([future], min(CHECK_INTERVAL, limit)).done:
             if not loop.is_running() and not future.done():
-                raise SoniqError("the event loop that the app is in use in does not run any more")
+                raise AppClosed("the event loop that the app is in use in does not run any more")
             if time.monotonic() >= ends:
                 raise TimeoutError(f"not done after {limit:g} s")
         return future.result()
     except CancelledError:
-        raise SoniqError("the app, or its event loop, was closed before this call was done") from None
+        raise AppClosed(
+            "the app, or its event loop, was closed before this call was done"
+        ) from None
     finally:
         if not future.done() and loop.is_running():
             future.cancel()

@@ -8,6 +8,7 @@ from soniq.app import Soniq
 from soniq.cli.choice import Choice, takes_choice
 from soniq.cli.options import EXIT_CODES, json_option, takes_app, use
 from soniq.cli.output import Done, as_json, tell
+from soniq.text import counted
 
 
 @click.command(epilog=EXIT_CODES)
@@ -18,14 +19,15 @@ from soniq.cli.output import Done, as_json, tell
 def cancel(app: Soniq, choice: Choice, reason: str | None, as_json_: bool) -> None:
     """Cancel jobs that wait or run.
 
-    A job that runs is cancelled when its worker says so, which may be a moment later. One that is finished stays as
-    it is: exit code 3, and the others are cancelled. With --all only jobs that wait are cancelled.
+    A job that runs is cancelled by its worker, which may take a moment. A finished job stays as it
+    is: exit code 3, and the others are cancelled. With --all only jobs that wait are cancelled.
     """
     if choice.ids:
         tell(use(app, lambda: _cancel(app, choice.ids, reason)), as_json_)
         return
     count = use(app, lambda: _cancel_all(app, choice, reason))
-    click.echo(as_json({"cancelled": count}) if as_json_ else f"cancelled {count} {'job' if count == 1 else 'jobs'}")
+    said = f"cancelled {counted(count, 'job')}"
+    click.echo(as_json({"cancelled": count}) if as_json_ else said)
 
 
 async def _cancel_all(app: Soniq, choice: Choice, reason: str | None) -> int:
@@ -40,9 +42,12 @@ async def _cancel(app: Soniq, job_ids: Sequence[str], reason: str | None) -> lis
         cancelled = await app.cancel(job_id, reason)
         job = await app.get_job_status(job_id, result=False)
         status = job["status"] if job else None
-        if not cancelled:
-            error = f"job {job_id} is {status}, and cannot be cancelled" if status else f"no job has the id {job_id}"
+
+        if cancelled:
+            done.append(Done(job_id, True, status))
+        elif status:
+            error = f"job {job_id} is {status}, and cannot be cancelled"
             done.append(Done(job_id, False, status, error))
         else:
-            done.append(Done(job_id, True, status))
+            done.append(Done(job_id, False, None, f"no job has the id {job_id}"))
     return done

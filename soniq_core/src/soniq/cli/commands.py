@@ -1,5 +1,6 @@
-"""The group of all commands: the core's own, those that plugins add, and what an error looks like."""
+"""All commands: the core's own and those that plugins add; and what an error looks like."""
 
+import sys
 import warnings
 from typing import Any, TextIO
 
@@ -7,26 +8,43 @@ import click
 
 from soniq.app import Soniq
 from soniq.cli.cancel import cancel
+from soniq.cli.delete import delete
+from soniq.cli.enqueue import enqueue
 from soniq.cli.inspect import inspect
 from soniq.cli.jobs import jobs
-from soniq.cli.new_plugin import new_plugin
 from soniq.cli.options import EXIT_CODES
-from soniq.cli.output import Failure, NotFound, warn
+from soniq.cli.output import Failure, NotFound, is_of_output, warn
 from soniq.cli.pause import pause, resume
 from soniq.cli.plugins import plugins, survey
 from soniq.cli.prune import prune
+from soniq.cli.release import release
 from soniq.cli.retry import retry
 from soniq.cli.setup import setup
 from soniq.cli.status import status
 from soniq.cli.worker import worker
+from soniq.distribution import core_version
 from soniq.errors import DuplicateJob, JobNotFound, JobNotRetryable, SoniqError, SoniqWarning
-from soniq.started import core_version
 
-CORE = (worker, setup, status, jobs, inspect, cancel, retry, pause, resume, prune, plugins, new_plugin)
+CORE = (
+    worker,
+    setup,
+    status,
+    enqueue,
+    jobs,
+    inspect,
+    cancel,
+    retry,
+    release,
+    delete,
+    pause,
+    resume,
+    prune,
+    plugins,
+)
 
 
 class Commands(click.Group):
-    """The core's commands, and those of the installed plugins, which are looked for only where they are needed."""
+    """The core's commands and those of installed plugins, which are loaded only when needed."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -52,23 +70,34 @@ class Commands(click.Group):
             ctx.exit(130)
 
     def _look_for_more(self) -> None:
-        """Add the commands of plugins, once. What is wrong with one is a warning, and the others are there."""
+        """Add the commands of plugins, once. What is wrong with one is a warning."""
         if self._looked:
             return
         self._looked = True
+
         hooks, errors = survey(Soniq())
         for error in errors:
             warn(str(error))
+
         for each in hooks.implementations("register_commands") if hooks else ():
             offered = click.Group()
             try:
                 each.call(offered)
-            except Exception as error:
-                warn(f"register_commands of the plugin {each.plugin!r} failed: {type(error).__name__}: {error}")
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                warn(
+                    f"register_commands of the plugin {each.plugin!r} failed:"
+                    f" {type(error).__name__}: {error}"
+                )
                 continue
+
             for name, command in offered.commands.items():
                 if name in self.commands:
-                    warn(f"the plugin {each.plugin!r} has a command {name!r}, and so has soniq: the first one is kept")
+                    warn(
+                        f"the plugin {each.plugin!r} has a command {name!r}, and so has soniq: the"
+                        " first one is kept"
+                    )
                 else:
                     self.add_command(command, name)
 
@@ -105,4 +134,9 @@ def main() -> None:
             show(message, category, filename, lineno, file, line)
 
     warnings.showwarning = showwarning
-    soniq(prog_name="soniq")
+    try:
+        soniq(prog_name="soniq")
+    except OSError as error:
+        if not is_of_output(error):
+            raise
+        sys.exit(f"error: the output cannot be written: {error.strerror or error}")

@@ -5,31 +5,57 @@ from typing import Any
 import click
 
 from soniq.app import Soniq
-from soniq.cli.options import EXIT_CODES, job_id, json_option, takes_app, use
-from soniq.cli.output import as_json, clean, plain, warn
+from soniq.cli.options import EXIT_CODES, job_id, json_option, reports, takes_app, use
+from soniq.cli.output import Failure, NotFound, as_json, clean, plain, sections, warn
 from soniq.errors import JobNotFound, SerializationError
+from soniq.text import cut
+
+SHORTEST_PREFIX = 8
+"""The fewest characters of an id that are looked up: all but the last minute of its time."""
+PATTERN = "00000000-0000-0000-0000-000000000000"
+
+
+def beginning(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The callback of a parameter that is a job's id, or its beginning."""
+    value = value.lower()
+    shape = "".join("-" if letter == "-" else "0" for letter in value)
+    if (
+        SHORTEST_PREFIX <= len(value) < len(PATTERN)
+        and PATTERN.startswith(shape)
+        and set(value) <= set("0123456789abcdef-")
+    ):
+        return value
+    return str(job_id(ctx, param, value))
 
 
 @click.command(epilog=EXIT_CODES)
 @takes_app
-@click.argument("job_id", callback=job_id, metavar="ID")
+@click.argument("job_id", callback=beginning, metavar="ID")
 @json_option
 def inspect(app: Soniq, job_id: str, as_json_: bool) -> None:
-    """Show all about a job.
+    """Show a job. The first 8 or more characters of its ID are enough where no other job's ID
+    begins with them.
 
-    That is its state, arguments, result, and the error of its last failed attempt, with the traceback. A result is
-    shown as the type that the job returns with --app, and as plain values without.
+    Shown are its status, arguments and result, and the error of its last failed attempt with the
+    traceback. With --app a result is shown as the type that the job returns, without as plain
+    values. Arguments and results of more than 10,000 characters are cut, but not with --json.
+    Plugins may add fields of their own.
     """
     found = use(app, lambda: _read(app, job_id))
     click.echo(as_json(found) if as_json_ else _shown(found))
 
 
 async def _read(app: Soniq, job_id: str) -> dict[str, Any]:
-    """The job's status and arguments. What cannot be read is None, with a warning: the rest is what a person needs."""
+    """The job's status, arguments and result, and what plugins say. What cannot be read is None,
+    with a warning.
+    """
+    job_id = await _whole(app, job_id)
     status = await app.get_job_status(job_id, result=False)
     if status is None:
         raise JobNotFound(job_id)
-    found: dict[str, Any] = {**status, "arguments": None}
+
+    plugins = await reports(app, "inspect_fields", status)
+    found: dict[str, Any] = {**status, "arguments": None, "plugins": plugins}
     try:
         found["arguments"] = await app.get_args(job_id)
     except SerializationError as error:
@@ -41,13 +67,29 @@ async def _read(app: Soniq, job_id: str) -> dict[str, Any]:
     return found
 
 
+async def _whole(app: Soniq, job_id: str) -> str:
+    """The id that begins so. Raises `NotFound`, and `Failure` where several do."""
+    if len(job_id) == len(PATTERN):
+        return job_id
+    newest = await app.jobs(before=job_id + PATTERN[len(job_id) :].replace("0", "f"), limit=2)
+    found = [job["job_id"] for job in newest if job["job_id"].startswith(job_id)]
+    if len(found) > 1:
+        raise Failure(f"more than one job's id begins with {job_id}: {found[0]}, {found[1]}, ...")
+    if not found:
+        raise NotFound(f"no job's id begins with {job_id}")
+    return found[0]
+
+
 def _shown(job: dict[str, Any]) -> str:
     error = job["error"]
-    told = {name: plain(value) for name, value in job.items() if name != "error"}
+    told = {name: plain(job[name]) for name in job if name not in ("error", "plugins")}
     for name in ("arguments", "result"):
-        told[name] = "-" if job[name] is None else clean(as_json(job[name]))
+        told[name] = "-" if job[name] is None else clean(cut(as_json(job[name])))
     told["error"] = clean(f"{error['type']}: {error['message']}") if error else "-"
     if error and error["traceback"]:
         told["traceback"] = "\n" + clean(error["traceback"].rstrip("\n"))
     width = max(map(len, told))
-    return "\n".join(f"{name:{width}}  {value.replace(chr(10), chr(10) + '  ')}" for name, value in told.items())
+    fields = "\n".join(
+        f"{name:{width}}  {value.replace(chr(10), chr(10) + '  ')}" for name, value in told.items()
+    )
+    return "\n\n".join(part for part in (fields, sections(job["plugins"])) if part)

@@ -18,16 +18,18 @@ from typing import Any, TypeVar
 import click
 
 from soniq.app import Soniq
-from soniq.cli.output import Failure
+from soniq.cli.output import Failure, warn
 from soniq.errors import InvalidJobId
+from soniq.hooks.reports import report
 from soniq.ids import parse_id
+from soniq.worker.interrupts import stop_if_heard
 
 T = TypeVar("T")
 
 EXIT_CODES = (
-    "Exit codes: 0 fine; 1 an error, which is on stderr; 2 wrong usage; "
-    "3 no such job, or one that cannot be cancelled or retried; 4 setup --check: something is missing; "
-    "5 status --max-wait: a job has waited for longer."
+    "Exit codes: 0 fine; 1 an error, which is on stderr; 2 wrong usage; 3 no such job, or one that"
+    " cannot be cancelled, retried, released or deleted; 4 setup --check: something is missing; 5"
+    " status --max-wait: a job has waited for longer."
 )
 MISSING = 4
 """The exit code of a check that finds something missing."""
@@ -37,7 +39,9 @@ LATE = 5
 NOT_THEIRS = (str(Path(__file__).parent.parent), importlib.__file__ or "", "<frozen")
 """Where the files of Soniq and of the import system are, as opposed to an app's."""
 
-json_option = click.option("--json", "as_json_", is_flag=True, help="Print one JSON document, for scripts.")
+json_option = click.option(
+    "--json", "as_json_", is_flag=True, help="Print one JSON document, for scripts."
+)
 
 
 def named_app(ctx: click.Context, param: click.Parameter | None, value: str | None) -> Soniq | None:
@@ -47,18 +51,30 @@ def named_app(ctx: click.Context, param: click.Parameter | None, value: str | No
     module_name, _, path = value.partition(":")
     if module_name.endswith(".py") or "/" in module_name:
         dotted = ".".join(Path(module_name).with_suffix("").parts).strip(".")
-        raise click.BadParameter(f"{value!r} names a file; name the module: {dotted}:{path or 'app'}")
-    if not path or not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]):
-        raise click.BadParameter(f"{value!r} is not of the form module:attribute, as in examples.app:eq")
+        raise click.BadParameter(
+            f"{value!r} names a file; name the module: {dotted}:{path or 'app'}"
+        )
+    parts = [*module_name.split("."), *path.split(".")]
+    if not path or not all(part.isidentifier() for part in parts):
+        raise click.BadParameter(
+            f"{value!r} is not of the form module:attribute, as in examples.app:eq"
+        )
+
     module = _module(module_name)
     found: object = module
     for part in path.split("."):
         if not hasattr(found, part):
-            raise click.BadParameter(f"{module_name!r} has no attribute {path!r}{_hint(module, path)}")
+            raise click.BadParameter(
+                f"{module_name!r} has no attribute {path!r}{_hint(module, path)}"
+            )
         found = getattr(found, part)
     if not isinstance(found, Soniq):
-        raise click.BadParameter(f"{value} is a {type(found).__name__}, and no Soniq{_hint(module, path)}")
-    found.sync.close()  # in case the module used it while it was imported: a command has an event loop of its own
+        raise click.BadParameter(
+            f"{value} is a {type(found).__name__}, not a Soniq{_hint(module, path)}"
+        )
+
+    # In case the module used it while it was imported: a command has an event loop of its own
+    found.sync.close()
     return found
 
 
@@ -72,12 +88,16 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise _cannot_import(name, error) from error
+
         parent, _, last = error.name.rpartition(".")
         paths = getattr(sys.modules.get(parent), "__path__", []) if parent else [here]
         nearest = get_close_matches(last, [each.name for each in pkgutil.iter_modules(paths)], 1)
         hint = f"; did you mean {'.'.join(filter(None, [parent, *nearest]))!r}?" if nearest else ""
-        raise click.BadParameter(f"there is no module {error.name!r} (looked in {parent or here}){hint}") from None
+        raise click.BadParameter(
+            f"there is no module {error.name!r} (looked in {parent or here}){hint}"
+        ) from None
     except (Exception, SystemExit) as error:
+        stop_if_heard()
         raise _cannot_import(name, error) from error
 
 
@@ -106,19 +126,34 @@ def takes_app(command: Callable[..., T]) -> Callable[..., T]:
     """Gives a command the options that lead to an app, and passes it the app."""
 
     @click.option(
-        "--app", metavar="MODULE:ATTR", envvar="SONIQ_APP", show_envvar=True,
+        "--app",
+        metavar="MODULE:ATTR",
+        envvar="SONIQ_APP",
+        show_envvar=True,
         help="The app, as module:attribute. Without one, the settings alone lead to the database.",
-    )  # fmt: skip
-    @click.option("--database-url", help="Where the jobs are, instead of SONIQ_DATABASE_URL; without --app.")
-    @click.option("--schema", help="The schema of Soniq's tables, instead of SONIQ_SCHEMA; without --app.")
+    )
+    @click.option(
+        "--database-url", help="Where the jobs are, instead of SONIQ_DATABASE_URL; without --app."
+    )
+    @click.option(
+        "--schema", help="The schema of Soniq's tables, instead of SONIQ_SCHEMA; without --app."
+    )
     @click.pass_context
     @functools.wraps(command)
     def with_app(
-        ctx: click.Context, /, *, app: str | None, database_url: str | None, schema: str | None, **others: Any
+        ctx: click.Context,
+        /,
+        *,
+        app: str | None,
+        database_url: str | None,
+        schema: str | None,
+        **others: Any,
     ) -> T:
         alone = database_url is not None or schema is not None
         if alone and ctx.get_parameter_source("app") is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError("--app brings its own settings; leave out --database-url and --schema")
+            raise click.UsageError(
+                "--app brings its own settings; leave out --database-url and --schema"
+            )
         named = None if alone else named_app(ctx, None, app)
         return command(named or Soniq(database_url, schema=schema), **others)
 
@@ -126,7 +161,10 @@ def takes_app(command: Callable[..., T]) -> Callable[..., T]:
 
 
 def use(app: Soniq, work: Callable[[], Awaitable[T]], *, setup: bool | None = False) -> T:
-    """Do some work with an app that is started, and closed afterwards. Nothing is set up unless `setup` says so."""
+    """Do some work with an app that is started, and closed afterwards.
+
+    The tables are made or updated only where `setup` says so.
+    """
 
     async def run() -> T:
         try:
@@ -136,6 +174,14 @@ def use(app: Soniq, work: Callable[[], Awaitable[T]], *, setup: bool | None = Fa
             await app.close()
 
     return asyncio.run(run())
+
+
+async def reports(app: Soniq, hook: str, *values: object) -> dict[str, dict[str, Any]]:
+    """The fields that plugins add to what a command shows, by plugin; what fails is a warning."""
+    found = await report(app._load_plugins(), hook, app.settings.hook_timeout, app, *values)
+    for warning in found.warnings:
+        warn(warning)
+    return found.plugins
 
 
 def job_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -148,7 +194,8 @@ def job_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str
 
 def job_ids(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> list[str]:
     """The callback of a parameter of one or several ids; each once."""
-    return list(dict.fromkeys(id_ for id_ in (job_id(ctx, param, value) for value in values) if id_))
+    ids = (job_id(ctx, param, value) for value in values)
+    return list(dict.fromkeys(id_ for id_ in ids if id_))
 
 
 def point(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
@@ -157,10 +204,19 @@ def point(ctx: click.Context, param: click.Parameter, value: str | None) -> date
         return None
     if re.fullmatch(r"[\d.]+[a-z]?", value):
         return datetime.now(UTC) - timedelta(seconds=duration(ctx, param, value) or 0)
+    return iso_time(ctx, param, value, "neither a duration, as 1h, nor an ISO time")
+
+
+def iso_time(
+    ctx: click.Context, param: click.Parameter, value: str | None, wrong: str = "not an ISO time"
+) -> datetime | None:
+    """The callback of a parameter that is an ISO time with its zone."""
+    if value is None:
+        return None
     try:
         time = datetime.fromisoformat(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is neither so long ago, as 1h, nor an ISO time") from None
+        raise click.BadParameter(f"{value!r} is {wrong}") from None
     if time.tzinfo is None:
         raise click.BadParameter(f"{value!r} has no time zone, as 2030-01-31T08:00:00+00:00 has")
     return time
@@ -172,7 +228,9 @@ def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> f
         return None
     match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([smhd])", value)
     if match is None:
-        raise click.BadParameter(f"{value!r} is not a number with a unit, as in 30s, 15m, 12h or 7d")
+        raise click.BadParameter(
+            f"{value!r} is not a number with a unit, as in 30s, 15m, 12h or 7d"
+        )
     seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
     if seconds > 36_500 * 86_400:
         raise click.BadParameter(f"{value} is longer than a hundred years")

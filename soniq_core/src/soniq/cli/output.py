@@ -1,9 +1,12 @@
 """What commands print: tables for people, JSON for scripts, errors."""
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import IO, Any
+from uuid import UUID
 
 import click
 import msgspec
@@ -17,7 +20,7 @@ class Failure(click.ClickException):
 
 
 class NotFound(Failure):
-    """Ends a command with a message and exit code 3: there is no such job, or it is in no state for this."""
+    """Ends a command with exit code 3: there is no such job, or it is in no state for this."""
 
     exit_code = 3
 
@@ -25,6 +28,19 @@ class NotFound(Failure):
 def warn(message: str) -> None:
     """Print a warning to stderr."""
     click.echo(f"warning: {clean(message)}", err=True)
+
+
+def is_of_output(error: OSError) -> bool:
+    """Whether it means that stdout cannot be written, as to a disk that is full. What is left to be
+    written is dropped then: Python would try again, and complain, when the process ends.
+    """
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    try:
+        sys.stdout.flush()
+        return frames[-1] is click.echo.__code__
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
 
 
 def as_json(value: object) -> str:
@@ -38,15 +54,31 @@ def plain(value: object) -> str:
         return "-"
     if isinstance(value, datetime):
         return value.astimezone().isoformat(" ", "seconds")
-    if isinstance(value, str):
-        return clean(value)
+    if isinstance(value, str | UUID):
+        return clean(str(value))
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return clean(", ".join(value))
     return clean(msgspec.json.encode(value, enc_hook=str).decode())
 
 
+def sections(plugins: Mapping[str, Mapping[str, object]]) -> str:
+    """What plugins say: the fields of each below its name."""
+    parts = []
+    for plugin, fields in plugins.items():
+        width = max(map(len, fields))
+        lines = [f"  {name:{width}}  {_indented(plain(value))}" for name, value in fields.items()]
+        parts.append("\n".join([plugin, *lines]))
+    return clean("\n\n".join(parts))
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n    ")
+
+
 def clean(text: str) -> str:
     """Text without what moves a terminal's cursor or changes its colours."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else "\n" if c == "\n" else ascii(c)[1:-1] for c in text)
 
 
@@ -60,8 +92,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows under a head, in columns; those that hold only numbers are set to the right."""
     rows = list(rows)
     right = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(head))]
-    lines = [[name.upper() for name in head], *([plain(value).replace("\n", " ") for value in row] for row in rows)]
+    lines = [
+        [name.upper() for name in head],
+        *([plain(value).replace("\n", " ") for value in row] for row in rows),
+    ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+
     return "\n".join(
         "  ".join(
             cell.rjust(width) if to_right else cell.ljust(width)
@@ -89,6 +125,7 @@ def tell(done: Sequence[Done], json: bool) -> None:
         if each.error:
             click.echo(f"error: {each.error}", err=True)
         elif not json:
-            click.echo(f"{each.job_id}  {'is asked to end' if each.status == 'running' else each.status}")
+            status = "is asked to end" if each.status == "running" else each.status
+            click.echo(f"{each.job_id}  {status}")
     if not all(each.ok for each in done):
         click.get_current_context().exit(NotFound.exit_code)

@@ -1,4 +1,4 @@
-"""`soniq pause` and `soniq resume`: let workers claim no jobs of some queues, and let them again."""
+"""`soniq pause` and `soniq resume`: whether workers claim jobs of some queues."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,10 @@ import click
 from soniq.app import Soniq
 from soniq.cli.options import EXIT_CODES, json_option, takes_app, use
 from soniq.cli.output import as_json, plain, warn
+from soniq.worker.survey import BELOW_ALL
+
+MOST_LANES = 100_000
+"""Lanes that are looked for."""
 
 
 @click.command(epilog=EXIT_CODES)
@@ -14,21 +18,22 @@ from soniq.cli.output import as_json, plain, warn
 @click.argument("queues", metavar="QUEUE...", nargs=-1, required=True)
 @json_option
 def pause(app: Soniq, queues: Sequence[str], as_json_: bool) -> None:
-    """Let no worker claim jobs of queues.
+    """Pause queues: no worker claims their jobs.
 
-    Jobs that run go on, and new ones may be enqueued and wait. Workers that listen know at once, those behind
-    PgBouncer within a second. `soniq status` lists the queues that are paused.
+    Jobs that run go on; new jobs can be enqueued, and wait. Workers stop claiming at once, behind
+    PgBouncer within a second. `soniq status` lists paused queues.
     """
 
     async def pause_all() -> set[str]:
         for queue in queues:
             await app.pause(queue)
-        return {row["queue"] for row in await app.database.fetch("lanes", queues)}
+        rows = await app._database.fetch("lanes_of", queues, BELOW_ALL, MOST_LANES)
+        return {row["queue"] for row in rows if row["priority"] is not None}
 
     known = use(app, pause_all)
     for queue in queues:
         if queue not in known:
-            warn(f"queue {queue!r} is paused, and no job has ever been enqueued in it")
+            warn(f"queue {queue!r} is paused, and no job waits in it")
     _tell("paused", queues, as_json_)
 
 
@@ -37,7 +42,7 @@ def pause(app: Soniq, queues: Sequence[str], as_json_: bool) -> None:
 @click.argument("queues", metavar="QUEUE...", nargs=-1, required=True)
 @json_option
 def resume(app: Soniq, queues: Sequence[str], as_json_: bool) -> None:
-    """Let workers claim jobs of paused queues again."""
+    """Resume paused queues: workers claim their jobs again."""
 
     async def resume_all() -> None:
         for queue in queues:

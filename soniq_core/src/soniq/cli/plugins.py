@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
 import click
@@ -12,35 +12,56 @@ import msgspec
 from soniq.app import Soniq
 from soniq.cli.options import EXIT_CODES, json_option, named_app
 from soniq.cli.output import Failure, as_json, clean, table
+from soniq.distribution import core_version
 from soniq.errors import PluginError, SoniqError
-from soniq.hooks.manager import GROUP, Hooks, Implementation, LoadedPlugin
-from soniq.hooks.specs import CONTRACT_VERSION, DEF_ONLY, KINDS, SINCE, SPECS
-from soniq.started import core_version
+from soniq.hooks.discovery import GROUP
+from soniq.hooks.hooks import Hooks, LoadedPlugin
+from soniq.hooks.implementation import Implementation
+from soniq.hooks.specs import CONTRACT_VERSION, HOOKS
+from soniq.runtime import jobs_of
 
 
 @click.command(epilog=EXIT_CODES)
 @click.option(
-    "--app", callback=named_app, metavar="MODULE:ATTR", envvar="SONIQ_APP", show_envvar=True,
-    help="The app, as module:attribute, whose plugins to list. Without one: those that are installed.",
-)  # fmt: skip
-@click.option("--hooks", "by_hook", is_flag=True, help="List every hook, and who implements it, in the order they run.")
+    "--app",
+    callback=named_app,
+    metavar="MODULE:ATTR",
+    envvar="SONIQ_APP",
+    show_envvar=True,
+    help="The app, as module:attribute, whose plugins to list. "
+    "Without one: those that are installed.",
+)
+@click.option(
+    "--hooks",
+    "by_hook",
+    is_flag=True,
+    help="List every hook and the plugins that implement it, in the order they run.",
+)
 @json_option
 def plugins(app: Soniq | None, by_hook: bool, as_json_: bool) -> None:
     """List plugins: loaded, blocked, broken.
 
-    SONIQ_PLUGINS blocks plugins. Where one cannot be loaded, an app would not start: exit code 1.
+    SONIQ_PLUGINS blocks plugins. Exit code 1 where a plugin cannot be loaded: an app would not
+    start.
     """
     hooks, errors = survey(app or Soniq())
     if by_hook:
-        contract = [_hook(name, hooks) for name in SPECS]
+        contract = [_hook(name, hooks) for name in HOOKS]
+        contract += [_own_hook(name, hooks) for name in hooks.own] if hooks else []
         found: dict[str, object] = {"version": CONTRACT_VERSION, "hooks": contract}
-        shown = "\n\n".join([f"the contract, version {CONTRACT_VERSION}", *(_paragraph(hook) for hook in contract)])
+        title = f"the contract, version {CONTRACT_VERSION}"
+        shown = "\n\n".join([title, *map(_paragraph, contract)])
     else:
-        listed = _listed(hooks, errors)
+        jobs = _jobs(hooks, errors)
+        listed = _listed(hooks, errors, jobs)
         found = {"plugins": listed}
-        head = ["name", "version", "distribution", "source", "from", "state", "hooks"]
-        rows = [[p.name, p.version, p.distribution, p.source, p.origin, p.state, list(p.hooks)] for p in listed]
+        head = ["name", "version", "distribution", "source", "from", "state", "hooks", "jobs"]
+        rows = [
+            [p.name, p.version, p.distribution, p.source, p.origin, p.state, list(p.hooks), p.jobs]
+            for p in listed
+        ]
         shown = table(head, rows)
+
     if as_json_:
         shown = as_json({**found, "errors": [str(error) for error in errors]})
     click.echo(shown)
@@ -51,11 +72,14 @@ def plugins(app: Soniq | None, by_hook: bool, as_json_: bool) -> None:
 
 
 def survey(app: Soniq) -> tuple[Hooks | None, list[SoniqError]]:
-    """The app's plugins without those that cannot be loaded, and why. None: not even the rest can be."""
+    """The app's plugins without those that cannot be loaded, and why these cannot.
+
+    None in place of the plugins: not even the rest can be loaded.
+    """
     broken: dict[str, SoniqError] = {}
     while True:
         try:
-            return app.load_plugins(leave_out=broken), list(broken.values())
+            return app._load_plugins(leave_out=broken), list(broken.values())
         except SoniqError as error:
             name = error.plugin if isinstance(error, PluginError) else ""
             if not name or name in broken:
@@ -63,10 +87,10 @@ def survey(app: Soniq) -> tuple[Hooks | None, list[SoniqError]]:
             broken[name] = error
 
 
-# --- by plugin --------------------------------------------------------------------------------------------------------
+# --- by plugin -----------------------------------------------------------------------------------
 
 
-class Listed(msgspec.Struct, frozen=True):
+class PluginInfo(msgspec.Struct, frozen=True):
     """A plugin as it is listed."""
 
     name: str
@@ -78,6 +102,8 @@ class Listed(msgspec.Struct, frozen=True):
     file: str | None
     """The file that its first hook is in; None where it is not loaded, or implements none."""
     hooks: Sequence[str]
+    jobs: Sequence[str]
+    """The names of those that it defines."""
     blocked: str | None
     """Why it is not loaded, or None where it is."""
     error: str | None
@@ -89,27 +115,68 @@ class Listed(msgspec.Struct, frozen=True):
         return f"blocked by {self.blocked}" if self.blocked is not None else "loaded"
 
 
-def _listed(hooks: Hooks | None, errors: Sequence[SoniqError]) -> list[Listed]:
+def _jobs(hooks: Hooks | None, errors: list[SoniqError]) -> dict[str, list[str]]:
+    """The names of the jobs that plugins define, by plugin. What is wrong with them is one more of
+    the errors.
+    """
+    try:
+        return {plugin: list(jobs.name_under(plugin)) for plugin, jobs in jobs_of(hooks or Hooks())}
+    except SoniqError as error:
+        errors.append(error)
+        return {}
+
+
+def _listed(
+    hooks: Hooks | None, errors: Sequence[SoniqError], jobs: Mapping[str, Sequence[str]]
+) -> list[PluginInfo]:
     why = {error.plugin: str(error) for error in errors if isinstance(error, PluginError)}
     points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
     if hooks is None:
         return [_of_entry_point(point, why.get(point.name)) for point in points]
     values = {point.name: point.value for point in points}
-    return [_of_loaded(plugin, hooks, values.get(plugin.name), why.get(plugin.name)) for plugin in hooks.plugins]
+    return [
+        _of_loaded(
+            plugin,
+            hooks,
+            values.get(plugin.name),
+            jobs.get(plugin.name, []),
+            why.get(plugin.name),
+        )
+        for plugin in hooks.plugins
+    ]
 
 
-def _of_entry_point(point: EntryPoint, error: str | None) -> Listed:
+def _of_entry_point(point: EntryPoint, error: str | None) -> PluginInfo:
     distribution, version = (point.dist.name, point.dist.version) if point.dist else (None, None)
-    return Listed(point.name, version, distribution, "discovered", point.value, None, (), "an error", error)
+    return PluginInfo(
+        name=point.name,
+        version=version,
+        distribution=distribution,
+        source="discovered",
+        origin=point.value,
+        file=None,
+        hooks=(),
+        jobs=(),
+        blocked="an error",
+        error=error,
+    )
 
 
-def _of_loaded(plugin: LoadedPlugin, hooks: Hooks, value: str | None, error: str | None) -> Listed:
+def _of_loaded(
+    plugin: LoadedPlugin,
+    hooks: Hooks,
+    value: str | None,
+    jobs: Sequence[str],
+    error: str | None,
+) -> PluginInfo:
     module = file = None
     for each in (each for hook in plugin.hooks[:1] for each in hooks.implementations(hook)):
         if each.plugin == plugin.name:
             module = each.function.__module__
             file = getattr(sys.modules.get(module), "__file__", None)
-    return Listed(
+
+    blocked = f"SONIQ_PLUGINS={os.environ.get('SONIQ_PLUGINS', '')}"
+    return PluginInfo(
         name=plugin.name,
         version=core_version() if plugin.source == "default" else plugin.version,
         distribution=plugin.distribution,
@@ -117,15 +184,16 @@ def _of_loaded(plugin: LoadedPlugin, hooks: Hooks, value: str | None, error: str
         origin=value if plugin.source == "discovered" else module,
         file=file,
         hooks=plugin.hooks,
-        blocked=None if plugin.blocked is None or error else f"SONIQ_PLUGINS={os.environ.get('SONIQ_PLUGINS', '')}",
+        jobs=jobs,
+        blocked=None if plugin.blocked is None or error else blocked,
         error=error,
     )
 
 
-# --- by hook ----------------------------------------------------------------------------------------------------------
+# --- by hook -------------------------------------------------------------------------------------
 
 
-class Implemented(msgspec.Struct, frozen=True):
+class HookFunction(msgspec.Struct, frozen=True):
     """A function that implements a hook."""
 
     plugin: str
@@ -139,30 +207,59 @@ class Hook(msgspec.Struct, frozen=True):
     arguments: Sequence[str]
     kind: str
     def_only: bool
-    since: int
+    since: int | None
+    """The version of the contract that brought it; None of one that a plugin specifies."""
+    specified_by: str | None
+    """The plugin whose own it is; None of one of the contract."""
     about: str
-    implementations: Sequence[Implemented]
+    implementations: Sequence[HookFunction]
     """In the order in which they run."""
 
 
 def _hook(name: str, hooks: Hooks | None) -> Hook:
+    described = HOOKS[name]
     return Hook(
         name=name,
-        arguments=list(inspect.signature(SPECS[name]).parameters),
-        kind=KINDS[name],
-        def_only=name in DEF_ONLY,
-        since=SINCE[name],
-        about=(inspect.getdoc(SPECS[name]) or "").partition("\n")[0],
-        implementations=[_implemented(each) for each in hooks.implementations(name)] if hooks else [],
+        arguments=described.arguments,
+        kind=described.kind,
+        def_only=described.def_only,
+        since=described.since,
+        specified_by=None,
+        about=(inspect.getdoc(described.function) or "").partition("\n")[0],
+        implementations=(
+            [_implemented(each) for each in hooks.implementations(name)] if hooks else []
+        ),
     )
 
 
-def _implemented(each: Implementation) -> Implemented:
-    return Implemented(each.plugin, getattr(each.function, "__qualname__", type(each.function).__qualname__))
+def _own_hook(name: str, hooks: Hooks) -> Hook:
+    plugin, spec = hooks.own[name]
+    return Hook(
+        name=name,
+        arguments=list(spec.arguments),
+        kind=spec.kind,
+        def_only=False,
+        since=None,
+        specified_by=plugin,
+        about=(inspect.getdoc(spec) or "").partition("\n")[0],
+        implementations=[_implemented(each) for each in hooks.implementations(name)],
+    )
+
+
+def _implemented(each: Implementation) -> HookFunction:
+    kind = type(each.function).__qualname__
+    return HookFunction(each.plugin, getattr(each.function, "__qualname__", kind))
 
 
 def _paragraph(hook: Hook) -> str:
     only = ", def only" if hook.def_only else ""
-    lines = [f"{hook.name}({', '.join(hook.arguments)}): {hook.kind}{only}, since {hook.since}", f"  {hook.about}"]
-    lines += [f"  {place}. {each.plugin}: {each.function}" for place, each in enumerate(hook.implementations, 1)]
+    whose = f"since {hook.since}" if hook.since is not None else f"of {hook.specified_by}"
+    lines = [
+        f"{hook.name}({', '.join(hook.arguments)}): {hook.kind}{only}, {whose}",
+        f"  {hook.about}",
+    ]
+    lines += [
+        f"  {place}. {each.plugin}: {each.function}"
+        for place, each in enumerate(hook.implementations, 1)
+    ]
     return clean("\n".join(lines))

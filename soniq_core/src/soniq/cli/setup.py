@@ -9,33 +9,67 @@ import click
 from soniq.app import Soniq
 from soniq.cli.options import EXIT_CODES, MISSING, json_option, takes_app
 from soniq.cli.output import as_json, plain, warn
+from soniq.postgres.create import create_database
 from soniq.postgres.schema import Schema, Step
-from soniq.started import schema_of
+from soniq.startup import schema_of
 
 T = TypeVar("T")
 
 
 @click.command(epilog=EXIT_CODES)
 @takes_app
-@click.option("--check", is_flag=True, help="Change nothing, and say what is missing: exit code 4 if anything is.")
-@click.option("--sql", is_flag=True, help="Change nothing, and print the SQL that would be run, as one transaction.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Change nothing, and say what is missing: exit code 4 if anything is.",
+)
+@click.option(
+    "--create-database",
+    "create",
+    is_flag=True,
+    help="Create the database itself first, if it is missing.",
+)
+@click.option(
+    "--sql",
+    is_flag=True,
+    help="Change nothing, and print the SQL that would be run, as one transaction.",
+)
 @json_option
-def setup(app: Soniq, check: bool, sql: bool, as_json_: bool) -> None:
-    """Make the tables, or bring them up to date.
+def setup(app: Soniq, check: bool, create: bool, sql: bool, as_json_: bool) -> None:
+    """Create the tables, or migrate them.
 
-    That is the steps of Soniq and of the app's plugins that have not been taken, and partitions of history for the
-    time to come. Also where the setting SONIQ_SETUP is off, so that a role with few rights can run the rest.
+    Runs the migrations of Soniq and of the app's plugins that are missing, and creates partitions
+    of history ahead. It does so also where SONIQ_SETUP is off: workers can then run as a role with
+    fewer privileges.
     """
+    if create:
+        if check or sql:
+            raise click.UsageError("--create-database goes with neither --check nor --sql")
+        _create(app)
     if sql:
         if check or as_json_:
             raise click.UsageError("--sql goes with neither --check nor --json")
         click.echo(_with(app, _script))
         return
+
     told = _with(app, _check if check else _make)
-    shown = _missing if check else _made
-    click.echo(as_json(told) if as_json_ else f"schema {told['schema']} of {told['database']}: {shown(told)}")
+    shown = (_missing if check else _made)(told)
+    said = f"schema {told['schema']} of {told['database']}: {shown}"
+    click.echo(as_json(told) if as_json_ else said)
     if check and (told["missing"] or told["partitions_end"]):
         click.get_current_context().exit(MISSING)
+
+
+def _create(app: Soniq) -> None:
+    """Create the database, if it is missing, and say so on stderr."""
+    settings = app.settings
+    if settings.database_url is None:
+        raise click.UsageError(
+            "--create-database needs a URL that names the database: SONIQ_DATABASE_URL"
+        )
+    created = asyncio.run(create_database(settings.database_url, settings))
+    if created is not None:
+        click.echo(f"created the database {plain(created)}", err=True)
 
 
 def _with(app: Soniq, work: Callable[[Schema], Awaitable[T]]) -> T:
@@ -52,7 +86,8 @@ async def _make(schema: Schema) -> dict[str, Any]:
     steps = await schema.make() if await schema.missing() else []
     partitions = await schema.make_partitions()
     if partitions is None:
-        warn("no partitions of history are made for the time to come: this role does not own the tables")
+        what = "no partitions of history are made for the time to come"
+        warn(f"{what}: this role does not own the tables")
     return {**_place(schema), "steps": _listed(steps), "partitions": partitions or []}
 
 
@@ -65,7 +100,9 @@ async def _check(schema: Schema) -> dict[str, Any]:
 async def _script(schema: Schema) -> str:
     text = await schema.script()
     where = f"-- schema {schema.name} of {plain(schema.place)}"
-    return f"{where}, for psql or another tool that sends it as it is\n\n{text}" if text else f"{where}: all is current"
+    if not text:
+        return f"{where}: all is current"
+    return f"{where}, for psql or another tool that sends it as it is\n\n{text}"
 
 
 def _made(told: dict[str, Any]) -> str:
@@ -80,7 +117,8 @@ def _missing(told: dict[str, Any]) -> str:
         return f"missing: {_named(told['missing'])}"
     if told["partitions_end"]:
         end = plain(told["partitions_end"])
-        return f"missing: partitions of history after {end}, where what finishes now is to be forgotten"
+        what = f"partitions of history after {end}"
+        return f"missing: {what}, where what finishes now is to be forgotten"
     return "all is current"
 
 

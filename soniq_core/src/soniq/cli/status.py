@@ -1,47 +1,61 @@
 """`soniq status`: how the queues are."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import click
 
 from soniq.app import Soniq
-from soniq.cli.options import EXIT_CODES, LATE, json_option, takes_app, use
-from soniq.cli.output import as_json, clean, plain, table
-from soniq.horizon import described
-from soniq.lookup import Overview
+from soniq.cli.options import EXIT_CODES, LATE, json_option, reports, takes_app, use
+from soniq.cli.output import as_json, plain, sections, table
+from soniq.postgres.overview import Overview
+from soniq.text import counted
 
 COUNTS = ("waiting", "scheduled", "held", "running", "done", "dead", "cancelled")
-"""What is counted for each queue: the statuses, with `queued` as what is due and what comes later."""
+"""What is counted for each queue: the statuses, `queued` as what is due and what comes later."""
 
 
 @click.command(epilog=EXIT_CODES)
 @takes_app
 @click.option(
-    "--max-wait", type=click.IntRange(0), metavar="SECONDS",
+    "--max-wait",
+    type=click.IntRange(0),
+    metavar="SECONDS",
     help="Exit code 5 where a job of a queue that is not paused has been due for longer.",
-)  # fmt: skip
+)
 @json_option
 def status(app: Soniq, max_wait: int | None, as_json_: bool) -> None:
     """Show how many jobs and workers there are.
 
-    That is counts by queue and status, where of the queued ones those WAITING are due and those SCHEDULED come later;
-    the workers; the job that has been due for the longest time; names of jobs that no live worker knows, and queues
-    with jobs that none serves; and old transactions that keep PostgreSQL from cleaning up. Finished jobs are counted
-    while they are kept. A worker is listed until it has been silent for its lease.
+    Jobs are counted by queue and status; of those queued, WAITING are due and SCHEDULED are due
+    later. Also shown: live workers, the oldest job that is due and the oldest that is held, how
+    many jobs each holder holds, names of jobs that no live worker knows, and queues with jobs that
+    no live worker serves. Finished jobs are counted while they are kept; where there are many, DONE
+    is an estimate. A worker is listed until its lease has expired. Plugins may add fields of their
+    own.
     """
-    overview = use(app, app.overview)
-    click.echo(as_json(overview) if as_json_ else _shown(overview))
+    overview, plugins = use(app, lambda: _read(app))
+    click.echo(as_json({**overview, "plugins": plugins}) if as_json_ else _shown(overview, plugins))
     if max_wait is not None and _late(overview, max_wait):
         click.get_current_context().exit(LATE)
 
 
+async def _read(app: Soniq) -> tuple[Overview, dict[str, Any]]:
+    """How the queues are, and what plugins say."""
+    return await app.overview(), await reports(app, "status_fields")
+
+
 def _late(overview: Overview, max_wait: int) -> bool:
-    """Say in which queues that are not paused a job has been due for longer; whether there are any."""
+    """Say in which queues that are not paused a job has been due for longer; whether in any."""
     late = {
         queue: backlog["oldest_waiting"]
         for queue, backlog in overview["backlog"].items()
         if queue not in overview["paused"] and backlog["oldest_waiting"] > max_wait
     }
     for queue, waiting in late.items():
-        click.echo(f"error: a job of queue {plain(queue)!r} has been due for {waiting:.0f} s", err=True)
+        click.echo(
+            f"error: a job of queue {plain(queue)!r} has been due for {waiting:.0f} s", err=True
+        )
     return bool(late)
 
 
@@ -54,28 +68,54 @@ def _counts(overview: Overview) -> str:
     return table(["queue", *COUNTS], rows) if rows else "no jobs"
 
 
-def _shown(overview: Overview) -> str:
-    parts = [_counts(overview)]
-    workers = [
-        [w["worker_id"], w["hostname"], w["pid"], w["version"], w["concurrency"],
-         "all" if w["queues"] is None else w["queues"], w["started_at"], w["seen_at"]]
-        for w in overview["workers"]
-    ]  # fmt: skip
+def _shown(overview: Overview, plugins: dict[str, Any]) -> str:
+    counts = _counts(overview)
+    if not overview["exact"]:
+        counts += "\nDONE is an estimate from a sample: more jobs are kept than are counted here"
+    parts = [counts, _workers(overview), "\n".join(_problems(overview)), sections(plugins)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _workers(overview: Overview) -> str:
     head = ["worker", "host", "pid", "version", "concurrency", "queues", "started", "seen"]
-    parts.append(table(head, workers) if workers else "no live worker")
-    last = []
+    rows = [
+        [
+            each["worker_id"],
+            each["hostname"],
+            each["pid"],
+            each["version"],
+            each["concurrency"],
+            "all" if each["queues"] is None else each["queues"],
+            each["started_at"],
+            each["seen_at"],
+        ]
+        for each in overview["workers"]
+    ]
+
+    return table(head, rows) if rows else "no live worker"
+
+
+def _problems(overview: Overview) -> Iterator[str]:
+    """What may need attention, a line for each."""
     oldest = overview["oldest_waiting"]
     if oldest:
-        last.append(
-            f"oldest waiting job: {oldest['job_id']} ({plain(oldest['job_name'])} in queue {plain(oldest['queue'])}), "
-            f"due for {oldest['waiting']:.0f} s"
-        )
+        job = f"{oldest['job_id']} ({plain(oldest['job_name'])} in queue {plain(oldest['queue'])})"
+        yield f"oldest waiting job: {job}, due for {oldest['waiting']:.0f} s"
+    held = overview["oldest_held"]
+    if held:
+        job = f"{held['job_id']} ({plain(held['job_name'])} in queue {plain(held['queue'])})"
+        holders = plain(held["held_by"])
+        yield f"oldest held job: {job}, due for {held['waiting']:.0f} s, held by {holders}"
+    for holder, jobs in overview["held_by"].items():
+        yield f"held by {plain(holder)}: {counted(jobs, 'job')}"
     if overview["paused"]:
-        last.append(f"paused: {', '.join(map(plain, overview['paused']))}")
-    for holder in overview["horizon"]:
-        last.append(f"PostgreSQL cannot clean up: {clean(described(holder))}")
+        yield f"paused: {', '.join(map(plain, overview['paused']))}"
+
     for name, jobs in overview["unknown_names"].items():
-        last.append(f"no live worker knows {plain(name)!r}: {jobs} {'job waits' if jobs == 1 else 'jobs wait'}")
+        yield f"no live worker knows {plain(name)!r}: {_wait(jobs)}"
     for queue, jobs in overview["unserved_queues"].items():
-        last.append(f"no live worker serves queue {plain(queue)!r}: {jobs} {'job waits' if jobs == 1 else 'jobs wait'}")
-    return "\n\n".join([*parts, *(["\n".join(last)] if last else [])])
+        yield f"no live worker serves queue {plain(queue)!r}: {_wait(jobs)}"
+
+
+def _wait(jobs: int) -> str:
+    return f"{jobs} {'job waits' if jobs == 1 else 'jobs wait'}"

@@ -1,6 +1,6 @@
 """The core's own behaviour, as plugins over the same hooks as everyone's; they are asked last."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from soniq.defaults.backoff import BackoffPlugin
 from soniq.defaults.connections import ConnectionsPlugin
@@ -8,13 +8,15 @@ from soniq.defaults.dedup import DedupPlugin
 from soniq.defaults.injection import InjectionPlugin
 from soniq.defaults.json import JsonPlugin
 from soniq.defaults.results import RowResultsPlugin
+from soniq.hooks.hooks import Hooks
+from soniq.postgres.database import Database
 
-if TYPE_CHECKING:
-    from soniq.app import Soniq
 
-
-def default_plugins(app: "Soniq") -> list[object]:
-    """The default plugins for one app."""
+def default_plugins(database: Callable[[], Database], hooks: Hooks) -> list[object]:
+    """The default plugins for one app; `database` is that of the app, once it has started, and
+    `hooks` has its plugins.
+    """
     return [
-        JsonPlugin(), ConnectionsPlugin(), DedupPlugin(), BackoffPlugin(), RowResultsPlugin(), InjectionPlugin(app),
+        JsonPlugin(), ConnectionsPlugin(), DedupPlugin(), BackoffPlugin(), RowResultsPlugin(),
+        InjectionPlugin(database, hooks),
     ]  # fmt: skip

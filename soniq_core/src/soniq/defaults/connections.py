@@ -4,8 +4,7 @@ import asyncio
 
 from soniq.errors import InvalidOption
 from soniq.hooks.markers import hookimpl
-from soniq.hooks.values import TransactionConnection
-from soniq.postgres.connections import is_asyncpg
+from soniq.transaction import TransactionConnection, is_asyncpg
 
 
 class ConnectionsPlugin:
@@ -20,8 +19,9 @@ class ConnectionsPlugin:
         loop = asyncio.get_running_loop()
         if getattr(obj, "_loop", loop) is not loop:
             raise InvalidOption(
-                "connection= is an asyncpg connection of another event loop than the app's; await the app's enqueue in "
-                "that loop. For code that is not asynchronous, soniq-sqlalchemy takes a Session",
+                "connection= is an asyncpg connection of another event loop than the app's; await"
+                " the app's enqueue in that loop. For code that is not asynchronous, soniq-psycopg"
+                " takes a psycopg.Connection",
                 option="connection",
             )
         return obj

@@ -1,28 +1,37 @@
-"""What a handler may ask for by annotation: its `JobContext`, or an `asyncpg.Connection` that completes the job."""
+"""What a handler may ask for by annotation: its `JobContext`, an `asyncpg.Connection` that
+completes the job, or a plugin of the app.
+"""
 
+import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from soniq.definition import JobDefinition
-from soniq.errors import JobDefinitionError
+from soniq.errors import CompletionError, JobDefinitionError
+from soniq.hooks.definition import JobDefinition
+from soniq.hooks.hooks import Hooks
 from soniq.hooks.markers import hookimpl
-from soniq.job import JobContext
+from soniq.hooks.validation import is_plugin
+from soniq.job.context import JobContext
+from soniq.postgres.connections import Pooled, transaction
+from soniq.postgres.database import Database
 
 if TYPE_CHECKING:
-    from soniq.app import Soniq
     from soniq.postgres.connections import Connection
 
 
 class InjectionPlugin:
-    """Provides the context, and a connection whose transaction also commits the job's completion."""
+    """Provides the context, a connection whose transaction also commits the job's completion, and
+    the plugins by their classes.
+    """
 
     name = "injection"
 
-    def __init__(self, app: "Soniq") -> None:
-        self._app = app
+    def __init__(self, database: Callable[[], Database], hooks: Hooks) -> None:
+        self._database = database
+        self._hooks = hooks
 
     @hookimpl
     def provide(
@@ -33,15 +42,27 @@ class InjectionPlugin:
         if annotation is asyncpg.Connection:
             if job.threaded:
                 raise JobDefinitionError(
-                    f"{job.name}: only an `async def` job is given an asyncpg.Connection; a plain `def` runs in a "
-                    "thread, and the connection belongs to the event loop",
+                    f"{job.name}: only an `async def` job is given an asyncpg.Connection; a plain"
+                    " `def` runs in a thread, and the connection belongs to the event loop",
                     job=job.name,
                 )
             return self._connection
+        if inspect.isclass(annotation) and is_plugin(annotation):
+            plugin = self._hooks.plugin(annotation)
+            return lambda ctx: nullcontext(plugin)
         return None
 
     @asynccontextmanager
     async def _connection(self, ctx: JobContext) -> "AsyncIterator[Connection]":
-        async with self._app.database.lend() as connection, connection.transaction(isolation="read_committed"):
+        async with self._database().lend() as connection, transaction(connection):
             ctx.complete_in(connection)
-            yield connection
+            itself: Pooled = connection.itself()  # type: ignore[attr-defined] # of every pool here
+            try:
+                yield connection
+            except asyncpg.InterfaceError:
+                if itself.was_closed:
+                    raise CompletionError(
+                        f"{ctx.job_name} closed the connection that was to complete it; nothing is"
+                        " completed"
+                    ) from None
+                raise

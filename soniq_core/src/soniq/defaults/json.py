@@ -1,5 +1,6 @@
 """JSON through msgspec: fast, strict about types, readable with any tool."""
 
+import numbers
 from collections.abc import Hashable
 from typing import Any
 
@@ -41,11 +42,20 @@ class JsonPlugin:
         return [JsonSerializer()]
 
 
-def to_json(value: object) -> str:
-    """What msgspec does not encode by itself: a subclass of `str`, such as a job's id, is its text."""
+def to_json(value: object) -> str | int | float:
+    """What msgspec does not encode by itself: a subclass of `str`, such as a job's id, and numbers
+    such as NumPy's.
+    """
     if isinstance(value, str):
         return str(value)
-    raise TypeError(f"objects of type {type(value).__module__}.{type(value).__qualname__} are not supported by JSON")
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(
+        f"objects of type {type(value).__module__}.{type(value).__qualname__} are not supported by"
+        " JSON"
+    )
 
 
 def _from_json(type: Any, value: object) -> object:

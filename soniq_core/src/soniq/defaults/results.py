@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from soniq.hooks.markers import hookimpl
 from soniq.hooks.values import ROW, ResultStore
-from soniq.job import JobContext
+from soniq.job.context import JobContext
 
 
 class RowResults:

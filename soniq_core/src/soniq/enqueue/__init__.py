@@ -1,1 +1,1 @@
-"""From a call of enqueue to a row: the arguments (bind), the hooks (producer), the shared INSERT (outbox)."""
+"""From a call of enqueue to a row: the call (producer), the rows (outbox), the INSERT (insert)."""

@@ -1,31 +1,42 @@
-"""How hooks are called: implementations compiled into plain tuples, observers isolated, waiting ones limited.
+"""How hooks are called: implementations compiled into plain tuples, observers isolated, waiting
+ones limited.
 
-An implementation that does not wait costs no timer: its coroutine is stepped once, and the timer is armed only if it
-is not finished then.
+An implementation that does not wait costs no timer: its coroutine is stepped once, and the timer is
+armed only if it is not finished then.
 """
 
 import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, cast
 
 from soniq.errors import HookTimeout, PluginError
-from soniq.hooks.manager import Implementation
+from soniq.hooks.implementation import Implementation, fail
+from soniq.job.context import JobContext, log_fields
 from soniq.signals import Signal
+from soniq.tracebacks import shown, text_of, without_traceback
+from soniq.transaction import is_asyncpg
 
 log = logging.getLogger("soniq.hooks")
 
 
 class Observers:
-    """A hook of observers: each is called in turn, none harms the job, and the first signal is handed back."""
+    """A hook of observers: each is called in turn, none harms the job, and the first signal is
+    handed back.
+    """
 
     __slots__ = ("_calls", "_hook", "_limit", "_obeys")
 
     def __init__(
-        self, hook: str, implementations: Sequence[Implementation], *, limit: float, obeys: bool = False
+        self,
+        hook: str,
+        implementations: Sequence[Implementation],
+        *,
+        limit: float,
+        obeys: bool = False,
     ) -> None:
         self._hook = hook
         self._calls = tuple((each.plugin, each.call) for each in implementations)
@@ -45,22 +56,42 @@ class Observers:
                     await limited(waiting, self._limit)
             except Signal as signal:
                 if not self._obeys:
-                    log.warning("%s of %s raised %r, which has no effect there", self._hook, plugin, signal)
+                    log.warning(
+                        "%s of %s raised %r, which has no effect there", self._hook, plugin, signal,
+                        extra=_about(values),
+                    )  # fmt: skip
                 elif first is None:
-                    first = signal
-            except (Exception, asyncio.CancelledError) as error:
+                    first = without_traceback(signal)
+            except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and being_cancelled():
                     raise
-                log.error("%s of %s failed: %r", self._hook, plugin, error, exc_info=error)
+                log.error(
+                    "%s of %s failed: %s",
+                    self._hook,
+                    plugin,
+                    shown(error),
+                    exc_info=error,
+                    extra=_about(values),
+                )
         return first
 
 
+def _about(values: Sequence[object]) -> dict[str, object] | None:
+    """The fields of a log record about what a hook was called with, where that is one attempt."""
+    ctx = values[0] if values else None
+    return log_fields(ctx, ctx.worker_id) if isinstance(ctx, JobContext) else None
+
+
 class InTransaction:
-    """A hook that writes in a transaction of the core's: the first error ends it, and is a `PluginError`."""
+    """A hook that writes in a transaction of the core's: the first error ends it, and is a
+    `PluginError`.
+    """
 
     __slots__ = ("_calls", "_hook", "_limit")
 
-    def __init__(self, hook: str, implementations: Sequence[Implementation], *, limit: float) -> None:
+    def __init__(
+        self, hook: str, implementations: Sequence[Implementation], *, limit: float
+    ) -> None:
         self._hook = hook
         self._calls = tuple((each.plugin, each.call) for each in implementations)
         self._limit = limit
@@ -69,7 +100,9 @@ class InTransaction:
         return bool(self._calls)
 
     async def __call__(self, tx: object, told: Sequence[tuple[object, Collection[str]]]) -> None:
-        """Tell each plugin what there is: values, each with the names of plugins that do not hear of it."""
+        """Tell each plugin what there is: values, each with the names of plugins that do not hear
+        of it.
+        """
         for plugin, call in self._calls:
             values = [value for value, without in told if plugin not in without]
             if not values:
@@ -78,11 +111,17 @@ class InTransaction:
                 waiting = call(tx, values)
                 if waiting is not None:
                     await limited(waiting, self._limit)
-            except (Exception, asyncio.CancelledError) as error:
+            except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and being_cancelled():
                     raise
-                text = f"{self._hook} of {plugin} failed: {type(error).__name__}: {error}"
+                text = f"{self._hook} of {plugin} failed: {type(error).__name__}: {text_of(error)}"
                 raise PluginError(text, plugin=plugin) from error
+            if is_asyncpg(tx) and not tx.is_in_transaction():
+                text = (
+                    f"{self._hook} of {plugin} ended the transaction, which is not its own: nothing"
+                    " in it counts"
+                )
+                raise PluginError(text, plugin=plugin)
 
 
 class FirstResult:
@@ -103,8 +142,32 @@ class FirstResult:
         return None
 
 
+async def answer(
+    hook: str,
+    each: Implementation,
+    values: Sequence[object],
+    seconds: float,
+    setting: str = " (hook_timeout)",
+) -> Any:
+    """What an implementation returns, within so many seconds where it waits. Its error goes to
+    who asks: others than Soniq's as `PluginError`.
+    """
+    try:
+        result = each.call(*values)
+        return await limited(result, seconds, setting) if inspect.isawaitable(result) else result
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and being_cancelled():
+            raise
+        if isinstance(error, HookTimeout):
+            text = f"{hook} of {each.plugin} failed: {error}"
+            raise PluginError(text, plugin=each.plugin) from error
+        fail(hook, each.plugin, error)
+
+
 class Manager:
-    """One implementation's context manager: an (async) generator function, or a function that returns a manager."""
+    """One implementation's context manager: an (async) generator function, or a function that
+    returns a manager.
+    """
 
     __slots__ = ("_enter", "plugin")
 
@@ -112,7 +175,7 @@ class Manager:
         self.plugin = each.plugin
         self._enter = _as_manager(each)
 
-    async def enter(self, *values: object) -> "Entered | None":
+    async def enter(self, *values: object) -> "Exit | None":
         """Enter it; None where the implementation wants no part in this one."""
         manager = self._enter(*values)
         if manager is None:
@@ -121,7 +184,8 @@ class Manager:
             manager = await manager
             if manager is None:
                 return None
-        if inspect.isasyncgen(manager) or inspect.isgenerator(manager):  # of a generator function that was wrapped
+        # Of a generator function that was wrapped.
+        if inspect.isasyncgen(manager) or inspect.isgenerator(manager):
             wrap: Any = asynccontextmanager if inspect.isasyncgen(manager) else contextmanager
             manager = wrap(lambda generator=manager: generator)()
         if hasattr(manager, "__aenter__"):
@@ -131,47 +195,69 @@ class Manager:
         return manager.__exit__  # type: ignore[no-any-return]
 
 
-Entered = Callable[
-    [type[BaseException] | None, BaseException | None, TracebackType | None], "Awaitable[bool | None] | bool | None"
+Exit = Callable[
+    [type[BaseException] | None, BaseException | None, TracebackType | None],
+    "Awaitable[bool | None] | bool | None",
 ]
 
 
-async def leave(entered: Entered, error: BaseException | None) -> bool:
+async def leave(entered: Exit, error: BaseException | None) -> bool:
     """Leave a context manager with an error, or none. Whether it swallowed the error."""
     result = entered(type(error) if error else None, error, error.__traceback__ if error else None)
     return bool(await resolved(result))
 
 
 class Around:
-    """The context managers of a hook, entered in order, left in reverse; leaving never changes what happened."""
+    """The context managers of a hook, entered in order, left in reverse; leaving never changes what
+    happened.
+    """
 
-    __slots__ = ("_hook", "_managers")
+    __slots__ = ("_hook", "_limit", "_managers")
 
-    def __init__(self, hook: str, implementations: Sequence[Implementation]) -> None:
+    def __init__(
+        self, hook: str, implementations: Sequence[Implementation], *, limit: float
+    ) -> None:
         self._hook = hook
+        self._limit = limit
         self._managers = tuple(Manager(each) for each in implementations)
 
     def __bool__(self) -> bool:
         return bool(self._managers)
 
-    async def enter(self, entered: list[tuple[str, Entered]], *values: object) -> None:
-        """Enter all, and note those entered in `entered`, also when one of them raises."""
+    async def enter(self, entered: list[tuple[str, Exit]], *values: object) -> None:
+        """Enter all, within the limit, and note those entered in `entered`, also when one of them
+        raises.
+        """
+        await limited(self._enter(entered, *values), self._limit)
+
+    async def _enter(self, entered: list[tuple[str, Exit]], *values: object) -> None:
         for manager in self._managers:
             leaving = await manager.enter(*values)
             if leaving is not None:
                 entered.append((manager.plugin, leaving))
 
-    async def leave(self, entered: list[tuple[str, Entered]], error: BaseException | None) -> None:
-        """Leave all, in reverse; what they raise is logged."""
+    async def leave(
+        self, entered: list[tuple[str, Exit]], error: BaseException | None, *values: object
+    ) -> None:
+        """Leave all, in reverse; what they raise is logged. `values` are what they were entered
+        with.
+        """
         while entered:
             plugin, leaving = entered.pop()
             try:
-                await leave(leaving, error)
-            except (Exception, asyncio.CancelledError) as failure:
-                if isinstance(failure, asyncio.CancelledError) and being_cancelled() and failure is not error:
+                await limited(leave(leaving, error), self._limit)
+            except BaseException as failure:
+                if (
+                    isinstance(failure, asyncio.CancelledError)
+                    and being_cancelled()
+                    and failure is not error
+                ):
                     raise
                 if failure is not error:
-                    log.error("%s of %s failed while leaving: %r", self._hook, plugin, failure, exc_info=failure)
+                    log.error(
+                        "%s of %s failed while leaving: %s", self._hook, plugin, shown(failure),
+                        exc_info=failure, extra=_about(values),
+                    )  # fmt: skip
 
 
 def _as_manager(each: Implementation) -> Callable[..., Any]:
@@ -188,19 +274,26 @@ async def resolved(value: object) -> Any:
 
 
 def being_cancelled() -> bool:
-    """Whether someone has asked the current task to end, so that a CancelledError is not the hook's own."""
+    """Whether someone has asked the current task to end, so that a CancelledError is not the hook's
+    own.
+    """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-async def limited(waiting: Awaitable[object], seconds: float) -> object:
+async def limited(waiting: Awaitable[Any], seconds: float, setting: str = " (hook_timeout)") -> Any:
     """Await what an observer returned; `HookTimeout` if it is not finished after `seconds`.
 
-    The coroutine is stepped here first, in the same task and context. Only if it waits is a timer armed.
+    The coroutine is stepped here first, in the same task and context. Only if it waits is a timer
+    armed. One that goes on all the same, when it is cancelled, is left where it waits after as long
+    again.
     """
     if not inspect.iscoroutine(waiting):
         if not inspect.isawaitable(waiting):
-            raise TypeError(f"it returned {waiting!r}; what an observer returns has no effect, so it returns nothing")
+            raise TypeError(
+                f"it returned {waiting!r}; what an observer returns has no effect, so it returns"
+                " nothing"
+            )
         waiting = _await(waiting)
     coroutine = cast("Coroutine[Any, Any, object]", waiting)
     try:
@@ -210,10 +303,10 @@ async def limited(waiting: Awaitable[object], seconds: float) -> object:
     timer = asyncio.timeout(seconds)
     try:
         async with timer:
-            return await _Resumed(coroutine, first)
+            return await _Resumed(coroutine, first, timer, seconds)
     except TimeoutError as error:
         if timer.expired():
-            raise HookTimeout(f"it waited longer than {seconds:g} s (hook_timeout)") from error
+            raise HookTimeout(f"it waited longer than {seconds:g} s{setting}") from error
         raise
 
 
@@ -224,21 +317,57 @@ async def _await(waiting: Awaitable[object]) -> object:
 class _Resumed:
     """Goes on with a coroutine that was stepped by hand and now waits for `first`."""
 
-    __slots__ = ("_coroutine", "_first")
+    __slots__ = ("_coroutine", "_first", "_left", "_seconds", "_timer")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, object], first: object) -> None:
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, object],
+        first: object,
+        timer: asyncio.Timeout,
+        seconds: float,
+    ) -> None:
         self._coroutine = coroutine
         self._first = first
+        self._timer = timer
+        self._seconds = seconds
+        self._left = False  # whether it had its time twice
+
+    def _leave(self, task: "asyncio.Task[Any]") -> None:
+        self._left = True
+        task.cancel()
 
     def __await__(self) -> Generator[Any, Any, object]:
         waits_for, value, thrown = self._first, None, None
-        while True:
-            try:
-                value = yield waits_for
-            except BaseException as error:
-                thrown = error
-            try:
-                waits_for = self._coroutine.throw(thrown) if thrown else self._coroutine.send(value)
-            except StopIteration as stop:
-                return stop.value
-            thrown = None
+        last: asyncio.TimerHandle | None = None
+        try:
+            while True:
+                try:
+                    value = yield waits_for
+                except BaseException as error:
+                    thrown = error
+                if thrown is not None and self._left:
+                    with suppress(BaseException):
+                        self._coroutine.close()
+                    _task().uncancel()
+                    raise thrown
+                try:
+                    waits_for = (
+                        self._coroutine.throw(thrown) if thrown else self._coroutine.send(value)
+                    )
+                except StopIteration as stop:
+                    return stop.value
+                thrown = None
+                if last is None and self._timer.expired():
+                    last = asyncio.get_running_loop().call_later(
+                        self._seconds, self._leave, _task()
+                    )
+        finally:
+            thrown = None  # it has this frame, which must not have it
+            if last is not None:
+                last.cancel()
+
+
+def _task() -> "asyncio.Task[Any]":
+    task = asyncio.current_task()
+    assert task is not None
+    return task

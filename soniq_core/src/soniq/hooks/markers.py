@@ -1,8 +1,8 @@
 """`@hookimpl`: marks a function of a plugin as the implementation of a hook.
 
-`@hookimpl` goes by the function's own name. `@hookimpl.before_job` names the hook, whatever the function's own name is,
-and a type checker then knows which arguments it may have, by name, and what it may return. Both take `tryfirst=` and
-`trylast=`.
+`@hookimpl` goes by the function's own name. `@hookimpl.before_job` names the hook, whatever the
+function's own name is, and a type checker then knows which arguments it may have, by name, and what
+it may return. Both take `tryfirst=` and `trylast=`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pluggy import HookimplMarker
 
-from soniq.hooks.specs import SPECS
+from soniq.hooks.specs import HOOKS
 
 if TYPE_CHECKING:
     from soniq.hooks.typed import Hookimpl
@@ -23,16 +23,20 @@ _mark = HookimplMarker("soniq")
 class _Marker:
     """pluggy's marker; each hook is an attribute of it."""
 
-    def __call__(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Callable[..., Any]:
+    def __call__(
+        self, function: Callable[..., Any] | None = None, /, **options: Any
+    ) -> Callable[..., Any]:
         return _mark(function, **options)
 
     def __getattr__(self, hook: str) -> Callable[..., Any]:
-        if hook in SPECS:
+        if hook in HOOKS:
             return partial(_mark, specname=hook)
-        nearest = get_close_matches(hook, SPECS, 1)
+        nearest = get_close_matches(hook, HOOKS, 1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise AttributeError(f"there is no hook named {hook!r}{hint}")
 
 
 hookimpl = cast("Hookimpl", _Marker())
-"""Marks a function of a plugin as the implementation of the hook of its name, or (an attribute) of the named one."""
+"""Marks a function of a plugin as the implementation of the hook of its name, or (an attribute) of
+the named one.
+"""

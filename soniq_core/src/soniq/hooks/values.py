@@ -1,30 +1,88 @@
 """The values that hooks take and return."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import msgspec
 
-from soniq.job import JobContext, JobId
-from soniq.unique import Dedup, Unique
+from soniq.checks import LONGEST
+from soniq.errors import InvalidOption
+from soniq.job.context import JobContext
+from soniq.job.job import Job
+from soniq.job.new import NewJob
+from soniq.text import shown
+from soniq.transaction import TransactionConnection
 
 ROW = "row"
 """The name of the core's own result store."""
+SHORTEST_LEASE = 0.3
+"""Seconds that the lease of an elected task has at least: it is renewed each third of it."""
 
 
 class Serializer(Protocol):
-    """Turns arguments and results into bytes and back. `name` is kept in each row."""
+    """Turns arguments and results into bytes and back. `name` is kept in each row.
+
+    One that reads types which msgspec does not know has a method `check(type)`, asked for each type
+    of a job's when the app starts: a TypeError says that it cannot be stored. `loads` is then also
+    given such types.
+    """
 
     @property
     def name(self) -> str: ...
 
     def dumps(self, value: object) -> bytes:
-        """Bytes for a value: for arguments a `dict` by parameter name. Any error says that it cannot be done."""
+        """Bytes for a value: for arguments a `dict` by parameter name. Any error says that it
+        cannot be done.
+        """
         ...
 
     def loads(self, data: bytes, type: Any) -> Any:
-        """The value of `data` as an instance of `type`. Any error says that the bytes are not such a value."""
+        """The value of `data` as an instance of `type`. Any error says that the bytes are not such
+        a value.
+
+        An `UnknownArguments` names fields that the type does not have here: the job then waits for
+        other code.
+        """
         ...
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bytes are that a serializer writes or reads."""
+
+    job_name: str
+    job_id: str | None
+    """None while they are written, where no job is known whose they will be: arguments that may
+    replace those of a job that waits (`on_conflict="replace"`), and those of a template.
+    """
+    purpose: Literal["arguments", "result", "template"]
+    """Of a job its arguments or its result, or arguments of jobs to come (`dump_arguments`)."""
+
+
+@runtime_checkable
+class BindingSerializer(Serializer, Protocol):
+    """A serializer that is told whose bytes it writes and reads."""
+
+    def bound_to(self, payload: Payload) -> Serializer:
+        """The serializer of this one payload; its `dumps` and `loads` are called in place of one's
+        own.
+        """
+        ...
+
+
+def bound(
+    serializer: Serializer,
+    job_name: str,
+    job_id: object,
+    purpose: Literal["arguments", "result", "template"],
+) -> Serializer:
+    """A serializer as it writes and reads one payload; itself, where it does not ask for it."""
+    bind = getattr(serializer, "bound_to", None)
+    if bind is None:
+        return serializer
+    told = Payload(
+        job_name=job_name, job_id=None if job_id is None else str(job_id), purpose=purpose
+    )
+    return cast("BindingSerializer", serializer).bound_to(told)
 
 
 class ResultStore(Protocol):
@@ -34,11 +92,13 @@ class ResultStore(Protocol):
     def name(self) -> str: ...
 
     async def put(self, ctx: JobContext, data: bytes) -> bytes | None:
-        """Store a serialized result; the reference to it, or None (ask the next). An error fails the attempt."""
+        """Store a serialized result; the reference to it, or None (ask the next). An error fails
+        the attempt.
+        """
         ...
 
     async def get(self, reference: bytes) -> bytes:
-        """The serialized result. An error goes to whoever asked."""
+        """The serialized result. An error goes to the caller."""
         ...
 
     async def delete(self, references: Sequence[bytes]) -> None:
@@ -51,61 +111,51 @@ class StreamingResultStore(ResultStore, Protocol):
     """A result store that also takes results too large to be held in memory."""
 
     async def put_stream(self, ctx: JobContext, chunks: AsyncIterator[bytes]) -> bytes | None:
-        """Store what `chunks` gives; the reference to it, or None (ask the next), before anything is taken from it."""
+        """Store what `chunks` gives; the reference to it, or None (ask the next), before anything
+        is taken from it.
+        """
         ...
 
     def get_stream(self, reference: bytes) -> AsyncIterator[bytes]:
-        """The stored bytes, piece by piece. An error goes to whoever reads."""
+        """The stored bytes, piece by piece. An error goes to the reader."""
         ...
-
-
-@runtime_checkable
-class TransactionConnection(Protocol):
-    """What Soniq needs of someone's open transaction. asyncpg's connection is one; `adapt_connection` makes others.
-
-    Statements have PostgreSQL's own placeholders, `$1` to `$n`, and the server decides of what type a parameter is:
-    a `str` may be a uuid, a list of them a `uuid[]`, a list of `bytes` a `bytea[]`. Errors are the driver's.
-    """
-
-    async def fetch(self, query: str, /, *args: Any) -> Sequence[Any]:
-        """Run one statement in the transaction; its rows, whose columns are read by position or by name."""
-        ...
-
-    async def execute(self, query: str, /, *args: Any) -> object:
-        """Run one statement in the transaction, whatever it returns."""
-        ...
-
-
-class NewJob(msgspec.Struct, kw_only=True):
-    """A job on its way in. `headers` may be changed inside `around_enqueue`."""
-
-    id: JobId
-    """The job's id; once enqueued, `.inserted` is False where it is that of an existing duplicate."""
-    name: str
-    args: Mapping[str, object]
-    """The bound arguments by name, defaults included."""
-    queue: str
-    priority: int
-    max_attempts: int
-    keep: float
-    unique: bool | Unique
-    serializer: str
-    headers: MutableMapping[str, Any]
-    dedup: Dedup | None
-    payload: bytes = b""
-    extra: dict[str, object] | None = None
-    """Options that few jobs have: delay, at, timeout, expires, expires_at, tags."""
-    types: Mapping[str, Any] = {}
-    """What each argument is declared to be, by name; empty where this app does not know the job."""
 
 
 class EnqueueBatch(msgspec.Struct, kw_only=True):
-    """One enqueue call: its jobs, and the connection whose transaction it joins, if the caller gave one."""
+    """One enqueue call: its jobs, and the connection whose transaction it joins, if the caller gave
+    one.
+    """
 
     jobs: Sequence[NewJob]
     connection: TransactionConnection | None
     bulk: bool
-    """Whether it is `enqueue_many`."""
+    """Whether it is `enqueue_many` or `enqueue_all`."""
+
+
+class Jobs(Protocol):
+    """The jobs of a plugin: a `soniq.Jobs`."""
+
+    def name_under(
+        self, plugin: str
+    ) -> Mapping[str, tuple[Job[..., Any], Callable[[], Mapping[str, object]]]]:
+        """The jobs, and how their annotations are read, by names that begin with the plugin's."""
+        ...
+
+
+class ForgottenJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished job that is being forgotten."""
+
+    job_id: str
+    job_name: str
+    queue: str
+    status: Literal["done", "dead", "cancelled"]
+
+
+class OwnHook(Protocol):
+    """A hook of a plugin's own: what a decorator of `soniq.plugin.hookspec` makes."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,11 +164,28 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     run: Callable[[], Awaitable[None]]
     elected: bool = False
-    """Run it in one worker at a time. It is a lease: two may overlap for a moment after a network split."""
+    """Run it in one worker at a time. It is a lease: two may overlap for a moment after a network
+    split.
+    """
+    lease: float | None = None
+    """Seconds, 0.3 at least, after which another worker has an elected task whose worker is silent;
+    None: as long as a worker keeps its jobs. What is no such number raises `InvalidOption`.
+    """
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.lease, int | float) and not isinstance(self.lease, bool)
+        if self.lease is not None and not (number and SHORTEST_LEASE <= self.lease <= LONGEST):
+            raise InvalidOption(
+                f"lease= is from {SHORTEST_LEASE:g} to {LONGEST:g} seconds; got"
+                f" {shown(self.lease)}",
+                option="lease",
+            )
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a plugin's own tables. `{schema}` in the SQL is the plugin's schema, `{soniq}` that of the core."""
+    """One step of a plugin's own tables. `{schema}` in the SQL is the plugin's schema, `{soniq}`
+    that of the core.
+    """
 
     version: int
     """1, 2, 3 ..., never reused."""

@@ -1,217 +1,163 @@
-"""Connections: the app's pool, and single ones for what needs its own. Errors say where, and never show a password."""
+"""Single connections: what their sessions begin with, how one is made and closed, and a transaction
+on it.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
-from soniq.errors import DatabaseError, DatabaseUnavailable, DatabaseUnsupported
-from soniq.postgres.sql import Statements
-from soniq.settings import Settings, describe_url
+from soniq.postgres.driver_errors import CONNECTION_ERRORS, is_lost
+from soniq.secret import without_frames
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
-    Pool = asyncpg.Pool[asyncpg.Record]
 
-T = TypeVar("T")
+Isolation = Literal["read_committed", "repeatable_read"]
 
-OLDEST_SERVER = 15
+CLEANUP_TIMEOUT = 2.0
+"""Seconds for what leaves a connection behind: a close, a rollback, a reset. Then it is terminated.
+"""
+ABANDONED_CONNECT_TIMEOUT = 1.0
+"""Seconds in which a connect that was cut off comes to its end; then it is cancelled."""
 
-CONNECTING = 1.0
-"""Seconds that a pool waits longer than a connection does, which knows better why there is none."""
+HANDLER_SESSION = {
+    "application_name": "soniq", "default_transaction_isolation": "read committed",
+    "tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}  # fmt: skip
+"""What the sessions of handlers and of the application's own statements begin with; the rest is as
+the role has it, `search_path` too.
+"""
 
-LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.ReadOnlySQLTransactionError,  # a primary that became a standby: the next connection finds the new one
-    OSError,
-    asyncio.TimeoutError,
-    asyncio.IncompleteReadError,
-)
-"""What a lost or refused connection looks like; trying again later may help."""
-
-TRANSIENT = (*LOST, asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
-"""What may work when it is simply tried again."""
-
-LENT = {"application_name": "soniq", "default_transaction_isolation": "read committed"}
-"""What the sessions of handlers begin with; the rest is as the role has it."""
-
-OWN = {**LENT, "statement_timeout": "0", "lock_timeout": "0", "idle_session_timeout": "0"}
-"""What those of Soniq's own statements begin with: they have limits of their own."""
+OWN_SESSION = {
+    **HANDLER_SESSION,
+    "lock_timeout": "0", "idle_session_timeout": "0",
+    "search_path": "pg_catalog, pg_temp",
+}  # fmt: skip
+"""What those of Soniq's own statements begin with: they have limits of their own, and search
+`pg_catalog` only. The server ends a statement a moment after it is given up here: one that waits
+for a lock would stay there otherwise, when its connection is gone.
+"""
 
 
-class Database:
-    """One PostgreSQL: a pool that opens at first use, and connections of one's own."""
+class Pooled(asyncpg.Connection):
+    """A connection that can be told from what a pool hands out in its place, and that knows whether
+    it was closed or lost.
+    """
 
-    def __init__(self, url: str, settings: Settings) -> None:
-        self.url = url
-        self.place = describe_url(url)
-        self.settings = settings
-        self.sql = Statements(settings.schema)
-        self._pool: Pool | None = None
-        self._lent: list[Pool] = []
-        self._making = asyncio.Lock()
-        self.handlers = 0
-        """The most connections that handlers of this process hold at once: the slots of its workers."""
+    was_closed = False
 
-    async def open(self) -> None:
-        """Open the pool and check the server. Raises `DatabaseUnavailable` or `DatabaseUnsupported`."""
-        try:
-            self._pool = await self._make_pool(self.settings.pool_size, self._connect_pooled, _keep_as_it_is)
-            async with self.acquire() as connection:
-                await self._check(connection)
-        except BaseException:
-            await self.close()
-            raise
+    def itself(self) -> "Pooled":
+        return self
 
-    async def close(self) -> None:
-        """Close the pool; connections in use have a few seconds to come back."""
-        pools, self._pool, self._lent = [self._pool, *self._lent], None, []
-        for pool in pools:
-            if pool is not None:
-                try:
-                    async with asyncio.timeout(self.settings.connect_timeout):
-                        await pool.close()
-                except (TimeoutError, *LOST):
-                    pool.terminate()
+    async def close(self, *, timeout: float | None = None) -> None:
+        self.was_closed = True
+        await super().close(timeout=timeout)
 
-    def abandon(self) -> None:
-        """Forget pools whose event loop is gone."""
-        self._pool, self._lent = None, []
-
-    async def connect(self) -> "Connection":
-        """A connection of one's own. Raises `DatabaseUnavailable`, naming host and database."""
-        return await self._connect_pooled(self.url)
-
-    async def _connect_pooled(self, *args: Any, **kwargs: Any) -> "Connection":
-        return await self._connect(OWN, *args, **kwargs)
-
-    async def _connect_lent(self, *args: Any, **kwargs: Any) -> "Connection":
-        return await self._connect(LENT, *args, **kwargs)
-
-    async def _connect(self, session: Mapping[str, str], *args: Any, **kwargs: Any) -> "Connection":
-        options: dict[str, Any] = {"server_settings": dict(session)}
-        if self.settings.pgbouncer:
-            options = {"statement_cache_size": 0}
-        kwargs |= {"timeout": self.settings.connect_timeout, "command_timeout": self.settings.command_timeout}
-        try:
-            connection: Connection = await asyncpg.connect(*args, **kwargs, **options)  # type: ignore[call-overload]
-            return connection
-        except (*LOST, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-            reason = str(error) or type(error).__name__
-            raise DatabaseUnavailable(f"cannot connect to PostgreSQL at {self.place}: {reason}") from error
-        except (ValueError, asyncpg.PostgresError) as error:
-            raise DatabaseError(f"cannot connect to PostgreSQL at {self.place}: {error}") from error
-
-    @contextlib.asynccontextmanager
-    async def acquire(self) -> "AsyncIterator[Connection]":
-        """A connection of the pool. Raises `DatabaseUnavailable` if none is free, or none can be made, in time."""
-        if self._pool is None:
-            raise DatabaseUnavailable("the app is closed")
-        async with self._of(self._pool) as connection:
-            yield connection
-
-    @contextlib.asynccontextmanager
-    async def apart(self) -> "AsyncIterator[Connection]":
-        """A connection of one's own, for work within which others may need one of the pool."""
-        connection = await self.connect()
-        try:
-            yield connection
-        finally:
-            await close_quietly(connection)
-
-    @contextlib.asynccontextmanager
-    async def lend(self) -> "AsyncIterator[Connection]":
-        """A connection for a handler, of a pool that has one for each; what it sets in the session is undone."""
-        if self._pool is None:
-            raise DatabaseUnavailable("the app is closed")
-        async with self._making:
-            if not self._lent or self._lent[-1].get_max_size() < self.handlers:  # a worker has come
-                self._lent.append(await self._make_pool(max(1, self.handlers), self._connect_lent, None))
-            pool = self._lent[-1]
-        async with self._of(pool) as connection:
-            yield connection
-
-    async def _make_pool(
-        self, size: int, connect: Callable[..., Any], reset: Callable[[Any], Awaitable[None]] | None
-    ) -> "Pool":
-        pool: Pool = asyncpg.create_pool(self.url, min_size=0, max_size=size, connect=connect, reset=reset)
-        await pool
-        return pool
-
-    @contextlib.asynccontextmanager
-    async def _of(self, pool: "Pool") -> "AsyncIterator[Connection]":
-        try:
-            connection = await pool.acquire(timeout=self.settings.connect_timeout + CONNECTING)
-        except TimeoutError as error:
-            raise DatabaseUnavailable(
-                f"no connection to {self.place} was free for {self.settings.connect_timeout:g} s "
-                f"(of {pool.get_max_size()} in the pool)"
-            ) from error
-        try:
-            yield connection  # type: ignore[misc] # a proxy, which has all the methods
-        finally:
-            await pool.release(connection)
-
-    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
-        """Run one statement of queries/ on the pool; its rows. A lost connection is a `DatabaseUnavailable`."""
-        async with self.acquire() as connection:
-            return await self.guard(connection.fetch(self.sql[statement], *values))
-
-    async def guard(self, waiting: Awaitable[T]) -> T:
-        """Await a call of the driver's, and say in our words when the database is not there."""
-        try:
-            return await waiting
-        except LOST as error:
-            reason = str(error) or type(error).__name__
-            raise DatabaseUnavailable(f"the connection to PostgreSQL at {self.place} was lost: {reason}") from error
-        except asyncpg.PostgresError as error:
-            raise DatabaseError(f"PostgreSQL at {self.place} refused a statement: {words(error)}") from error
-
-    async def _check(self, connection: "Connection") -> None:
-        version = connection.get_server_version()
-        if version.major < OLDEST_SERVER:
-            raise DatabaseUnsupported(
-                f"PostgreSQL at {self.place} is version {version.major}; Soniq needs {OLDEST_SERVER} or later"
-            )
-        isolation = await connection.fetchval("show default_transaction_isolation")
-        if isolation != "read committed":
-            raise DatabaseUnsupported(
-                f"PostgreSQL at {self.place} begins transactions as {isolation}; Soniq needs read committed. Behind "
-                "PgBouncer: alter role ... set default_transaction_isolation = 'read committed'"
-            )
+    def terminate(self) -> None:
+        self.was_closed = True
+        super().terminate()
 
 
-def is_asyncpg(connection: object) -> "TypeGuard[Connection]":
-    """Whether it is a connection of asyncpg's own, of a pool or not."""
-    return isinstance(connection, asyncpg.Connection | PoolConnectionProxy)
+async def dial(*args: Any, **options: Any) -> "Connection":
+    """Connect. An error keeps nothing of the driver's frames, in whose variables the password
+    is.
+    """
+    dialing = asyncio.create_task(_connected(args, options), name="soniq connect")
+    try:
+        return await asyncio.shield(dialing)
+    except asyncio.CancelledError:
+        await _let_end(dialing)
+        raise
+    except BaseException as error:
+        without_frames(error)
+        raise
 
 
-async def _keep_as_it_is(_connection: object) -> None:
-    """Soniq's own statements leave nothing behind in a session, and a reset would cost each of them a round trip."""
+async def _connected(args: Sequence[Any], options: Mapping[str, Any]) -> "Connection":
+    connection: Connection = await asyncpg.connect(*args, **options)
+    return connection
 
 
-PASSES = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, DatabaseUnavailable)
-"""What a plugin's own statement may meet, and not meet when all is done again: waited out for `command_timeout`."""
+async def _let_end(dialing: "asyncio.Task[Connection]") -> None:
+    """Let a connect that nobody waits for any more come to its end, and close what it made.
+
+    Cut off while TCP or TLS is being agreed on, the driver leaves a future behind whose error
+    nobody retrieves, which asyncio then logs.
+    """
+    try:
+        await asyncio.wait([dialing], timeout=ABANDONED_CONNECT_TIMEOUT)
+    except asyncio.CancelledError:
+        _give_up(dialing)
+        raise
+    if not dialing.done():
+        _give_up(dialing)
+    elif not dialing.cancelled() and dialing.exception() is None:
+        await close_quietly(dialing.result())
 
 
-def words(error: BaseException) -> str:
-    """What an error of the database says, without the detail, which may quote the row with its arguments."""
-    return str(error.args[0]) if isinstance(error, asyncpg.PostgresError) and error.args else str(error)
+def _give_up(dialing: "asyncio.Task[Connection]") -> None:
+    dialing.add_done_callback(_hang_up)
+    dialing.cancel()
+
+
+def _hang_up(dialing: "asyncio.Task[Connection]") -> None:
+    if not dialing.cancelled() and dialing.exception() is None:
+        dialing.result().terminate()
 
 
 async def close_quietly(connection: "Connection | None") -> None:
     """Close a connection that may be broken; never raises, never waits long."""
-    if connection is not None and not connection.is_closed():
-        try:
-            await connection.close(timeout=2)
-        except (asyncpg.PostgresError, *LOST):
-            connection.terminate()
+    if connection is None or connection.is_closed():
+        return
+    try:
+        async with asyncio.timeout(
+            CLEANUP_TIMEOUT
+        ):  # the driver's own leaves out what it waits for first
+            await connection.close()
+    except (asyncpg.PostgresError, *CONNECTION_ERRORS):
+        connection.terminate()
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+
+
+@contextlib.asynccontextmanager
+async def transaction(
+    connection: "Connection", isolation: Isolation = "read_committed"
+) -> AsyncIterator[None]:
+    """A transaction. Where it fails it is rolled back; if that is not done soon, the connection is
+    ended.
+    """
+    begun = connection.transaction(isolation=isolation)
+    await begun.__aenter__()
+    try:
+        yield
+    except BaseException as error:
+        await _roll_back(connection, begun, error)
+        raise
+    await begun.__aexit__(None, None, None)
+
+
+async def _roll_back(connection: "Connection", begun: Any, error: BaseException) -> None:
+    done = False
+    try:
+        if not is_lost(error) and not connection.is_closed():
+            async with asyncio.timeout(CLEANUP_TIMEOUT):
+                await begun.__aexit__(type(error), error, error.__traceback__)
+            done = True
+    except (asyncpg.PostgresError, *CONNECTION_ERRORS):
+        pass
+    finally:
+        if not done:
+            with contextlib.suppress(asyncpg.InterfaceError):  # it was closed, and left its pool
+                connection.terminate()
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as the text that PostgreSQL takes for a time limit, which is less than 25 days."""
+    return str(min(math.ceil(seconds * 1000), 2_147_483_647))

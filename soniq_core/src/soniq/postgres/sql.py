@@ -3,9 +3,16 @@
 from functools import cache
 from importlib.resources import files
 
+KEY_WAIT = "200ms"
+"""How long a shared statement waits for a dedup key that an open transaction holds, before its jobs
+go on one by one.
+"""
+
 
 class Statements:
-    """The statements for one schema: `sql["settle_and_claim"]` is the text of queries/settle_and_claim.sql."""
+    """The statements for one schema: `sql["settle_and_claim"]` is the text of
+    queries/settle_and_claim.sql.
+    """
 
     def __init__(self, schema: str) -> None:
         self._quoted = quote(schema)
@@ -14,7 +21,7 @@ class Statements:
     def __getitem__(self, name: str) -> str:
         text = self._texts.get(name)
         if text is None:
-            text = self._texts[name] = _read(f"queries/{name}.sql").replace("{schema}", self._quoted)
+            text = self._texts[name] = _statement(name).replace("{schema}", self._quoted)
         return text
 
 
@@ -33,6 +40,16 @@ def core_migrations() -> list[tuple[int, str]]:
     folder = files("soniq.postgres") / "migrations"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(int(name.partition("_")[0]), _read(f"migrations/{name}")) for name in names]
+
+
+@cache
+def _statement(name: str) -> str:
+    """A statement without what is said about it, and with its name at the end, for the server's
+    logs and tracers.
+    """
+    lines = _read(f"queries/{name}.sql").rstrip().removesuffix(";").split("\n")
+    first = next(place for place, line in enumerate(lines) if not line.startswith("--"))
+    return "\n".join([*lines[first:], f"/* soniq: {name} */"])
 
 
 @cache

@@ -1,4 +1,6 @@
-"""When a worker ends so that a fresh one can take its place: after a number of jobs, or at a size of the process."""
+"""When a worker ends so that a fresh one can take its place: after a number of jobs, or at a size
+of the process.
+"""
 
 import os
 import resource
@@ -8,43 +10,70 @@ from pathlib import Path
 
 import msgspec
 
-from soniq.worker.slots import Slots
+from soniq.text import counted
+from soniq.worker.held import HeldJobs
 
 STATM = Path("/proc/self/statm")
-LOOK = 1.0
+LOOK_AT_MEMORY = 1.0
 """Seconds between two looks at the memory."""
 
 
 class Limits(msgspec.Struct):
-    """`max_jobs` attempts, `max_memory` bytes of resident memory, of all workers of a call; None is no limit.
+    """`max_jobs` attempts, `max_memory` bytes of resident memory, of all workers of a call; None is
+    no limit.
 
-    Memory counts once something has run: a limit below what the process takes at the start must not keep it from work.
+    Memory counts once something has run: a limit below what the process takes at the start must not
+    keep it from work.
     """
 
     max_jobs: int | None = None
     max_memory: int | None = None
     looked: float = 0.0
-    slots: list[Slots] = []
+    held: list[HeldJobs] = []
+    """What each of the workers holds."""
+    over: bool = False
+    """Whether a limit was found to be reached."""
 
     def room(self, free: int) -> int:
         """How many of `free` jobs to claim."""
-        return free if self.max_jobs is None else max(0, min(free, self.max_jobs - sum(s.taken for s in self.slots)))
+        return (
+            free
+            if self.max_jobs is None
+            else max(0, min(free, self.max_jobs - sum(s.taken for s in self.held)))
+        )
 
     def reached(self) -> str | None:
         """Which limit is reached, in words; None where none is."""
-        jobs = sum(slots.count for slots in self.slots)
-        if self.max_jobs is not None and jobs >= self.max_jobs:
-            return f"it has run {jobs} jobs"
-        if self.max_memory is not None and jobs and time.monotonic() - self.looked > LOOK:
-            self.looked = time.monotonic()
-            memory = resident()
-            if memory >= self.max_memory:
-                return f"it takes {memory / 1e6:,.0f} MB of memory"
-        return None
+        why = self._jobs_reached() or self._memory_reached()
+        self.over = self.over or why is not None
+        return why
+
+    def _jobs_reached(self) -> str | None:
+        if self.max_jobs is None or self.started < self.max_jobs:
+            return None
+        return f"it has run {counted(self.started, 'job')}"
+
+    def _memory_reached(self) -> str | None:
+        if (
+            self.max_memory is None
+            or not self.started
+            or time.monotonic() - self.looked <= LOOK_AT_MEMORY
+        ):
+            return None
+        self.looked = time.monotonic()
+        memory = resident()
+        return f"it takes {memory / 1e6:,.0f} MB of memory" if memory >= self.max_memory else None
+
+    @property
+    def started(self) -> int:
+        """Attempts that were started."""
+        return sum(held.started for held in self.held)
 
 
 def resident() -> int:
-    """Bytes of memory that this process takes now; where the system does not say, the most it ever took."""
+    """Bytes of memory that this process takes now; where the system does not say, the most it ever
+    took.
+    """
     try:
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):

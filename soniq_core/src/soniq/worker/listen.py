@@ -1,49 +1,83 @@
-"""Wake-ups: a connection that listens; when it is lost, polling goes on beneath it until it is back."""
+"""Wake-ups: a connection that listens; when it is lost, polling goes on beneath it until it is
+back.
+"""
 
 import asyncio
-import logging
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from soniq.errors import DatabaseError
-from soniq.postgres.connections import LOST, Database, close_quietly
+from soniq.postgres.connections import close_quietly
+from soniq.postgres.driver_errors import CONNECTION_ERRORS
+from soniq.postgres.notify import CANCEL
+from soniq.worker.background import BackgroundLoop, Pauses
+from soniq.worker.hints import CancelHints
+from soniq.worker.polling import Poller
+from soniq.worker.services import Services
 
-log = logging.getLogger("soniq.worker")
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
+
+ALIVE = 30.0
+"""Seconds without a notification after which the connection is tried: a dead network says nothing
+by itself.
+"""
 
 
-class Listener:
-    """Calls `heard` with each message: the lines of a notification, or an empty list for "anything"."""
+class Listener(BackgroundLoop):
+    """Hands what is notified to the poller, and cancelled jobs to the hints."""
 
-    def __init__(self, database: Database, heard: Callable[[list[str]], None]) -> None:
-        self._database = database
-        self._channel = database.settings.schema
-        self._heard = heard
+    def __init__(self, services: Services, poller: Poller, hints: CancelHints) -> None:
+        super().__init__("listen")
+        self._database = services.database
+        self._channel = services.settings.schema
+        self._poller = poller
+        self._hints = hints
+        self._pauses = Pauses(0.1, 10.0)
 
-    async def run(self) -> None:
-        """Listen until cancelled."""
-        pause = 0.1
-        while True:
-            connection = None
+    async def turn(self) -> float:
+        """Listen until the connection is lost."""
+        connection = None
+        try:
+            connection = await self._database.connect()
+            await self._listen(connection)
+        finally:
+            await close_quietly(connection)
+        return self._pauses.take()
+
+    async def _listen(self, connection: "Connection") -> None:
+        gone = asyncio.Event()
+        connection.add_termination_listener(lambda _: gone.set())
+        await connection.add_listener(self._channel, self._on_notification)
+        self._poller.notified([])  # whatever came while nobody listened
+        self._pauses.reset()
+
+        while not gone.is_set():
             try:
-                connection = await self._database.connect()
-                gone = asyncio.Event()
-                connection.add_termination_listener(lambda _, gone=gone: gone.set())
-                await connection.add_listener(self._channel, self._on_notification)
-                self._heard([])  # whatever came while nobody listened
-                pause = 0.1
-                while not gone.is_set():
-                    try:
-                        async with asyncio.timeout(30):
-                            await gone.wait()
-                    except TimeoutError:
-                        await connection.execute("select 1")  # a dead network says nothing by itself
-            except (DatabaseError, asyncpg.PostgresError, *LOST) as error:
-                log.warning("not listening, and polling instead: %s", str(error) or type(error).__name__)
-            finally:
-                await close_quietly(connection)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 10.0)
+                async with asyncio.timeout(ALIVE):
+                    await gone.wait()
+            except TimeoutError:
+                await connection.execute("select 1")
 
-    def _on_notification(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        self._heard(str(payload).split("\n") if payload else [])
+    def failed(self, error: BaseException) -> float:
+        """The connection was lost, or none could be made."""
+        if not isinstance(error, (DatabaseError, asyncpg.PostgresError, *CONNECTION_ERRORS)):
+            raise error
+        self._database.lost(error, "not listening, and polling instead")
+        return self._pauses.take()
+
+    def _on_notification(
+        self, _connection: object, _pid: int, _channel: str, payload: object
+    ) -> None:
+        """Lines: queues, with priorities or without, and jobs to be cancelled; nothing may be
+        anything.
+        """
+        lines = str(payload).split("\n") if payload else []
+        cancelled = [line.removeprefix(CANCEL) for line in lines if line.startswith(CANCEL)]
+        if cancelled:
+            self._hints.hear(cancelled)
+
+        queues = [line for line in lines if not line.startswith(CANCEL)]
+        if queues or not lines:
+            self._poller.notified(queues)

@@ -1,191 +1,141 @@
-"""What keeps the store in order while workers run: rescue, what fell behind the cursors, partitions, lost answers."""
+"""The core's own background tasks, which keep the store in order while workers run."""
 
 import asyncio
 import logging
 import random
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 
 import asyncpg
 
-from soniq.definition import Registry
-from soniq.errors import PluginError, WorkerLost
-from soniq.hooks.dispatch import InTransaction, Observers
+from soniq.errors import PluginError
 from soniq.hooks.values import Task
-from soniq.job import JobContext, Outcome
-from soniq.lookup import error_json
-from soniq.postgres.connections import PASSES, Database
-from soniq.results import Results
-from soniq.retention import Retention
-from soniq.worker.alarm import HorizonAlarm
-from soniq.worker.claim import Claimer
-from soniq.worker.execute import type_name
+from soniq.postgres.driver_errors import RETRYABLE_ERRORS
+from soniq.text import counted
+from soniq.worker.background import repeat
 from soniq.worker.lanes import Lanes
-from soniq.worker.settle import REFUSALS
+from soniq.worker.polling import Poller
+from soniq.worker.rescue import Rescue
+from soniq.worker.services import Services
+from soniq.worker.settling.exchange import Claimer
+from soniq.worker.settling.settlement import given_up
 
 log = logging.getLogger("soniq.worker")
 
-NET = 60.0
-"""Seconds between two looks at all running jobs, for those that nobody runs."""
-SHARE = 0.02
+SURFACE_SHARE = 0.02
 """The most of its time that a worker looks behind its cursors."""
+SURFACE_PAUSE = 5.0
+"""Seconds between two such looks, at least."""
+SURFACE_LANES, SURFACE_JOBS = 200, 1_000
+"""The most lanes that one statement of such a look is for; the most jobs that it moves."""
+EXPIRY_PAUSE = 2.0
+"""Seconds between two looks for held jobs whose time is over."""
+EXPIRED = "expired while it was held"
+EXPIRED_JOBS = 500
+"""The most of them that are cancelled at once."""
+FORGET_PAUSE = 3600.0
+"""Seconds between two looks for what is past its time."""
 
 
 class Maintenance:
-    """The core's own background tasks."""
+    """Rescue, what fell behind the cursors, expiry of what is held, retention."""
 
-    def __init__(
-        self,
-        database: Database,
-        registry: Registry,
-        results: Results,
-        claimer: Claimer,
-        lanes: Lanes,
-        settle_tx: InTransaction,
-        settled: Observers,
-        wake: Callable[[Sequence[str]], None],
-    ) -> None:
-        self._database = database
-        self._registry = registry
-        self._results = results
-        self._claimer = claimer
+    def __init__(self, services: Services, claimer: Claimer, lanes: Lanes, poller: Poller) -> None:
+        self._services = services
+        self._database = services.database
         self._lanes = lanes
-        self._settle_tx = settle_tx
-        self._settled = settled
-        self._wake = wake
+        self._poller = poller
+        self._rescue = Rescue(services, claimer, poller)
 
     def tasks(self) -> list[tuple[str, Task]]:
         """The tasks, as the supervisor takes them."""
         tasks = [
-            Task(name="rescue", run=self._rescue),
-            Task(name="surface", run=self._surface),
-            Task(name="retention", run=self._forget, elected=True),
+            Task(name="rescue", run=self._rescue.run),
+            Task(name="surface", run=lambda: repeat(self._surface)),
+            Task(name="retention", run=lambda: repeat(self._forget), elected=True),
+            Task(name="expiry", run=lambda: repeat(self._expire), elected=True),
         ]
-        if self._database.settings.horizon_alarm:
-            tasks.append(Task(name="horizon", run=HorizonAlarm(self._database).run, elected=True))
         return [("soniq", task) for task in tasks]
 
-    # --- rescue ---------------------------------------------------------------------------------------------------
-
-    async def _rescue(self) -> None:
-        """Give the jobs of dead workers to others: after a death, and once a minute whatever came between."""
-        interval = self._database.settings.lease / 3
-        looked = time.monotonic()
-        while True:
-            buried = await self._database.fetch("bury_workers")
-            if buried or time.monotonic() - looked > NET:
-                looked = time.monotonic()
-                await self.rescue()
-                async with self._database.acquire() as connection:
-                    await self._claimer.give_back_unheld(connection, claimed_for=NET / 2)
-            await asyncio.sleep(interval * random.uniform(0.8, 1.0))
-
-    async def rescue(self) -> None:
-        """Rescue the jobs of workers that are gone, and tell the observers; one by one where a `settle_tx` refuses."""
-        try:
-            await self._rescued(await self._rescue_some(None))
-        except _Refused as refused:
-            for id_ in refused.ids:
-                await self._rescued(await self._rescue_one(id_))
-
-    async def _rescue_some(
-        self, ids: Sequence[object] | None, without: Collection[str] = ()
-    ) -> Sequence[asyncpg.Record]:
-        """Change the rows of orphans, all or some, with what `settle_tx` of all plugins but some adds."""
-        error = error_json(type_name(WorkerLost("")), "the worker died or fell silent while it ran this attempt", None)
-        source = self._database.apart if self._settle_tx else self._database.acquire
-        async with source() as connection, connection.transaction(isolation="read_committed"):
-            rows = await connection.fetch(self._database.sql["rescue"], error, ids)
-            try:
-                await self._settle_tx(connection, [(outcome, without) for outcome in _outcomes(rows)])
-            except PluginError as refusal:
-                if connection.is_closed() or isinstance(refusal.__cause__, PASSES):
-                    raise  # it is tried again with the next look
-                raise _Refused([row["id"] for row in rows], refusal) from refusal
-            return rows
-
-    async def _rescue_one(self, id_: object) -> Sequence[asyncpg.Record]:
-        refusals: Counter[str] = Counter()
-        while True:
-            try:
-                return await self._rescue_some([id_], [name for name, count in refusals.items() if count >= REFUSALS])
-            except _Refused as refused:
-                refusals[refused.refusal.plugin] += 1
-                if refusals[refused.refusal.plugin] == REFUSALS:
-                    log.error("job %s is rescued without it: %s", id_, refused.refusal)
-
-    async def _rescued(self, rows: Sequence[asyncpg.Record]) -> None:
-        if not rows:
-            return
-        lost = sorted({str(row["worker_id"]) for row in rows})
-        log.warning("rescued %d jobs of %d workers that died or fell silent: %s", len(rows), len(lost), ", ".join(lost))
-        self._wake(sorted({row["queue"] for row in rows if row["status"] == "queued"}))
-        for row in rows:
-            if row["charged"]:
-                await self._tell(row)
-        if outcomes := _outcomes(rows):
-            await self._settled(outcomes)
-
-    async def _tell(self, row: asyncpg.Record) -> None:
-        job = self._registry.get(row["name"])
-        if job is None or not job.on_error:
-            return
-        ctx = JobContext(
-            job_id=str(row["id"]), job_name=row["name"], attempt=row["attempt"], max_attempts=row["max_attempts"],
-            queue=row["queue"], worker_id=str(row["worker_id"]), scheduled_at=row["scheduled_at"],
-            created_at=row["created_at"], headers=row["headers"], queued_for=row["queued_for"],
-        )  # fmt: skip
-        ctx.outcome = _outcome(row)
-        await job.on_error(ctx, WorkerLost(ctx.worker_id))
-
-    # --- what fell behind -----------------------------------------------------------------------------------------
-
-    async def _surface(self) -> None:
+    async def _surface(self) -> float:
         """Move what fell behind this worker's cursors in front of them.
 
-        The look walks all that PostgreSQL has not cleaned up yet, so the longer it takes, the less often it is done.
+        The look walks all that PostgreSQL has not cleaned up yet, and into each lane that was used
+        lately. So it is done for some lanes at a time, and the longer it takes, the longer is the
+        pause after it.
         """
-        while True:
-            took = 0.0
-            for queue, priority, before in self._lanes.passed():
-                async with self._database.acquire() as connection:
-                    began = time.monotonic()
-                    moved = await connection.fetchval(self._database.sql["surface"], queue, priority, before)
-                    took += time.monotonic() - began
-                if moved:
-                    log.info("%d jobs had fallen behind in queue %s, priority %d", moved, queue, priority)
-                    self._wake([queue])
-            await asyncio.sleep(max(5.0, took / SHARE) * random.uniform(0.8, 1.2))
+        began, lanes = time.monotonic(), self._lanes.passed()
+        for place in range(0, len(lanes), SURFACE_LANES):
+            moved = SURFACE_JOBS
+            while moved >= SURFACE_JOBS:  # there may be more
+                moved, took = await self._surface_some(lanes[place : place + SURFACE_LANES])
+                await asyncio.sleep(took / SURFACE_SHARE)
 
-    # --- history --------------------------------------------------------------------------------------------------
+        ends = began + SURFACE_PAUSE * random.uniform(0.8, 1.2)
+        return max(0.0, ends - time.monotonic())
 
-    async def _forget(self) -> None:
-        """Forget what is past its time, once an hour."""
+    async def _surface_some(self, lanes: Sequence[tuple[str, int, datetime]]) -> tuple[int, float]:
+        """Do so for some lanes; how many jobs were moved, and the seconds that it took."""
+        async with self._database.acquire() as connection:
+            began = time.monotonic()
+            rows = await connection.fetch(
+                self._database.sql["surface"], *map(list, zip(*lanes, strict=True))
+            )
+            took = time.monotonic() - began
+
+        for queue, priority, moved in rows:
+            log.info(
+                "surfaced %s of queue %s, priority %d, that lay behind the cursors",
+                counted(moved, "job"),
+                queue,
+                priority,
+            )
+        if rows:
+            self._poller.look_again(sorted({row["queue"] for row in rows}))
+        return sum(row["moved"] for row in rows), took
+
+    async def _expire(self) -> float:
+        """Cancel held jobs whose time is over; of others the claim finds that out."""
+        rows = await self._database.fetch("expired", EXPIRED_JOBS)
+        if rows:
+            count = await self._cancel_expired([str(row["id"]) for row in rows])
+            log.info("cancelled %s that expired while held", counted(count, "job"))
+        return 0.0 if len(rows) == EXPIRED_JOBS else EXPIRY_PAUSE * random.uniform(0.8, 1.2)
+
+    async def _cancel_expired(self, ids: Sequence[str]) -> int:
+        """Cancel these jobs; one by one where a `settle_tx` refuses."""
+        try:
+            return await self._services.cancel(ids, EXPIRED, ())
+        except PluginError:
+            return sum([await self._cancel_one(each) for each in ids])
+
+    async def _cancel_one(self, job_id: str) -> int:
+        """Cancel one; what a plugin has refused often enough is done without that plugin."""
+        refusals: list[str] = []
         while True:
             try:
-                await Retention(self._database, self._results).sweep()
-            except asyncpg.InsufficientPrivilegeError as error:
-                log.warning("no partitions are made or dropped here: this role does not own the tables (%s)", error)
-            await asyncio.sleep(3600 * random.uniform(0.8, 1.2))
+                return await self._services.cancel([job_id], EXPIRED, given_up(refusals))
+            except PluginError as refusal:
+                if isinstance(refusal.__cause__, RETRYABLE_ERRORS):
+                    raise  # it is tried again with the next look
+                refusals.append(refusal.plugin)
+                if refusal.plugin in given_up(refusals):
+                    log.error(
+                        "job %s, expired while held, is cancelled without the plugin that refuses"
+                        " it: %s",
+                        job_id,
+                        refusal,
+                        extra={"job_id": job_id},
+                    )
 
-
-class _Refused(Exception):
-    """A `settle_tx` refused the rescue of these jobs."""
-
-    def __init__(self, ids: Sequence[object], refusal: PluginError) -> None:
-        self.ids = ids
-        self.refusal = refusal
-
-
-def _outcomes(rows: Sequence[asyncpg.Record]) -> list[Outcome]:
-    """What the rescue means for jobs whose attempt counts, or that ended."""
-    return [_outcome(row) for row in rows if row["status"] != "queued" or row["charged"]]
-
-
-def _outcome(row: asyncpg.Record) -> Outcome:
-    return Outcome(
-        job_id=str(row["id"]), job_name=row["name"], queue=row["queue"], attempt=row["attempt"], status=row["status"],
-        kind="cancel" if row["status"] == "cancelled" else "lost", delay=0.0 if row["status"] == "queued" else None,
-        error=WorkerLost(str(row["worker_id"])) if row["charged"] else None,
-    )  # fmt: skip
+    async def _forget(self) -> float:
+        """Forget what is past its time."""
+        try:
+            await self._services.retention.sweep()
+        except asyncpg.InsufficientPrivilegeError as error:
+            log.warning(
+                "partitions cannot be created or dropped: this role does not own the tables (%s)",
+                error,
+            )
+        return FORGET_PAUSE * random.uniform(0.8, 1.2)

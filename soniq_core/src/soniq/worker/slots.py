@@ -1,121 +1,160 @@
-"""The slots of a worker: jobs at hand that wait for one, attempts that run in one, and how many to claim for them."""
+"""The slots of a worker: jobs at hand are started as slots come free, and as many are claimed as
+will start soon.
+"""
 
 import asyncio
 import contextvars
 import logging
-import math
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
-from soniq.definition import CompiledJob, Registry
 from soniq.errors import DatabaseError
-from soniq.job import Outcome
-from soniq.lookup import error_json
-from soniq.worker.claim import CANCELLED, SUSPECT, Claimed
-from soniq.worker.execute import Attempt, Environment
-from soniq.worker.settle import NOT_STARTED, STOPPED, UNKNOWN, UNKNOWN_FOR, Settlement
+from soniq.text import one_line
+from soniq.worker.admission import Admission, requeued
+from soniq.worker.attempt import Attempt
+from soniq.worker.claimed import SUSPECT, Claimed
+from soniq.worker.contained import of_a_handler
+from soniq.worker.held import HeldJobs
+from soniq.worker.judging import unjudged
+from soniq.worker.outcomes import Outcomes
+from soniq.worker.services import Services
+from soniq.worker.settling.settlement import Requeue, RequeueKind, Settlement
+from soniq.worker.state import WorkerState
 
 log = logging.getLogger("soniq.worker")
 
 AHEAD = 0.05
 """Seconds of work that a worker claims ahead."""
+AHEAD_BYTES = 16_000_000
+"""Bytes of arguments and headers that it claims ahead, going by what jobs had lately."""
 STALE = 1.0
-"""Seconds after which jobs that were claimed ahead, and could not start, are given back for others to run."""
-TELL = 60.0
-"""Seconds between two warnings of one unknown name."""
+"""Seconds after which jobs that were claimed ahead, and could not start, are given back for others
+to run.
+"""
 PROBATION = 60.0
-"""Seconds in which all suspects that a worker can run at once have been started, each alone at first."""
+"""Seconds in which all suspects that a worker can run at once have been started, each alone at
+first.
+"""
 
 
 class Slots:
-    """Starts jobs as slots come free. What they come to goes to `settle`, with the queue; `changed` follows each."""
+    """Starts jobs as slots come free, and settles what they come to."""
 
     def __init__(
-        self,
-        registry: Registry,
-        environment: Environment,
-        concurrency: int,
-        worker_id: Callable[[], str],
-        settle: Callable[[Settlement, str], None],
-        changed: Callable[[], None],
+        self, services: Services, state: WorkerState, held: HeldJobs, outcomes: Outcomes
     ) -> None:
-        self._registry = registry
-        self._environment = environment
-        self._concurrency = concurrency
-        self._worker_id = worker_id
-        self._settle = settle
-        self._changed = changed
-        self.count = 0
-        """Attempts that were started."""
-        self.asked = 0
-        """Jobs that are being claimed, at most."""
-        self.running: dict[UUID, Attempt] = {}
-        self._at_hand: deque[Claimed] = deque()
+        self._services = services
+        self._state = state
+        self._held = held
+        self._outcomes = outcomes
+        self._concurrency = state.options.concurrency
+        self._admission = Admission(state)
         self._closed = False  # whether nothing starts any more
         self._moved = 0.0  # when a job last started
         self._seconds = 0.0  # what an attempt takes, as a moving average
+        self._bytes = 0.0  # what a job's arguments and headers take, as one, too
         self._suspects = asyncio.Semaphore(1)
-        self._told: dict[str, float] = {}  # when a name was last told to be unknown
         self._context = contextvars.copy_context()
+        self._context.run(of_a_handler.set, True)
 
-    @property
-    def busy(self) -> bool:
-        """Whether anything runs or waits for a slot."""
-        return bool(self.running or self._at_hand)
-
-    @property
-    def taken(self) -> int:
-        """Attempts that were started, and jobs at hand or being claimed."""
-        return self.count + len(self._at_hand) + self.asked
+    # --- what is at hand -------------------------------------------------------------------------
 
     @property
     def stale(self) -> bool:
         """Whether jobs at hand have not come to start for a while, and others may do better."""
-        return bool(self._at_hand) and time.monotonic() - self._moved > STALE
+        return bool(self._held.at_hand) and time.monotonic() - self._moved > STALE
 
     def room(self) -> int:
-        """How many jobs to claim now: for free slots, and ahead what handlers take in some hundredths of a second."""
+        """How many jobs to claim now: for free slots, and ahead what handlers take in some
+        hundredths of a second.
+        """
+        if self._held.pending.full:
+            return 0
+
         ahead = 0
         if self._seconds:
-            ahead = min(self._environment.prefetch, int(self._concurrency * AHEAD / self._seconds))
-        free = self._concurrency - len(self.running)
-        if len(self._at_hand) > (free + ahead) / 2:
-            return 0
-        return free + ahead - len(self._at_hand)
+            ahead = int(self._concurrency * AHEAD / self._seconds)
+            ahead = min(self._services.settings.prefetch, ahead)
+            if ahead * self._bytes > AHEAD_BYTES:
+                ahead = int(AHEAD_BYTES / self._bytes)
 
-    def receive(self, claimed: Iterable[Claimed]) -> None:
-        """Keep what was claimed at hand."""
-        self._at_hand.extend(claimed)
+        free = self._concurrency - len(self._held.running)
+        at_hand = len(self._held.at_hand)
+        return 0 if at_hand > (free + ahead) / 2 else free + ahead - at_hand
+
+    def receive(self, claimed: Sequence[Claimed], recalled: int) -> Sequence[Claimed]:
+        """Keep what was claimed at hand; what is kept. `recalled`: how often jobs had been recalled
+        when the claim began.
+        """
+        with self._held.receiving:
+            if self._held.recalled != recalled:
+                # Given back in the heartbeat's thread, as far as they had been claimed then
+                for each in claimed:
+                    self._held.pending.add(requeued(each, RequeueKind.NOT_STARTED))
+                return ()
+            if claimed:
+                size = sum(each.size for each in claimed) / len(claimed)
+                self._bytes = max(size, self._bytes + (size - self._bytes) * 0.25)
+                self._held.at_hand.extend(claimed)
+            return claimed
 
     def hand_back(self, queues: Collection[str] | None = None) -> int:
-        """Give back what has not started; how many that are. Where it is all, the next claims are smaller."""
-        back = [claimed for claimed in self._at_hand if queues is None or claimed.queue in queues]
-        for claimed in back:
-            self._at_hand.remove(claimed)
-            self._settle(_back(claimed, NOT_STARTED), claimed.queue)
+        """Give back what has not started; how many that are. Where it is all, the next claims are
+        smaller.
+        """
+        taken = self._take(lambda claimed: queues is None or claimed.queue in queues)
+        for claimed in taken:
+            self._outcomes.settle(requeued(claimed, RequeueKind.NOT_STARTED), claimed.lane)
         if queues is None:
             self._seconds = max(self._seconds, STALE)
-        return len(back)
+        return len(taken)
 
-    def held(self) -> list[UUID]:
-        """The jobs that are here."""
-        return [*self.running, *(claimed.id for claimed in self._at_hand)]
+    def take_away(self) -> list[Requeue]:
+        """Take what has not started, to be given back; called in another thread while the event
+        loop stands still.
+
+        That may turn again at any moment: what one of them takes out of the deque the other does
+        not find there.
+        """
+        taken: list[Claimed] = []
+        with suppress(IndexError):
+            while True:
+                taken.append(self._held.at_hand.pop())
+
+        running = list(self._held.running.values())
+        taken += [attempt.claimed for attempt in running if attempt.take_away()]
+        if taken:
+            self._seconds = max(self._seconds, STALE)
+        return [requeued(claimed, RequeueKind.NOT_STARTED) for claimed in taken]
+
+    def _take(self, which: Callable[[Claimed], bool]) -> list[Claimed]:
+        """Take some of what is at hand; another thread may take what has not started meanwhile."""
+        at_hand = self._held.at_hand
+        taken: list[Claimed] = []
+        for _ in range(len(at_hand)):
+            with suppress(IndexError):
+                claimed = at_hand.popleft()
+                (taken if which(claimed) else at_hand).append(claimed)
+        return taken
+
+    # --- ending from outside ---------------------------------------------------------------------
 
     def cancel(self, ids: Sequence[UUID]) -> None:
-        """The jobs were cancelled: end the attempts of those that run here, and settle those that wait for a slot."""
+        """The jobs were cancelled: end the attempts of those that run here, and settle those that
+        wait for a slot.
+        """
         for id_ in ids:
-            if id_ in self.running:
-                self.running[id_].end("cancelled")
-        for claimed in [each for each in self._at_hand if each.id in ids]:
-            self._at_hand.remove(claimed)
-            self._settle(_ended(claimed, "cancelled", "cancel", "cancelled before it started"), claimed.queue)
+            if id_ in self._held.running:
+                self._held.running[id_].end("cancelled")
+        for claimed in self._take(lambda each: each.id in ids):
+            self._outcomes.settle(self._admission.cancelled(claimed))
 
     def abandon(self) -> None:
-        """The jobs here are others' now: end their attempts, and settle nothing."""
-        self._at_hand.clear()
-        running, self.running = list(self.running.values()), {}
+        """The jobs here have been requeued: end their attempts, and settle nothing."""
+        self._held.at_hand.clear()
+        running, self._held.running = list(self._held.running.values()), {}
         for attempt in running:
             attempt.end("lost")
 
@@ -125,54 +164,63 @@ class Slots:
         self.hand_back()
 
     async def end(self, patience: float) -> None:
-        """End what still runs; what has not ended after `patience` seconds is settled as if it had."""
-        for attempt in list(self.running.values()):
+        """End what still runs; what has not ended after `patience` seconds is settled as if it
+        had.
+        """
+        for attempt in list(self._held.running.values()):
             attempt.end("stopped")
-        tasks = [each.task for each in self.running.values() if each.task is not None and not each.thread]
+        running = list(self._held.running.values())
+        tasks = [each.task for each in running if each.task is not None and not each.thread]
         if tasks:
             await asyncio.wait(tasks, timeout=patience)
-        refused, self.running = list(self.running.values()), {}
+
+        refused, self._held.running = list(self._held.running.values()), {}
         for attempt in refused:
-            log.error("job %s (%s) could not be ended, and runs again", attempt.claimed.id, attempt.claimed.name)
+            if attempt.task is not None and attempt.task.done():
+                continue  # cancelled by others before it took its first step
+            log.error(
+                "job %s (%s) could not be ended; requeued",
+                attempt.claimed.id,
+                one_line(attempt.claimed.name),
+                extra=attempt.log_fields(),
+            )
         for settlement in await asyncio.gather(*(attempt.give_up() for attempt in refused)):
-            self._settle(settlement, "")
-        self._environment.deadlines.close()
+            self._outcomes.settle(settlement)
+        self._state.deadlines.close()
+
+    # --- starting --------------------------------------------------------------------------------
 
     def fill(self) -> None:
         """Start jobs at hand while slots are free."""
-        while self._at_hand and len(self.running) < self._concurrency and not self._closed:
+        held = self._held
+        while (
+            held.at_hand
+            and len(held.running) < self._concurrency
+            and not (self._closed or held.pending.full)
+        ):
             self._moved = time.monotonic()
-            self._start(self._at_hand.popleft())
+            try:
+                claimed = held.at_hand.popleft()
+            except IndexError:  # the heartbeat's thread was quicker
+                return
+            self._start(claimed)
 
     def _start(self, claimed: Claimed) -> None:
-        job = self._registry.get(claimed.name)
-        if claimed.flags & CANCELLED:
-            self._settle(_ended(claimed, "cancelled", "cancel", "cancelled before it started"), claimed.queue)
+        job = self._services.registry.get(claimed.name)
+        refused = self._admission.refuse(claimed, job)
+        if refused is not None:
+            self._outcomes.settle(refused, claimed.lane)
             return
-        if claimed.expired:
-            self._settle(_ended(claimed, "cancelled", "cancel", "expired before it started"), claimed.queue)
-            return
-        if job is None:
-            self._settle(self._unknown(claimed), claimed.queue)
-            return
-        attempt = Attempt(claimed, job, self._worker_id(), self._environment)
-        self.running[claimed.id] = attempt
-        self.count += 1
-        attempt.task = asyncio.create_task(self._attempt(attempt, job), context=self._context.copy())
 
-    def _unknown(self, claimed: Claimed) -> Settlement:
-        """What becomes of a job of a name that is not known here; told once a minute for each name."""
-        if (claimed.unknown_for or 0.0) > UNKNOWN_FOR:
-            return _ended(claimed, "dead", "dead", f"for a day no worker knew a job named {claimed.name!r}")
-        if time.monotonic() - self._told.get(claimed.name, -math.inf) > TELL:
-            self._told[claimed.name] = time.monotonic()
-            log.warning(
-                "job %s: no job named %r is known here; it waits for a worker that knows it (told once a minute)",
-                claimed.id, claimed.name,
-            )  # fmt: skip
-        return _back(claimed, UNKNOWN)
+        assert job is not None  # or it would have been refused
+        attempt = Attempt(claimed, job, self._services, self._state)
+        self._held.running[claimed.id] = attempt
+        self._held.started += 1
+        attempt.task = asyncio.Task(  # not by the loop's factory, which is for those of handlers
+            self._run(attempt), context=self._context.copy()
+        )
 
-    async def _attempt(self, attempt: Attempt, job: CompiledJob) -> None:
+    async def _run(self, attempt: Attempt) -> None:
         """The task of one attempt: run it, buffer its settlement, start the next."""
         claimed = attempt.claimed
         settlement: Settlement | None = None
@@ -182,31 +230,39 @@ class Slots:
                 settlement = await self._on_probation(attempt)
             else:
                 settlement = await attempt.run()
-        except DatabaseError as error:
-            log.warning("job %s (%s) could not be started: %s", claimed.id, claimed.name, error)
-            settlement = _back(claimed, NOT_STARTED)
-        except asyncio.CancelledError:  # ended before it could say so
-            settlement = _back(claimed, NOT_STARTED if claimed.flags & SUSPECT else STOPPED, attempt)
-        except Exception as error:
-            log.exception("job %s (%s): the attempt could not be judged", claimed.id, claimed.name)
-            settlement = attempt.unjudged(error)
+        except BaseException as error:
+            settlement = _unfinished(attempt, error)
         finally:
-            attempt.deadline = None
-            if self.running.get(claimed.id) is attempt:
-                del self.running[claimed.id]
+            self._state.deadlines.drop(attempt)
+            if self._held.running.get(claimed.id) is attempt:
                 if settlement is not None:
-                    self._settle(settlement, claimed.queue)
+                    self._outcomes.settle(settlement, claimed.lane)
+                # Only now: another thread must not find it in neither
+                del self._held.running[claimed.id]
+
             took = time.monotonic() - attempt.started
-            self._seconds = took if not self._seconds else self._seconds + (took - self._seconds) * 0.05
+            self._seconds += (took - self._seconds) * 0.05 if self._seconds else took
             self.fill()
-            self._changed()
+            self._state.wake.set()
 
     async def _on_probation(self, attempt: Attempt) -> Settlement | None:
-        """Write down that a suspect starts, so that a job that kills its worker is found, and run it.
-
-        Suspects begin one after the other, so that a killer's neighbours have not been written down when it kills.
+        """Write down that a suspect starts, so that a job that kills its worker is found, and run
+        it.
         """
-        claimed, over = attempt.claimed, False
+        claimed = attempt.claimed
+        async with self._alone():
+            if not await self._services.database.fetch("write_start", claimed.id, claimed.claim):
+                return None
+            attempt.started = time.monotonic()
+            return await attempt.run()
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Suspects begin one after the other, so that a killer's neighbours have not been written
+        down when it kills: the next begins once this one has ended, or after its share of
+        `PROBATION`.
+        """
+        over = False
 
         def let_the_next_begin() -> None:
             nonlocal over
@@ -215,28 +271,38 @@ class Slots:
                 self._suspects.release()
 
         await self._suspects.acquire()
-        timer = asyncio.get_running_loop().call_later(PROBATION / self._concurrency, let_the_next_begin)
+        seconds = PROBATION / self._concurrency
+        timer = asyncio.get_running_loop().call_later(seconds, let_the_next_begin)
         try:
-            if not await self._environment.database.fetch("write_start", claimed.id, claimed.claim):
-                return None
-            attempt.started = time.monotonic()
-            return await attempt.run()
+            yield
         finally:
             timer.cancel()
             let_the_next_begin()
 
 
-def _ended(claimed: Claimed, status: str, kind: str, reason: str) -> Settlement:
-    return Settlement(
-        id=claimed.id, claim=claimed.claim, status=status,
-        error=error_json("UnknownJob" if status == "dead" else "JobCancelled", reason, None),
-        outcome=Outcome(
-            job_id=str(claimed.id), job_name=claimed.name, queue=claimed.queue, attempt=claimed.attempt,
-            status=status, kind=kind, reason=reason,
-        ),
-    )  # fmt: skip
+def _unfinished(attempt: Attempt, error: BaseException) -> Settlement:
+    """What is settled for an attempt that could not be started, or not be judged."""
+    claimed = attempt.claimed
+    fields = attempt.log_fields()
+    if isinstance(error, DatabaseError):
+        log.warning(
+            "job %s (%s) could not be started; requeued: %s",
+            claimed.id,
+            one_line(claimed.name),
+            one_line(str(error)),
+            extra=fields,
+        )
+        return requeued(claimed, RequeueKind.NOT_STARTED)
 
+    if isinstance(error, asyncio.CancelledError):  # ended before it could say so
+        kind = RequeueKind.NOT_STARTED if claimed.flags & SUSPECT else RequeueKind.STOPPED
+        return requeued(claimed, kind, time.monotonic() - attempt.started)
 
-def _back(claimed: Claimed, kind: int, attempt: Attempt | None = None) -> Settlement:
-    age = time.monotonic() - attempt.started if attempt is not None else None
-    return Settlement(id=claimed.id, claim=claimed.claim, back=kind, age=age)
+    log.error(
+        "job %s (%s): the outcome of its attempt could not be determined",
+        claimed.id,
+        one_line(claimed.name),
+        exc_info=error,
+        extra=fields,
+    )
+    return unjudged(attempt, error)

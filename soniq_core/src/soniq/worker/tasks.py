@@ -1,95 +1,160 @@
-"""Tasks beside the worker: started with it, started again when they fail, some of them in one worker at a time."""
+"""Tasks beside the worker: started with it, started again when they fail, some of them in one
+worker at a time.
+"""
 
 import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import asyncpg
 
-from soniq.errors import DatabaseError
-from soniq.hooks.dispatch import being_cancelled
+from soniq.errors import DatabaseError, DatabaseUnavailable
 from soniq.hooks.values import Task
-from soniq.postgres.connections import LOST, Database
+from soniq.postgres.connections import CLEANUP_TIMEOUT
+from soniq.postgres.database import Database
+from soniq.postgres.driver_errors import CONNECTION_ERRORS
+from soniq.postgres.schema import CORE
+from soniq.tracebacks import shown
+from soniq.worker.background import BackgroundLoop, stop_all
+from soniq.worker.services import Services
+from soniq.worker.state import WorkerState
 
 log = logging.getLogger("soniq.worker")
 
-AWAY = 5.0
+LONGEST_AWAY = 5.0
 """The longest pause of a task whose database is away, in seconds."""
+LONGEST_FAILING = 60.0
+"""The longest pause of a task that fails, in seconds, and how long it runs to count as well."""
 
 
 class Tasks:
-    """Supervises background tasks."""
+    """The background tasks of a worker: the core's own, and those of plugins."""
 
-    def __init__(self, database: Database, worker_id: Callable[[], str]) -> None:
-        self._database = database
-        self._worker_id = worker_id
-        self._tasks: list[asyncio.Task[None]] = []
+    def __init__(self, services: Services, state: WorkerState) -> None:
+        self._services = services
+        self._state = state
+        self._loops: list[BackgroundLoop] = []
 
     def start(self, tasks: Sequence[tuple[str, Task]]) -> None:
         """Start tasks, each with the name of the plugin it belongs to."""
+        database = self._services.database
         for plugin, task in tasks:
-            run = self._elected if task.elected else self._supervised
-            self._tasks.append(asyncio.create_task(run(plugin, task), name=f"soniq {plugin} {task.name}"))
+            loop = (
+                ElectedTask(database, self._state, plugin, task)
+                if task.elected
+                else SupervisedTask(database, plugin, task)
+            )
+            loop.start()
+            self._loops.append(loop)
 
     async def stop(self) -> None:
         """Cancel all; they have five seconds to end."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            _, pending = await asyncio.wait(self._tasks, timeout=5)
-            for task in pending:
-                log.error("%s did not end when it was cancelled", task.get_name())
-        self._tasks.clear()
+        await stop_all(self._loops)
+        self._loops.clear()
 
-    async def _supervised(self, plugin: str, task: Task) -> None:
-        """Run a task until it returns; start it again when it fails, ever later, a minute at most."""
-        pause = 0.5
-        loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            try:
-                await task.run()
-                return
-            except (DatabaseError, asyncpg.PostgresError, *LOST) as error:
-                pause = min(pause * 2, AWAY)
-                log.warning("the task %s of %s is put off for %.0f s: %s", task.name, plugin, pause, error)
-            except (Exception, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and being_cancelled():
-                    raise
-                pause = 1.0 if loop.time() - began > 60 else min(pause * 2, 60.0)
-                log.error(
-                    "the task %s of %s failed, again in %.0f s: %r", task.name, plugin, pause, error, exc_info=error
-                )
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
-    async def _elected(self, plugin: str, task: Task) -> None:
-        """Run a task while this worker holds its lease, which is renewed each third of it, and given up at the end."""
-        name, lease = f"{plugin}.{task.name}", self._database.settings.lease
-        running: asyncio.Task[None] | None = None
+class SupervisedTask(BackgroundLoop):
+    """Runs a task until it returns; starts it again when it fails, ever later, a minute at most."""
+
+    def __init__(self, database: Database, plugin: str, task: Task) -> None:
+        super().__init__(f"{plugin} {task.name}")
+        self._database = database
+        self._plugin = plugin
+        self._background = task
+        self._pause = 0.5
+        self._began = 0.0
+
+    async def turn(self) -> None:
+        """Run it, until it returns."""
+        self._began = asyncio.get_running_loop().time()
+        await self._background.run()
+
+    def failed(self, error: BaseException) -> float:
+        """Log why it failed, or that its database is away."""
+        if isinstance(error, (DatabaseError, asyncpg.PostgresError, *CONNECTION_ERRORS)):
+            self._pause = min(self._pause * 2, LONGEST_AWAY)
+            self._put_off(error)
+        else:
+            ran = asyncio.get_running_loop().time() - self._began
+            well = ran > LONGEST_FAILING
+            self._pause = 1.0 if well else min(self._pause * 2, LONGEST_FAILING)
+
+            log.error(
+                "the task %s of %s failed, again in %.0f s: %s",
+                self._background.name,
+                self._plugin,
+                self._pause,
+                shown(error),
+                exc_info=error,
+            )
+        return self._pause * random.uniform(0.8, 1.2)
+
+    def _put_off(self, error: BaseException) -> None:
+        """Say so, in an outage at debug. What a plugin's own task meets need not be this
+        database's.
+        """
+        what = (
+            f"the task {self._background.name} of {self._plugin} is put off for {self._pause:.0f} s"
+        )
+        if self._plugin == CORE or isinstance(error, DatabaseUnavailable):
+            self._database.lost(error, what)
+        else:
+            level = logging.DEBUG if self._database.outage.on else logging.WARNING
+            log.log(level, "%s: %s", what, self._database.reason(error))
+
+
+class ElectedTask(BackgroundLoop):
+    """Runs a task while this worker holds its lease, which is renewed each third of it, and given
+    up at the end.
+    """
+
+    def __init__(self, database: Database, state: WorkerState, plugin: str, task: Task) -> None:
+        super().__init__(f"{plugin} {task.name}")
+        self._database = database
+        self._state = state
+        self._lease_name = f"{plugin}.{task.name}"
+        self._lease = task.lease or database.settings.lease
+        self._plugin = plugin
+        self._background = task
+        self._supervised: SupervisedTask | None = None
+
+    async def turn(self) -> float:
+        """Take part in the election, and run the task or end it."""
+        elected = await self._stand()
+        if elected and self._supervised is None:
+            self._supervised = SupervisedTask(self._database, self._plugin, self._background)
+            self._supervised.start()
+        elif not elected and self._supervised is not None:
+            self._supervised.cancel()
+            self._supervised = None
+        return self._lease / 3 * random.uniform(0.9, 1.0)
+
+    async def _stand(self) -> bool:
+        """Whether this worker has the lease, or has it still."""
         try:
-            while True:
-                try:
-                    async with asyncio.timeout(lease / 3):  # wait_for of Python 3.11 may lose a cancellation
-                        rows = await self._database.fetch("elect", name, self._worker_id(), lease)
-                except (DatabaseError, asyncpg.PostgresError, *LOST) as error:
-                    log.warning("the election for %s is put off: %s", name, str(error) or type(error).__name__)
-                    rows = []
-                if rows and running is None:
-                    running = asyncio.create_task(self._supervised(plugin, task), name=f"soniq {name}")
-                elif not rows and running is not None:
-                    running.cancel()
-                    running = None
-                await asyncio.sleep(lease / 3 * random.uniform(0.9, 1.0))
-        finally:
-            if running is not None:
-                running.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await running
-            await self._resign(name)  # also where the answer to an election did not arrive any more
+            # `wait_for` of Python 3.11 may lose a cancellation.
+            async with asyncio.timeout(self._lease / 3):
+                rows = await self._database.fetch(
+                    "elect", self._lease_name, self._state.id, self._lease
+                )
+        except (DatabaseError, asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
+            self._database.lost(
+                error, f"the election for {self._lease_name} is put off", self._lease / 3
+            )
+            return False
+        return bool(rows)
 
-    async def _resign(self, name: str) -> None:
-        """Let another worker have the task at once; if that fails, it has it when the lease is over."""
-        with contextlib.suppress(DatabaseError, asyncpg.PostgresError, *LOST):
-            await self._database.fetch("resign", name, self._worker_id())
+    async def ended(self) -> None:
+        """End the task, and let another worker have it at once; if that fails, it has it when the
+        lease is over.
+        """
+        if self._supervised is not None:
+            self._supervised.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervised.join()
+        # also where the answer to an election did not arrive any more
+        with contextlib.suppress(DatabaseError, asyncpg.PostgresError, *CONNECTION_ERRORS):
+            async with asyncio.timeout(CLEANUP_TIMEOUT):
+                await self._database.fetch("resign", self._lease_name, self._state.id)

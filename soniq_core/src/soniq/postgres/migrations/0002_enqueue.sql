@@ -1,20 +1,21 @@
 -- oldest: 1
--- Enqueue from SQL: for triggers, and for programs in other languages.
+-- Enqueue from SQL, for triggers and for programs in other languages, and look at jobs, for tools.
 
 -- A UUIDv7 (RFC 9562): 48 bits of milliseconds, 12 of their fraction (section 6.2, method 3), the rest random. Within
 -- a session they rise as the clock does, in microseconds.
 create function {schema}.new_id_1() returns uuid
 language sql volatile
-as $$
+begin atomic
     select (
         lpad(to_hex(us / 1000), 12, '0') || '7' || lpad(to_hex(us % 1000 * 4096 / 1000), 3, '0')
         || right(replace(gen_random_uuid()::text, '-', ''), 16)
     )::uuid
-    from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as us) as clock
-$$;
+    from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as us) as clock;
+end;
 
 create function {schema}.refuse_1(what text, takes text, got jsonb) returns void
 language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     raise invalid_parameter_value
@@ -25,6 +26,7 @@ $$;
 -- The value of an option, null where it is not given; what it cannot be is an error.
 create function {schema}.text_option_1(options jsonb, option text, longest integer) returns text
 language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     value text := options ->> option;
@@ -41,6 +43,7 @@ $$;
 
 create function {schema}.number_option_1(options jsonb, option text, lowest numeric, highest numeric) returns numeric
 language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     value text := options ->> option;
@@ -64,6 +67,7 @@ $$;
 
 create function {schema}.time_option_1(options jsonb, option text) returns timestamptz
 language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     value text := options ->> option;
@@ -74,6 +78,7 @@ begin
     begin
         if jsonb_typeof(options -> option) = 'string'
             and value ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)$'
+            and value::timestamptz between '0001-01-03 00:00+00' and '9999-12-29 00:00+00'
         then
             return value::timestamptz;
         end if;
@@ -86,6 +91,7 @@ $$;
 -- One of the choices, the first where none is given.
 create function {schema}.choice_option_1(options jsonb, option text, choices text[]) returns text
 language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     if options ->> option is null then
@@ -102,13 +108,14 @@ $$;
 -- mean in Python; null is as if it were not given.
 create function {schema}.enqueue(name text, arguments jsonb default '{}', options jsonb default '{}') returns uuid
 language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
     longest_time constant numeric := 3153600000; -- a hundred years
     known constant text[] := array[
         'queue', 'priority', 'delay', 'scheduled_at', 'dedup_key', 'scope', 'on_conflict', 'headers', 'tags',
-        'max_attempts', 'keep', 'timeout', 'expires'
+        'max_attempts', 'keep', 'keep_dead', 'timeout', 'expires'
     ];
     unknown text;
     queue text;
@@ -122,7 +129,6 @@ declare
     timeout float8;
     expires text;
     extra jsonb;
-    new_lane boolean;
     job_id uuid;
 begin
     if name is null or octet_length(name) not between 1 and 500 then
@@ -174,6 +180,7 @@ begin
         'delay', delay,
         'at', due,
         'timeout', timeout,
+        'keep_dead', {schema}.number_option_1(options, 'keep_dead', 0, longest_time),
         'tags', nullif(options -> 'tags', '[]'),
         expires, case expires
             when 'expires' then to_jsonb({schema}.number_option_1(options, 'expires', 0, longest_time))
@@ -184,11 +191,6 @@ begin
         raise invalid_parameter_value using message = 'enqueue: it expires before it is due, and would never start';
     end if;
 
-    insert into {schema}.lane (queue, priority)
-    select queue, priority where not exists (
-        select from {schema}.lane where lane.queue = queue and lane.priority = priority
-    );
-    new_lane := found;
     select inserted.job_id into job_id
     from {schema}.enqueue_keyed_1(
         array[{schema}.new_id_1()],
@@ -207,11 +209,8 @@ begin
         null
     ) as inserted;
 
-    if new_lane or at_once then -- an empty line: learn the lanes anew
-        perform pg_notify(
-            btrim('{schema}', '"'),
-            concat_ws(e'\n', case when at_once then queue end, case when new_lane then '' end)
-        )
+    if at_once then
+        perform pg_notify(btrim('{schema}', '"'), queue || e'\t' || priority)
         where exists (
             select from {schema}.worker where waiting and seen_at + make_interval(secs => lease) > clock_timestamp()
         );
@@ -219,3 +218,66 @@ begin
     return job_id;
 end
 $$;
+
+-- Whether a claim of a job still stands; if so it does until the transaction ends, which has the time of a lease from one
+-- statement to the next. For a handler's own writes: `where still_claimed(job_id, claim)`.
+create function {schema}.still_claimed(job_id uuid, claim bigint) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_variable
+declare
+    worker uuid;
+    lease float8;
+begin
+    -- The weakest lock that a rescue respects: neither progress nor a request to cancel waits for it.
+    select job.worker_id into worker from {schema}.job
+    where job.id = job_id and job.claim = still_claimed.claim and job.status = 'running'
+    for key share;
+    select alive.lease into lease from {schema}.worker as alive where alive.id = worker; -- else it is to be rescued
+    if lease is null then
+        return false;
+    end if;
+    perform set_config('idle_in_transaction_session_timeout', ceil(1000 * least(
+        lease, nullif(date_part('epoch', current_setting('idle_in_transaction_session_timeout')::interval), 0)
+    ))::integer::text, true);
+    return true;
+end
+$$;
+
+-- Bytes as JSON; null where they are none, so that one row never keeps others from being read.
+create function {schema}.json_1(data bytea) returns json
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return convert_from(data, 'UTF8')::json;
+exception when others then
+    return null;
+end
+$$;
+
+-- All jobs, live and finished, in one: what SQL tools may read. Columns may be added at the end, and stay what they are.
+create view {schema}.jobs as
+select
+    id, name, queue, status, priority::int as priority, attempt + (status = 'running')::int as attempt,
+    max_attempts::int as max_attempts, created_at, scheduled_at, started_at, null::timestamptz as finished_at, worker_id,
+    tags, dedup_label as dedup_key, headers, error ->> 'type' as error_type, error ->> 'message' as error_message,
+    error ->> 'traceback' as error_traceback, progress,
+    case when serializer = 'json' then {schema}.json_1(args) end as arguments, null::json as result,
+    held_by
+from {schema}.job
+union all
+select
+    id, name, queue, status, priority::int, attempt::int, max_attempts::int, created_at, scheduled_at, started_at,
+    finished_at, worker_id, tags, dedup_label, headers, error ->> 'type', error ->> 'message', error ->> 'traceback',
+    progress, case when serializer = 'json' then {schema}.json_1(args) end,
+    case when serializer = 'json' and result_store = 'row' then {schema}.json_1(result) end,
+    null::text[]
+from {schema}.history;
+
+comment on view {schema}.jobs is 'All jobs of Soniq, to be read.';

@@ -1,11 +1,5 @@
--- What each queue holds that is not finished; of the oldest job that is due, the seconds it has been so.
+-- What is alive, by queue and status: how many, how many of them are due, and for how long the first has been so.
 select
-    queue,
-    count(*) filter (where status = 'queued' and scheduled_at <= now()) as waiting,
-    count(*) filter (where status = 'queued' and scheduled_at > now()) as scheduled,
-    count(*) filter (where status = 'running') as running,
-    count(*) filter (where status = 'held') as held,
-    coalesce(
-        extract(epoch from now() - min(scheduled_at) filter (where status = 'queued' and scheduled_at <= now())), 0
-    )::float8 as oldest_waiting
-from {schema}.job group by queue order by queue
+    queue, status, count(*) as jobs, count(*) filter (where scheduled_at <= now()) as due,
+    date_part('epoch', now() - min(scheduled_at)) as waiting
+from {schema}.job group by queue, status order by queue, status

@@ -1,6 +1,7 @@
 -- Jobs without a dedup key. `extras` holds the options that few jobs have.
 insert into {schema}.job (
-    id, name, queue, priority, max_attempts, serializer, args, headers, scheduled_at, timeout, expires_at, keep, tags
+    id, name, queue, priority, max_attempts, serializer, args, headers, scheduled_at, timeout, expires_at, keep,
+    keep_dead, tags, status, held_by, holders
 )
 select
     id, name, queue, priority, max_attempts, serializer, args, headers::jsonb,
@@ -8,7 +9,11 @@ select
     (extra::jsonb ->> 'timeout')::float8,
     case when extra is not null then {schema}.expires_1(extra::jsonb) end,
     keep,
-    case when extra is not null then {schema}.tags_1(extra::jsonb) end
+    (extra::jsonb ->> 'keep_dead')::float8,
+    case when extra is not null then {schema}.tags_1(extra::jsonb) end,
+    case when extra::jsonb ? 'held_by' then 'held' else 'queued' end,
+    case when extra is not null then {schema}.holders_1(extra::jsonb) end,
+    case when extra is not null then {schema}.holders_1(extra::jsonb) end
 from unnest(
     $1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::smallint[], $6::text[], $7::float8[], $8::bytea[], $9::text[],
     $10::text[]

@@ -1,0 +1,100 @@
+"""Whether a plugin's functions are as the contract wants them, before any is called."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from soniq.errors import PluginError
+from soniq.hooks.specs import HOOKS
+
+
+def marked(plugin: object) -> dict[str, Mapping[str, Any]]:
+    """The attributes of a plugin that are marked `@hookimpl`, and the marker's options."""
+    found = {}
+    for attribute in dir(plugin):
+        value = inspect.getattr_static(plugin, attribute, None)
+        options = getattr(value, "soniq_impl", None)
+        if not options:
+            options = getattr(getattr(value, "__func__", None), "soniq_impl", None)
+        if isinstance(options, Mapping):
+            found[attribute] = options
+    return found
+
+
+def is_plugin(kind: type) -> bool:
+    """Whether functions of a class are marked `@hookimpl`."""
+    own = (value for each in kind.__mro__[:-1] for value in vars(each).values())
+    return any(
+        isinstance(getattr(getattr(value, "__func__", value), "soniq_impl", None), Mapping)
+        for value in own
+    )
+
+
+def implementing(plugin: object, hook: str) -> list[str]:
+    """The attributes of a plugin that implement a hook."""
+    found = marked(plugin).items()
+    return [attribute for attribute, options in found if (options["specname"] or attribute) == hook]
+
+
+def check_functions(
+    name: str,
+    plugin: object,
+    where: str,
+    origin: str | None,
+    known: Mapping[str, tuple[str, ...]],
+    attributes: Iterable[str] | None = None,
+) -> None:
+    """Raise `PluginError` for what pluggy lets pass, or says less clearly. `known` are all hooks,
+    with their arguments; `attributes` those to look at, where that is not all.
+    """
+    found = marked(plugin)
+    for attribute in found if attributes is None else attributes:
+        options = found[attribute]
+        hook = options["specname"] or attribute
+        if problem := _problem(hook, getattr(plugin, attribute), options, known):
+            message = f"the plugin {name!r}{where}: {problem}"
+            raise PluginError(message, plugin=name, distribution=origin)
+
+
+def _problem(
+    hook: str,
+    method: Callable[..., Any],
+    options: Mapping[str, Any],
+    known: Mapping[str, tuple[str, ...]],
+) -> str | None:
+    """What is wrong with an implementation of a hook; None where nothing is."""
+    if hook not in known:
+        if options["optionalhook"]:
+            return None
+        return f"there is no hook named {hook!r}{_hint(hook, known, '')}"
+    if options["wrapper"] or options["hookwrapper"]:
+        return f"{hook} is a pluggy wrapper; implement around_job or around_enqueue instead"
+
+    for parameter in inspect.signature(method).parameters.values():
+        if problem := _wrong_with(parameter, hook, known[hook]):
+            return problem
+
+    waits = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+    if waits and hook in HOOKS and HOOKS[hook].def_only:
+        return f"{hook} is called outside an event loop; write it with def"
+    return None
+
+
+def _wrong_with(parameter: inspect.Parameter, hook: str, offered: tuple[str, ...]) -> str | None:
+    if (
+        parameter.kind is not parameter.POSITIONAL_OR_KEYWORD
+        or parameter.default is not parameter.empty
+    ):
+        return f"{hook}: {parameter} must be a plain argument, without a default"
+
+    if parameter.name not in offered:
+        hint = _hint(parameter.name, offered, f"; it offers {', '.join(offered) or 'none'}")
+        return f"{hook} has no argument {parameter.name!r}{hint}"
+    return None
+
+
+def _hint(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The end of a message about a name that is not known: the nearest one that is."""
+    nearest = get_close_matches(name, list(known), 1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else otherwise

@@ -1,0 +1,104 @@
+"""What an author of plugins needs beside `soniq`: the values that hooks take and return, what an
+app is to its plugins, and what tools use to look at them.
+
+The command line is loaded by what needs it alone: an app with plugins has no use for it.
+"""
+
+from collections.abc import Collection
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from soniq.app import Soniq
+from soniq.hooks.definition import JobDefinition
+from soniq.hooks.hooks import Hooks, LoadedPlugin
+from soniq.hooks.implementation import Implementation
+from soniq.hooks.markers import hookimpl
+from soniq.hooks.own import hookspec
+from soniq.hooks.specs import CONTRACT_VERSION
+from soniq.hooks.values import (
+    BindingSerializer,
+    EnqueueBatch,
+    ForgottenJob,
+    Migration,
+    Payload,
+    ResultStore,
+    Serializer,
+    StreamingResultStore,
+    Task,
+)
+from soniq.job.context import Stash, StashKey
+from soniq.job.job import App
+from soniq.job.new import NewJob
+from soniq.job.outcome import Outcome, OutcomeKind, OutcomeStatus
+from soniq.job.signature import PROVIDED
+from soniq.secret import Secret
+from soniq.transaction import TransactionConnection
+from soniq.unique import NO_DEDUP, Dedup
+
+if TYPE_CHECKING:
+    from soniq.cli.options import duration, iso_time, json_option, takes_app, use
+    from soniq.cli.output import NotFound, as_json, plain, table
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "NO_DEDUP",
+    "PROVIDED",
+    "App",
+    "BindingSerializer",
+    "Dedup",
+    "EnqueueBatch",
+    "ForgottenJob",
+    "Hooks",
+    "Implementation",
+    "JobDefinition",
+    "LoadedPlugin",
+    "Migration",
+    "NewJob",
+    "NotFound",
+    "Outcome",
+    "OutcomeKind",
+    "OutcomeStatus",
+    "Payload",
+    "ResultStore",
+    "Secret",
+    "Serializer",
+    "Stash",
+    "StashKey",
+    "StreamingResultStore",
+    "Task",
+    "TransactionConnection",
+    "as_json",
+    "duration",
+    "hookimpl",
+    "hookspec",
+    "iso_time",
+    "json_option",
+    "load_plugins",
+    "plain",
+    "table",
+    "takes_app",
+    "use",
+]
+
+OF_COMMANDS = {
+    **dict.fromkeys(("duration", "iso_time", "json_option", "takes_app", "use"), "options"),
+    **dict.fromkeys(("NotFound", "as_json", "plain", "table"), "output"),
+}
+
+
+def load_plugins(app: Soniq, *, leave_out: Collection[str] = ()) -> Hooks:
+    """The plugins of an app, loaded and checked afresh, as its start does it, without a database;
+    those that are made of a class are made once. Raises `PluginError` or `ConfigurationError`.
+
+    `leave_out`: names of installed plugins that are left out, as SONIQ_PLUGINS may do it.
+    """
+    return app._load_plugins(leave_out=leave_out)
+
+
+if not TYPE_CHECKING:  # which would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        """What is for commands, and needs the command line."""
+        if name in OF_COMMANDS:
+            return getattr(import_module(f"soniq.cli.{OF_COMMANDS[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

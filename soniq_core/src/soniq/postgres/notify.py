@@ -1,0 +1,109 @@
+"""Wake-ups for waiting workers: after the commit, gathered, on a connection of their own, and never
+waited for.
+
+A NOTIFY takes a lock that is the whole cluster's at its commit; gathered, and with an asynchronous
+commit, it costs the enqueues next to nothing. One that is lost costs a poll interval.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from soniq.errors import DatabaseError
+from soniq.hooks.housekeeping import Housekeeping
+from soniq.postgres.connections import CLEANUP_TIMEOUT, close_quietly
+from soniq.postgres.database import Database
+from soniq.postgres.driver_errors import CONNECTION_ERRORS
+
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
+
+NOTIFY_INTERVAL = 0.005
+"""Seconds between two notifications; the first after a pause goes at once."""
+LONGEST_PAYLOAD = 7_000
+"""Bytes of a notification; PostgreSQL takes 8,000 at most."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+CANCEL = "\x01cancel "
+"""Begins a notification that asks the worker of a job to end it; no queue's name begins so."""
+
+
+def payload(messages: Iterable[str]) -> str:
+    """What a notification says: queues, or nothing, which may be anything, where it would be too
+    long.
+    """
+    text = "\n".join(sorted(messages))
+    return text if len(text.encode()) <= LONGEST_PAYLOAD else ""
+
+
+def lane_line(queue: str, priority: int) -> str:
+    """The line of a notification that says where jobs are due. A queue's name alone means all its
+    priorities.
+    """
+    return f"{queue}\t{priority}"
+
+
+def place_line(queue: str, priority: int, place: datetime) -> str:
+    """The same, where jobs came into a lane at this place, which may have been passed already."""
+    return f"{queue}\t{priority}\t{(place - EPOCH) // timedelta(microseconds=1)}"
+
+
+class Notifier:
+    """Sends which queues and priorities have new jobs."""
+
+    def __init__(self, database: Database, housekeeping: Housekeeping) -> None:
+        self._housekeeping = housekeeping
+        self.channel = database.settings.schema
+        self._database = database
+        self._connection: Connection | None = None
+        self._pending: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def wake(self, messages: Iterable[str]) -> None:
+        """Send these soon; returns at once."""
+        self._pending.update(messages)
+        if self._pending and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._send(), name="soniq notify")
+
+    async def close(self) -> None:
+        """Send what is pending, for two seconds at most."""
+        if self._task is not None:
+            await asyncio.wait(
+                [self._task], timeout=0 if self._database.outage.on else CLEANUP_TIMEOUT
+            )
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CLEANUP_TIMEOUT)
+        await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        await close_quietly(connection)
+
+    async def _send(self) -> None:
+        with self._housekeeping():
+            await self._send_all()
+
+    async def _send_all(self) -> None:
+        while self._pending:
+            messages = payload(self._pending)
+            self._pending.clear()
+            try:
+                connection = await self._ready()
+                await connection.execute(self._database.sql["notify"], self.channel, messages)
+            except (DatabaseError, asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
+                self._database.lost(
+                    error, "workers are not notified, and find the jobs with their next poll"
+                )
+                await self._drop()
+            await asyncio.sleep(NOTIFY_INTERVAL)
+
+    async def _ready(self) -> "Connection":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._database.connect()
+            if not self._database.settings.pgbouncer:
+                await self._connection.execute("set synchronous_commit = off")
+        return self._connection

@@ -1,0 +1,223 @@
+"""Changing jobs that exist: cancel, delete, retry, prune; and pausing a queue."""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+import asyncpg
+
+from soniq.checks import check_integer, check_queue, check_seconds
+from soniq.errors import (
+    DatabaseError,
+    DuplicateJob,
+    InvalidOption,
+    JobNotFound,
+    JobNotRetryable,
+    JobRunning,
+    ResultNotDeleted,
+)
+from soniq.failure import error_json
+from soniq.hooks.dispatch import InTransaction, Observers
+from soniq.ids import parse_id
+from soniq.job.outcome import Outcome, outcome_of
+from soniq.postgres.connections import transaction
+from soniq.postgres.database import Database
+from soniq.postgres.gaps import over_gaps
+from soniq.postgres.lookup import Lookup
+from soniq.postgres.notify import CANCEL, Notifier
+from soniq.postgres.refs import attempt_of
+from soniq.postgres.results import Results
+from soniq.postgres.retention import Retention
+from soniq.status import FINISHED, RETRYABLE, FinishedStatus, Status
+from soniq.text import cut
+
+
+class Operations:
+    """Changes jobs that exist; `lookup` reads them."""
+
+    def __init__(
+        self,
+        database: Database,
+        lookup: Lookup,
+        results: Results,
+        retention: Retention,
+        notifier: Notifier,
+        settle_tx: InTransaction,
+        settled: Observers,
+    ) -> None:
+        self.lookup = lookup
+        self._database = database
+        self._results = results
+        self._retention = retention
+        self._notifier = notifier
+        self._settle_tx = settle_tx
+        self._settled = settled
+
+    async def pause(self, queue: str, paused: bool) -> None:
+        """Let no worker claim jobs of a queue, or let them again. Workers that listen know at
+        once.
+        """
+        check_queue("queue", queue)
+        await self._database.fetch("pause" if paused else "resume", queue)
+        self._notifier.wake([""])  # for workers to learn which are paused
+
+    async def cancel(self, job_id: object, reason: str | None) -> bool:
+        """Cancel a job that waits; ask the worker of one that runs to end it. False where it is
+        neither.
+        """
+        id_ = parse_id(job_id)
+        while True:
+            if await self.cancel_waiting([id_], reason):
+                return True
+            if await self._database.fetch("cancel_running", id_, _cancelled(reason)):
+                self._notifier.wake([f"{CANCEL}{id_}"])
+                return True
+            now = await self.lookup.row(id_)
+            if now is None or now["status"] in FINISHED:
+                return False  # else it went from one to the other in between
+
+    async def cancel_waiting(
+        self, ids: Sequence[str], reason: str | None, without: Collection[str] = ()
+    ) -> int:
+        """Cancel those of some jobs that wait, with what `settle_tx` of all plugins but some adds
+        to it; how many that were.
+        """
+        reason = None if reason is None else cut(str(reason))
+        error = _cancelled(reason)
+
+        def outcomes(rows: Sequence[asyncpg.Record]) -> list[Outcome]:
+            return [
+                outcome_of(attempt_of(row), "cancelled", "cancel", reason=reason) for row in rows
+            ]
+
+        async def in_transaction() -> list[Outcome]:
+            async with self._database.apart() as connection, transaction(connection):
+                cancelled = outcomes(
+                    await connection.fetch(self._database.sql["cancel_waiting"], ids, error)
+                )
+                await self._settle_tx(connection, [(outcome, without) for outcome in cancelled])
+                return cancelled
+
+        async def change() -> list[Outcome]:
+            if self._settle_tx:
+                return await self._database.guard(in_transaction())
+            return outcomes(await self._database.fetch("cancel_waiting", ids, error))
+
+        cancelled = await over_gaps(self._database, change)
+        if cancelled:
+            await self._settled(cancelled)
+        return len(cancelled)
+
+    async def delete(self, job_id: object) -> bool:
+        """Forget a job, its result too. False: it does not exist. Raises `JobRunning`, or what a
+        store raises.
+        """
+        id_ = parse_id(job_id)
+        while not await self.delete_those([id_]):
+            row = await self.lookup.row(id_)
+            if row is None:
+                return False
+            if why := self.undeletable(row["status"], row["result_store"]):
+                raise (
+                    JobRunning(id_) if row["status"] == "running" else ResultNotDeleted(id_, why)
+                )
+        return True
+
+    async def delete_those(self, ids: Sequence[str]) -> set[str]:
+        """Forget those of some jobs that do not run; which those were. Those that wait are
+        cancelled first.
+        """
+        await self.cancel_waiting(ids, "deleted")
+        return await self._database.guard(self._retention.delete(ids))
+
+    async def why_left(self, job_id: str) -> str | None:
+        """Why a job that was to be deleted is still there; None where it is not, or could be
+        deleted now.
+        """
+        row = await self.lookup.row(job_id)
+        return self.undeletable(row["status"], row["result_store"]) if row else None
+
+    def undeletable(self, status: Status, store: str | None) -> str | None:
+        """Why a job of this status, whose result is in this store, cannot be deleted here."""
+        if status == "running":
+            return "it runs"
+        if status in FINISHED and store is not None and store not in self._results.known:
+            return f"its result is in the store {store!r}, which no plugin here provides"
+        return None
+
+    async def retry(
+        self,
+        job_id: object,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        timeout: float | timedelta | None = None,
+        delay: float | timedelta | None = None,
+    ) -> None:
+        """Run a job again, with what is to change. Raises `JobNotFound`, `JobNotRetryable` or
+        `DuplicateJob`.
+        """
+        id_ = parse_id(job_id)
+        if queue is not None:
+            check_queue("queue", queue)
+        check_integer("priority", priority, -32_768, 32_767)
+        check_integer("max_attempts", max_attempts, 1, 32_767)
+        limit = check_seconds("timeout", timeout)
+        if limit == 0:
+            raise InvalidOption("timeout= must be more than 0 seconds", option="timeout")
+        changes = queue, priority, max_attempts, limit, check_seconds("delay", delay)
+        while True:
+            if (rows := await self._retry([id_], changes)) is None:
+                holders = await self._database.fetch("holder_of_key", id_)
+                holder = str(holders[0]["id"]) if holders else "another job"
+                raise DuplicateJob(
+                    f"job {id_} cannot be retried: {holder} holds its dedup key and is not"
+                    " finished",
+                    job_id=holder,
+                )
+            if rows:
+                return
+            row = await self.lookup.row(id_)
+            if row is None:
+                raise JobNotFound(id_)
+            if row["status"] not in RETRYABLE:
+                # else it went from one to the other in between
+                raise JobNotRetryable(id_, row["status"], row["held_by"] or ())
+
+    async def retry_those(self, ids: Sequence[str]) -> int | None:
+        """Run those of some jobs again now that can be; how many changed. None: a key is taken, and
+        none did.
+        """
+        rows = await self._retry(ids)
+        return None if rows is None else sum(row["changed"] for row in rows)
+
+    async def _retry(
+        self, ids: Sequence[str], changes: Sequence[object] = (None,) * 5
+    ) -> Sequence[asyncpg.Record] | None:
+        try:
+            rows = await self._database.fetch("retry", ids, *changes)
+        except DatabaseError as error:
+            if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
+                raise
+            return None
+        self._notifier.wake({row["queue"] for row in rows if row["changed"] and not row["held"]})
+        return rows
+
+    async def prune(
+        self, older_than: float | timedelta | None, status: FinishedStatus | None
+    ) -> int:
+        """Forget finished jobs now: those past their time, or all finished at least `older_than`
+        seconds ago.
+        """
+        if status is not None and status not in FINISHED:
+            raise InvalidOption(
+                f"status= is one of {', '.join(FINISHED)}; got {status!r}", option="status"
+            )
+        older_than = check_seconds("older_than", older_than)
+        with self._database.guarding():
+            return await self._retention.prune(older_than, status)
+
+
+def _cancelled(reason: str | None) -> str | None:
+    """The error that a job which was cancelled from outside is kept with; None without a reason."""
+    return error_json("JobCancelled", str(reason), None) if reason else None

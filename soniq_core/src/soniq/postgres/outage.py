@@ -1,0 +1,66 @@
+"""What is logged of a database that is unavailable: a line when that begins, one when it ends, and
+the rest at debug.
+"""
+
+import logging
+import threading
+import time
+
+log = logging.getLogger("soniq.database")
+
+
+class Outage:
+    """Whether a database is unavailable. Any thread may tell it.
+
+    Of sessions that were made before it and are found broken one after the other, the first counts:
+    within `echoes` seconds the others are no outages of their own.
+    """
+
+    def __init__(self, place: str, echoes: float) -> None:
+        self._place = place
+        self._echoes = echoes
+        self._since: float | None = None
+        self._echoes_end = -1.0
+        self._read_only = False
+        self._lock = threading.Lock()
+
+    @property
+    def on(self) -> bool:
+        """Whether the database is known to be away."""
+        return self._since is not None
+
+    def lost(self, what: str, *, session: bool = False, read_only: bool = False) -> None:
+        """Somebody lost a connection, or got none; `what` says what was met, and what follows.
+
+        `session`: there was one, and it broke. `read_only`: it could read only, so that the
+        database is back with the next answer to something that writes.
+        """
+        now = time.monotonic()
+        with self._lock:
+            first = self._since is None
+            echo = first and session and now < self._echoes_end
+            if first and not echo:
+                self._since, self._echoes_end = now, now + self._echoes
+            if not echo:
+                self._read_only = self._read_only or read_only
+        if echo:
+            log.debug("another connection to %s was lost: %s", self._place, what)
+        elif first:
+            log.warning("PostgreSQL at %s is unavailable: %s", self._place, what)
+        else:
+            log.debug("PostgreSQL at %s is still unavailable: %s", self._place, what)
+
+    def over(self, *, wrote: bool = False) -> None:
+        """Somebody had an answer, `wrote`: to something that writes."""
+        if self._since is None:
+            return
+        with self._lock:
+            if self._read_only and not wrote:
+                return
+            since, self._since, self._read_only = self._since, None, False
+        if since is not None:
+            log.warning(
+                "PostgreSQL at %s is available again after %.1f s",
+                self._place,
+                time.monotonic() - since,
+            )

@@ -1,0 +1,10 @@
+-- Remove the rows of workers that were silent for longer than their lease. A claim under way holds its row, and is waited for.
+-- One that was seen in the future was so by a clock that has been set back since: its lease begins now.
+with ahead as (
+    update {schema}.worker set seen_at = clock_timestamp() where id in (
+        select id from {schema}.worker where seen_at > clock_timestamp() + make_interval(secs => lease) for update skip locked
+    )
+)
+delete from {schema}.worker where id in (
+    select id from {schema}.worker where seen_at + make_interval(secs => lease) < clock_timestamp() for update skip locked
+) returning id

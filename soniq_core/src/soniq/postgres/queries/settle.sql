@@ -1,0 +1,5 @@
+-- Settle in an open transaction, which has the time of a lease from one statement to the next: what it holds, of this
+-- worker and of its jobs, must not stay locked where the worker is frozen, or its machine gone. `$14`: milliseconds.
+select settled.* from {schema}.settle_and_claim_1(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, '{}', '{}', '{}', '{}', 0
+) as settled, pg_catalog.set_config('idle_in_transaction_session_timeout', $14, true)

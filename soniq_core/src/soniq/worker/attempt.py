@@ -1,0 +1,282 @@
+"""One attempt at one job: decode, provide, before_job, handler, encode, store, commit, after_job or
+on_error.
+
+`Attempt.run` reads as the table of contents; what ends an attempt early (`end`) is a cause plus a
+cancelled task.
+"""
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from soniq.errors import AttemptTimeout, CompletionError, LeaseLost
+from soniq.hooks.dispatch import Exit, leave, resolved
+from soniq.job.context import JobContext
+from soniq.postgres.away import has_ended, is_away
+from soniq.postgres.gaps import fill_gaps, is_gap
+from soniq.postgres.results import is_stream
+from soniq.signals import Signal, alone
+from soniq.tracebacks import without_traceback
+from soniq.transaction import TransactionConnection, is_asyncpg
+from soniq.worker.arguments import decode
+from soniq.worker.judging import EndedBefore, judge, stopped, uncancel
+from soniq.worker.record import AttemptRecord, Cause
+from soniq.worker.result import store_result
+from soniq.worker.settling.settlement import Finish, Settlement
+from soniq.worker.settling.statement import settle
+
+AWAY_FOR = 86_400.0
+"""Seconds for which a job is put off, uncharged, whose attempts cannot begin because a database is
+away.
+"""
+CUT_OFF_FOR = 120.0
+"""The same where attempts lose the connection that was to complete them: it may be what they do
+that ends it.
+"""
+NAMED_AT_MOST = 5
+"""How many attempts are named in one line."""
+
+
+class Attempt(AttemptRecord):
+    """One attempt at a claimed job, in a task of its own."""
+
+    __slots__ = ()
+
+    # --- ended from outside ----------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """Its deadline is past."""
+        self.end("timeout")
+
+    def end(self, cause: Cause) -> None:
+        """End the attempt from outside. A thread is not ended; what it leads to is decided when it
+        returns.
+        """
+        if self.cause is None and not self.decided:
+            self.cause = cause
+            self.ctx.cancelled = cause != "stopped"
+            if self.task is not None and self.begun and not self.thread:
+                self.task.cancel()
+
+    def take_away(self) -> bool:
+        """End the attempt before it begins, from another thread; False where it has begun.
+
+        Its task sets `begun` before it looks for a cause, so that one of the two sees what the
+        other has set.
+        """
+        if self.cause is not None:
+            return False
+        self.cause = "lost"
+        if self.begun:
+            self.cause = None
+        return self.cause is not None
+
+    async def give_up(self) -> Settlement:
+        """The worker stops, and the attempt cannot be ended: what is settled while it still
+        runs.
+        """
+        self.decided = True
+        return await stopped(self)
+
+    # --- the attempt itself ----------------------------------------------------------------------
+
+    async def run(self) -> Settlement | None:
+        """Run it; what is to be settled, or None where the job is no longer this worker's."""
+        entered: list[tuple[str, Exit]] = []
+        error: BaseException | None = None
+        settlement: Settlement | None = None
+
+        try:
+            if self.cause is not None:
+                raise EndedBefore
+            if self.job.around_job:
+                await self.job.around_job.enter(entered, self.ctx)
+            if self.timeout is not None:
+                self.state.deadlines.add(self, self.timeout)
+            settlement = await self._perform()
+        except BaseException as raised:
+            error = alone(raised)
+            settlement = await judge(self, error)
+        finally:  # also where it cannot be judged
+            outcome = self.ctx.outcome = settlement.outcome if settlement else None
+            if entered:
+                told = (outcome and outcome.error) or error
+                await self.job.around_job.leave(entered, told, self.ctx)
+            for each in (error, outcome.error if outcome else None):
+                if each is not None:
+                    without_traceback(each)
+
+        return settlement
+
+    async def _perform(self) -> Finish:
+        arguments = decode(self)
+        provided = self.job.signature.provided
+        self.ctx.args = dict(arguments) if provided else arguments
+        try:
+            settlement, value = await self._provided(list(provided.items()), arguments)
+        except Exception as error:
+            if self.ctx.completing is not None and is_away(error):
+                self.put_off = CUT_OFF_FOR
+            raise
+
+        self.decided = True
+        if self.job.after_job:
+            await self.job.after_job(self.ctx, value)
+        return settlement
+
+    async def _provided(
+        self, left: Sequence[tuple[str, Callable[[JobContext], Any]]], arguments: dict[str, object]
+    ) -> tuple[Finish, object]:
+        """Work with what providers give, one inside the other; each sees how it went, and cannot
+        swallow an error.
+        """
+        if not left:
+            return await self._work(arguments)
+
+        name, factory = left[0]
+        try:
+            manager = factory(self.ctx)
+            asynchronous = hasattr(manager, "__aenter__")
+            arguments[name] = await manager.__aenter__() if asynchronous else manager.__enter__()
+        except Exception as error:
+            self.put_off = AWAY_FOR if is_away(error) or isinstance(error, TimeoutError) else 0.0
+            raise
+
+        leaving = manager.__aexit__ if asynchronous else manager.__exit__
+        try:
+            worked = await self._provided(left[1:], arguments)
+        except BaseException as error:
+            if has_ended(self.ctx.completing):
+                self.put_off = CUT_OFF_FOR  # whatever the handler made of it
+            await leave(leaving, error)
+            raise
+        await leave(leaving, None)
+        return worked
+
+    async def _work(self, arguments: Mapping[str, object]) -> tuple[Finish, object]:
+        """before_job, the handler, its result stored, and the completion written where a provider
+        has a transaction.
+        """
+        ctx = self.ctx
+        if self.job.before_job:
+            signal = await self.job.before_job(ctx)
+            if signal is not None:
+                raise signal
+
+        value = await self._call(arguments)
+        result = await store_result(self, value)
+        settlement = self.finish("done", "done", result=result, children=ctx._children or ())
+        if ctx.completing is not None:
+            await self._complete(ctx.completing, settlement)
+            settlement = msgspec.structs.replace(settlement, written=True)
+            self.decided = True  # a commit is not to be interrupted
+            ctx._children = None
+        return settlement, value
+
+    async def _call(self, arguments: Mapping[str, object]) -> object:
+        """Call the handler, and obey what it returns, or what ended it meanwhile."""
+        if self.job.threaded:
+            value = await resolved(await self._in_thread(arguments))
+        else:
+            forks = _forks[0]
+            try:
+                value = self.job.function(**arguments)
+                if not is_stream(value):
+                    value = await value
+            finally:
+                _end_if_forked(forks)
+
+        if self.cause is not None:  # it was asked to end, and returned all the same
+            uncancel()
+            if self.cause == "timeout":
+                raise AttemptTimeout(self.timeout or 0.0)
+            if self.cause == "lost":
+                raise LeaseLost(
+                    f"job {self.ctx.job_id} was taken from this worker; its result is not kept"
+                )
+        if isinstance(value, Signal):
+            raise value
+        return value
+
+    async def _in_thread(self, arguments: Mapping[str, object]) -> object:
+        """Call a `def` in a thread, with the context variables of this attempt."""
+        self.thread = True
+        try:
+            call = partial(contextvars.copy_context().run, partial(self.job.function, **arguments))
+            loop = asyncio.get_running_loop()
+            value, error = await loop.run_in_executor(self.state.threads, _called, call)
+        finally:
+            self.thread = False
+        if error is not None:
+            raise error
+        return value
+
+    async def _complete(self, connection: TransactionConnection, settlement: Finish) -> None:
+        """Write the completion in the open transaction of an injected connection."""
+        if is_asyncpg(connection) and not connection.is_in_transaction():
+            raise CompletionError(
+                f"{self.claimed.name} ended the transaction that was to complete it; nothing is"
+                " completed"
+            )
+        database = self.services.database
+        try:
+            header = await settle(connection, database, self.ctx.worker_id, [settlement])
+        except Exception as error:
+            if is_gap(error, database.settings.schema):
+                self.put_off = CUT_OFF_FOR  # the transaction is lost, and not by what it did
+                await fill_gaps(database)
+            raise
+
+        if header.settled != 1:
+            raise LeaseLost(
+                f"job {self.ctx.job_id} was taken from this worker; its transaction was rolled back"
+            )
+
+        if settlement.children:
+            await self.services.insert(settlement.children, connection)
+        if self.services.settle_tx:
+            await self.services.settle_tx(connection, [(settlement.outcome, ())])
+
+
+def named(attempts: Collection[AttemptRecord]) -> str:
+    """Some attempts in words, and how many more there are."""
+    names = sorted(f"job {each.claimed.id} ({each.claimed.name})" for each in attempts)
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+def _called(call: Callable[[], object]) -> tuple[object, BaseException | None]:
+    """What a function returned or raised: a future takes neither StopIteration nor a traceback that
+    begins here.
+    """
+    forks = _forks[0]
+    try:
+        return call(), None
+    except BaseException as error:
+        return None, error
+    finally:
+        _end_if_forked(forks)
+
+
+_forks = [0]
+"""How often this process, or one that it comes from, was forked."""
+
+
+def _count_fork() -> None:
+    _forks[0] += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
+def _end_if_forked(since: int) -> None:
+    """End a process that a handler forked, and in which it returns: the job, the event loop and the
+    connections are its parent's.
+    """
+    if _forks[0] != since:
+        os._exit(1)

@@ -1,0 +1,3 @@
+"""Settling: what is written of the jobs that have ended, in the statement that claims the next
+ones.
+"""
