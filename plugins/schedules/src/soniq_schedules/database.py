@@ -1,0 +1,22 @@
+"""The statements on the plugin's tables, each in a file of its own."""
+
+from functools import cache
+from importlib.resources import files
+
+NAME = "schedules"
+"""The plugin's name."""
+
+ALIVE = 30.0
+"""Seconds after which a version of the code that nobody ticks for counts as gone."""
+
+
+@cache
+def statement(schema: str, name: str) -> str:
+    """A statement of queries/, for the plugin's schema."""
+    text = (files(__package__) / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+    return text.replace("{schema}", schema)
+
+
+def migration(name: str) -> str:
+    """A file of migrations/."""
+    return (files(__package__) / "migrations" / f"{name}.sql").read_text(encoding="utf-8")
