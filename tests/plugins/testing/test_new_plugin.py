@@ -1,6 +1,9 @@
-"""`soniq new-plugin`: the package that it writes is installed, found, linted, typed and tested, as it is."""
+"""`soniq new-plugin`: the package that it writes is installed, found, linted, typed and tested, as
+it is.
+"""
 
 import os
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -10,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import LIMIT, Project
+import soniq
+from tests.core.cli.conftest import LIMIT, Project
 
 Run = Callable[[Sequence[str], Path], str]
 
@@ -20,9 +24,13 @@ def run(database_url: str) -> Run:
     """Runs a program in a folder; what it printed. It succeeds."""
 
     def run(words: Sequence[str], folder: Path) -> str:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SONIQ_")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("SONIQ_")
+        }
         environment["SONIQ_TEST_DATABASE_URL"] = database_url
-        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT)
+        done = subprocess.run(
+            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -31,7 +39,9 @@ def run(database_url: str) -> Run:
 
 @pytest.fixture
 def python(tmp_path: Path) -> str:
-    """The interpreter of a new environment, which has what is installed in that of the tests as well."""
+    """The interpreter of a new environment, which has what is installed in that of the tests as
+    well.
+    """
     folder = tmp_path / "environment"
     venv.create(folder, with_pip=False)
     python = str(folder / "bin" / "python")
@@ -43,20 +53,34 @@ def python(tmp_path: Path) -> str:
     return python
 
 
-def test_a_new_plugin_is_installed_found_and_passes_its_own_tests(project: Project, run: Run, python: str) -> None:
+def test_a_new_plugin_is_installed_found_and_passes_its_own_tests(
+    project: Project, run: Run, python: str
+) -> None:
     done = project.soniq("new-plugin", "slow-jobs")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("wrote 8 files to soniq-slow-jobs")
     folder = project.folder / "soniq-slow-jobs"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+    ]
     run([*pip, "--no-build-isolation", "--disable-pip-version-check", str(folder)], folder)
     listed = run([python, "-m", "soniq", "plugins"], project.folder)
     (line,) = [line.split() for line in listed.splitlines() if line.startswith("slow-jobs ")]
     assert line == [
-        "slow-jobs", "0.1.0", "soniq-slow-jobs", "discovered", "soniq_slow_jobs:SlowJobsPlugin", "loaded",
-        "around_job,", "configure_job",
+        "slow-jobs", "0.1.0", "soniq-slow-jobs", "discovered", "soniq_slow_jobs:SlowJobsPlugin",
+        "loaded", "around_job,", "configure_job", "-",
     ]  # fmt: skip
-    assert "4 passed" in run([python, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"], folder)
+    assert "4 passed" in run(
+        [python, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"], folder
+    )
 
 
 @pytest.mark.parametrize("name", ["qa", "a-very-long-name-of-all-that-are-allowed"])
@@ -68,6 +92,24 @@ def test_a_new_plugin_has_nothing_for_linters_and_the_type_checker_to_say(
     run([sys.executable, "-m", "ruff", "check", "."], folder)
     run([sys.executable, "-m", "ruff", "format", "--check", "."], folder)
     assert "no issues" in run([sys.executable, "-m", "mypy", "src", "tests"], folder)
+
+
+def test_what_to_do_next_works_while_the_core_is_on_no_registry(project: Project) -> None:
+    said = project.soniq("new-plugin", "audit").stdout
+    core = Path(soniq.__file__).parents[2]
+    plugins = core.parent / "plugins"
+    first = shlex.join(map(str, (core, plugins / "testing", plugins / "embedded")))
+    assert f"python -m pip install {first} --editable '.[test]'" in said
+
+
+@pytest.mark.parametrize(
+    "url", ["soniq.example", "ftp://soniq.example", 'https://"soniq', "https://a b"]
+)
+def test_an_address_that_is_none_is_refused(project: Project, url: str) -> None:
+    done = project.soniq("new-plugin", "audit", "--url", url)
+    assert done.returncode == 2
+    assert "a URL that begins with https://" in " ".join(done.stderr.split())
+    assert not list(project.folder.glob("soniq-*"))
 
 
 def test_what_was_written_is_told_in_json(project: Project) -> None:
@@ -112,5 +154,8 @@ def test_a_name_that_cannot_be_is_refused(project: Project, name: str, said: str
 def test_a_folder_that_exists_is_not_touched(project: Project) -> None:
     project.write("soniq-audit/notes.txt", "mine")
     done = project.soniq("new-plugin", "audit")
-    assert (done.returncode, done.stderr) == (1, "error: soniq-audit exists already; --folder names another\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: soniq-audit exists already; --folder names another\n",
+    )
     assert [path.name for path in (project.folder / "soniq-audit").iterdir()] == ["notes.txt"]

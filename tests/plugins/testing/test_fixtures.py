@@ -1,4 +1,6 @@
-"""The fixtures in projects of users: with pytest-asyncio in both modes, with anyio, with an app of the user's own."""
+"""The fixtures in projects of users: with pytest-asyncio in both modes, with anyio, with an app of
+the user's own.
+"""
 
 import os
 import subprocess
@@ -15,8 +17,6 @@ CONFTEST = """
 import pytest
 from shop import eq
 from soniq import Soniq
-
-pytest_plugins = ["soniq.testing"]
 
 @pytest.fixture
 def soniq_under_test() -> Soniq:
@@ -68,9 +68,15 @@ def run_tests(tmp_path: Path, database_url: str) -> RunTests:
     def run(*arguments: str, **files: str) -> "subprocess.CompletedProcess[str]":
         for name, text in files.items():
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
-        scope = "" if "no:asyncio" in arguments else "asyncio_default_fixture_loop_scope = function\n"
+        scope = (
+            "" if "no:asyncio" in arguments else "asyncio_default_fixture_loop_scope = function\n"
+        )
         (tmp_path / "pytest.ini").write_text(f"[pytest]\n{scope}")
-        environment = {**os.environ, "SONIQ_TEST_DATABASE_URL": database_url, "PYTHONPATH": str(tmp_path)}
+        environment = {
+            **os.environ,
+            "SONIQ_TEST_DATABASE_URL": database_url,
+            "PYTHONPATH": str(tmp_path),
+        }
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-W", "error", *arguments],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
@@ -93,7 +99,10 @@ def run_tests(tmp_path: Path, database_url: str) -> RunTests:
             ["-p", "anyio", "--asyncio-mode=strict"],
             "pytestmark = pytest.mark.anyio\nanyio_backend = pytest.fixture(lambda: 'asyncio')",
         ),
-        (["-p", "no:asyncio"], "pytestmark = pytest.mark.anyio\nanyio_backend = pytest.fixture(lambda: 'asyncio')"),
+        (
+            ["-p", "no:asyncio"],
+            "pytestmark = pytest.mark.anyio\nanyio_backend = pytest.fixture(lambda: 'asyncio')",
+        ),
     ],
     ids=[
         "asyncio-auto",
@@ -104,15 +113,25 @@ def run_tests(tmp_path: Path, database_url: str) -> RunTests:
         "anyio",
     ],
 )
-def test_a_module_level_app_is_tested_under_every_runner(run_tests: RunTests, arguments: list[str], mark: str) -> None:
-    done = run_tests(*arguments, conftest=CONFTEST, shop=SHOP, test_shop=TESTS.replace("MARK", mark))
+def test_a_module_level_app_is_tested_under_every_runner(
+    run_tests: RunTests, arguments: list[str], mark: str
+) -> None:
+    done = run_tests(
+        *arguments, conftest=CONFTEST, shop=SHOP, test_shop=TESTS.replace("MARK", mark)
+    )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "3 passed" in done.stdout
 
 
-def test_nothing_is_there_for_a_project_that_did_not_ask(run_tests: RunTests) -> None:
+def test_a_project_that_does_not_ask_loads_nothing_of_soniq(run_tests: RunTests) -> None:
     asks = "import sys\n\ndef test_modules():\n    assert 'soniq' not in sys.modules\n"
     done = run_tests(test_other=asks)
     assert "1 passed" in done.stdout
-    done = run_tests("--fixtures", test_other=asks)
+
+
+def test_the_fixtures_are_a_plugin_of_pytest_that_can_be_left_out(run_tests: RunTests) -> None:
+    asks = "def test_nothing(): ...\n"
+    assert "soniq_app" in run_tests("--fixtures", test_other=asks).stdout
+    done = run_tests("--fixtures", "-p", "no:soniq", test_other=asks)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "soniq_app" not in done.stdout

@@ -1,4 +1,6 @@
-"""`app_on_test_schema`: an app that is led to a schema of its own, and is afterwards what it was."""
+"""`app_on_test_schema`: an app that is led to a schema of its own, and is afterwards what it
+was.
+"""
 
 import asyncio
 import os
@@ -11,8 +13,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from soniq import ConfigurationError, Migration, Soniq, SoniqError, hookimpl
-from soniq.testing import app_on_test_schema, database_url_for_tests, drain
+from soniq import ConfigurationError, Soniq, SoniqError, hookimpl
+from soniq.plugin import Migration
+from soniq_testing import app_on_test_schema, database_url_for_tests, drain
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 
 async def schemas(connection: "Connection", name: str) -> list[str]:
     """The schemas that begin with a name."""
-    rows = await connection.fetch("select nspname from pg_namespace where starts_with(nspname, $1)", name)
+    rows = await connection.fetch(
+        "select nspname from pg_namespace where starts_with(nspname, $1)", name
+    )
     return sorted(row["nspname"] for row in rows)
 
 
@@ -37,14 +42,18 @@ class Tables:
 async def test_the_schema_and_those_of_plugins_are_dropped_afterwards(
     database_url: str, connection: "Connection"
 ) -> None:
-    async with app_on_test_schema(Soniq(plugins=[Tables()], discover=False), database_url=database_url) as app:
+    async with app_on_test_schema(
+        Soniq(plugins=[Tables()], discover=False), database_url=database_url
+    ) as app:
         await app.start()
         schema = app.settings.schema
         assert await schemas(connection, schema) == [schema, f"{schema}_tables"]
     assert await schemas(connection, schema) == []
 
 
-async def test_the_schema_is_dropped_after_a_test_that_failed(database_url: str, connection: "Connection") -> None:
+async def test_the_schema_is_dropped_after_a_test_that_failed(
+    database_url: str, connection: "Connection"
+) -> None:
     seen: list[str] = []
 
     async def fail() -> None:
@@ -94,7 +103,9 @@ async def test_an_app_that_was_in_use_is_closed_first(app: Soniq, database_url: 
     assert app.settings.schema == own
 
 
-async def test_an_app_that_another_event_loop_uses_is_an_error(app: Soniq, database_url: str) -> None:
+async def test_an_app_that_another_event_loop_uses_is_an_error(
+    app: Soniq, database_url: str
+) -> None:
     await app.start()
 
     async def elsewhere() -> None:
@@ -114,7 +125,9 @@ class TestUrl:
         yield
         database_url_for_tests.cache_clear()
 
-    def test_it_is_the_one_for_tests_and_never_that_of_the_jobs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_the_one_for_tests_and_never_that_of_the_jobs(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("SONIQ_TEST_DATABASE_URL", "postgresql://localhost/tests")
         monkeypatch.setenv("SONIQ_DATABASE_URL", "postgresql://localhost/production")
         assert database_url_for_tests() == "postgresql://localhost/tests"
@@ -122,8 +135,10 @@ class TestUrl:
     def test_without_any_the_error_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("SONIQ_TEST_DATABASE_URL", raising=False)
         monkeypatch.setenv("SONIQ_DATABASE_URL", "postgresql://localhost/production")
-        monkeypatch.setattr("soniq.testing.database.entry_points", lambda **_: [])
-        with pytest.raises(ConfigurationError, match="set SONIQ_TEST_DATABASE_URL, or install soniq-embedded"):
+        monkeypatch.setattr("soniq_testing.database.entry_points", lambda **_: [])
+        with pytest.raises(
+            ConfigurationError, match="set SONIQ_TEST_DATABASE_URL, or install soniq-embedded"
+        ):
             database_url_for_tests()
 
     def test_else_it_is_an_embedded_one_that_ends_with_the_process(self, tmp_path: Path) -> None:
@@ -131,17 +146,19 @@ class TestUrl:
             "import asyncio, warnings\n"
             "warnings.simplefilter('error')\n"
             "from soniq import Soniq\n"
-            "from soniq.testing import app_on_test_schema, database_url_for_tests\n"
+            "from soniq_testing import app_on_test_schema, database_url_for_tests\n"
             "async def main():\n"
             "    async with app_on_test_schema(Soniq(discover=False)) as app:\n"
             "        print(await app.overview())\n"
             "asyncio.run(main())\n"
             "print(database_url_for_tests())\n"
         )
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SONIQ_")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("SONIQ_")
+        }
         done = subprocess.run(
-            [sys.executable, "-c", program], env=environment | {"TMPDIR": str(tmp_path)}, cwd=tmp_path,
-            capture_output=True, text=True, timeout=120,
+            [sys.executable, "-c", program], env=environment | {"TMPDIR": str(tmp_path)},
+            cwd=tmp_path, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "postgresql://" in done.stdout
