@@ -1,10 +1,13 @@
-"""Real wheels in a fresh environment: installing a plugin switches it on, uninstalling off, SONIQ_PLUGINS blocks it."""
+"""Real wheels in a fresh environment: installing a plugin switches it on, uninstalling off,
+SONIQ_PLUGINS blocks it.
+"""
 
 import json
 import os
 import subprocess
 import sys
 import venv
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PLUGINS = ("otel", "results", "sentry")
+PLUGINS = ("otel", "psycopg", "pydantic", "results", "schedules", "sentry")
 
 PROGRAM = """
 import asyncio
@@ -41,24 +44,41 @@ class Environment:
         self.results = folder / "results"
         self.results.mkdir()
         self._folder = folder
-        self._settings = {**settings, "SONIQ_RESULTS_URL": self.results.as_uri(), "SONIQ_RESULTS_THRESHOLD": "0"}
-        venv.create(folder / "venv", with_pip=True)
+        self._settings = {
+            **settings,
+            "SONIQ_RESULTS_URL": self.results.as_uri(),
+            "SONIQ_RESULTS_THRESHOLD": "0",
+        }
+        venv.create(folder / "venv")
         (folder / "program.py").write_text(PROGRAM)
 
     def run(self, *arguments: str, **settings: str) -> str:
-        """What a command of the environment prints."""
-        outside = {name: value for name, value in os.environ.items() if not name.startswith(("SONIQ_", "PYTHON"))}
-        command = [str(self._folder / "venv" / "bin" / arguments[0]), *arguments[1:]]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=170, cwd=self._folder,
-            env={**outside, **self._settings, **settings},
-        )  # fmt: skip
+        """What a command of the environment prints, which succeeds."""
+        done = self.attempt(*arguments, **settings)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def attempt(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of the environment, whatever comes of it."""
+        outside = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SONIQ_", "PYTHON"))
+        }
+        command = [str(self._folder / "venv" / "bin" / arguments[0]), *arguments[1:]]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=170, cwd=self._folder, check=False,
+            env={**outside, **self._settings, **settings},
+        )  # fmt: skip
+
     def pip(self, *arguments: str) -> None:
-        """Run pip in it."""
-        self.run("python", "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments)
+        """Have this environment's pip change it, which is quicker than to install one there."""
+        there = str(self._folder / "venv" / "bin" / "python")
+        pip = [sys.executable, "-m", "pip", "--python", there, "--disable-pip-version-check"]
+        done = subprocess.run(
+            [*pip, "--quiet", *arguments], capture_output=True, text=True, timeout=170, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def plugins(self, **settings: str) -> dict[str, dict[str, Any]]:
         """What `soniq plugins` says, without the core's own."""
@@ -81,24 +101,44 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     folder = tmp_path_factory.mktemp("wheels")
     projects = [ROOT / "soniq_core", *(ROOT / "plugins" / name for name in PLUGINS)]
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
-         "--no-build-isolation", "--wheel-dir", str(folder), *map(str, projects)],
-        check=True, timeout=170,
-    )  # fmt: skip
-    return {wheel.name.split("-")[0].removeprefix("soniq_"): wheel for wheel in folder.glob("*.whl")}
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-build-isolation",
+            "--wheel-dir",
+            str(folder),
+            *map(str, projects),
+        ],
+        check=True,
+        timeout=170,
+    )
+    return {
+        wheel.name.split("-")[0].removeprefix("soniq_"): wheel for wheel in folder.glob("*.whl")
+    }
 
 
 @pytest.fixture
-def environment(tmp_path: Path, wheels: Mapping[str, Path], database_url: str, schema: str) -> Environment:
+def environment(
+    tmp_path: Path, wheels: Mapping[str, Path], database_url: str, schema: str
+) -> Environment:
     """A fresh environment with the core."""
-    environment = Environment(tmp_path, {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema})
+    environment = Environment(
+        tmp_path, {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
+    )
     environment.pip("install", "--constraint", str(ROOT / "constraints.txt"), str(wheels["core"]))
     return environment
 
 
 def install(environment: Environment, wheels: Mapping[str, Path], names: Sequence[str]) -> None:
     """Install plugins and what they depend on."""
-    environment.pip("install", "--constraint", str(ROOT / "constraints.txt"), *(str(wheels[name]) for name in names))
+    extras = {"psycopg": "[binary]"}  # not every system has PostgreSQL's client library
+    paths = [f"{wheels[name]}{extras.get(name, '')}" for name in names]
+    environment.pip("install", "--constraint", str(ROOT / "constraints.txt"), *paths)
 
 
 def test_installing_switches_a_plugin_on_and_uninstalling_off(
@@ -109,15 +149,67 @@ def test_installing_switches_a_plugin_on_and_uninstalling_off(
 
     install(environment, wheels, PLUGINS)
     found = environment.plugins()
-    assert {name: each["distribution"] for name, each in found.items()} == {name: f"soniq-{name}" for name in PLUGINS}
-    assert all(each["blocked"] is None and each["error"] is None and each["hooks"] for each in found.values())
+    assert {name: each["distribution"] for name, each in found.items()} == {
+        name: f"soniq-{name}" for name in PLUGINS
+    }
+    assert all(
+        each["blocked"] is None and each["error"] is None and each["hooks"]
+        for each in found.values()
+    )
     assert environment.stored() == 1
 
-    assert environment.plugins(SONIQ_PLUGINS="-results")["results"]["blocked"] == "SONIQ_PLUGINS=-results"
+    assert (
+        environment.plugins(SONIQ_PLUGINS="-results")["results"]["blocked"]
+        == "SONIQ_PLUGINS=-results"
+    )
     assert environment.stored(SONIQ_PLUGINS="-results") == 0
     assert environment.stored(SONIQ_PLUGINS="otel,sentry") == 0
     assert environment.stored(SONIQ_PLUGINS="results") == 1
 
     environment.pip("uninstall", "--yes", "soniq-results")
-    assert set(environment.plugins()) == {"otel", "sentry"}
+    assert set(environment.plugins()) == {"otel", "psycopg", "pydantic", "schedules", "sentry"}
     assert environment.stored() == 0
+
+
+def other_product(folder: Path, *modules: str) -> Path:
+    """A wheel of the distribution `soniq`, which has these modules and a command of the same
+    name.
+    """
+    wheel = folder / "soniq-0.9.0-py3-none-any.whl"
+    about = "soniq-0.9.0.dist-info"
+    files = {f"soniq/{module}": "class Soniq:\n    other = True\n" for module in modules} | {
+        f"{about}/METADATA": "Metadata-Version: 2.1\nName: soniq\nVersion: 0.9.0\n",
+        f"{about}/WHEEL": (
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        ),
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+        archive.writestr(
+            f"{about}/RECORD", "".join(f"{name},,\n" for name in (*files, f"{about}/RECORD"))
+        )
+    return wheel
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [("schedules.py",), ("__init__.py", "app.py", "errors.py", "settings.py", "cli/__init__.py")],
+    ids=["leaving ours whole", "taking over ours"],
+)
+def test_the_other_product_of_this_import_name_is_noticed_and_what_is_said_puts_it_right(
+    environment: Environment, wheels: Mapping[str, Path], tmp_path: Path, modules: Sequence[str]
+) -> None:
+    environment.pip("install", "--no-deps", str(other_product(tmp_path, *modules)))
+    done = environment.attempt("python", "-m", "soniq", "status")
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "error: the distribution soniq 0.9.0 is installed beside soniq-core"
+    )
+    assert "Traceback" not in done.stderr
+    if "app.py" not in modules:  # else `import soniq` is the other product
+        assert "DistributionConflict" in environment.attempt("python", "program.py").stderr
+
+    environment.pip("uninstall", "--yes", "soniq")
+    environment.pip("install", "--force-reinstall", "--no-deps", str(wheels["core"]))
+    assert environment.run("python", "program.py") == "42\n"

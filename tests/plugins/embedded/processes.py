@@ -22,11 +22,16 @@ for line in sys.stdin:
 
 
 class Peer:
-    """Another Python process with an EmbeddedServer called `server`, which does line by line what it is told."""
+    """Another Python process with an EmbeddedServer called `server`, which does line by line what
+    it is told.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SCRIPT, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def say(self, line: str) -> None:

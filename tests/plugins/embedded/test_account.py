@@ -20,7 +20,9 @@ def mode(path: Path) -> int:
 
 @pytest.fixture
 def closed(tmp_path: Path) -> Path:
-    """A folder that only its owner may enter, with something in it for a server to be put beside."""
+    """A folder that only its owner may enter, with something in it for a server to be put
+    beside.
+    """
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     (closed / "open").mkdir(mode=0o755)
@@ -32,7 +34,10 @@ async def test_the_server_never_runs_as_root(folder: Path) -> None:
         postmaster = psutil.Process(postmaster_pid(folder))
         assert postmaster.uids().effective == (folder / "pgdata").stat().st_uid
         assert postmaster.uids().effective != 0
-        assert 0 not in {*postmaster.gids(), *(os.getgrouplist("pgserver", postmaster.gids().real) if AS_ROOT else [])}
+        assert 0 not in {
+            *postmaster.gids(),
+            *(os.getgrouplist("pgserver", postmaster.gids().real) if AS_ROOT else []),
+        }
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root's server runs as another account")

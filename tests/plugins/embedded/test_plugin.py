@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from soniq import SoniqWarning
+from soniq.errors import SoniqWarning
 from soniq_embedded import EmbeddedPlugin
 from soniq_embedded.project import project_folder
 from tests.plugins.embedded.processes import fetch, postmaster_pid
@@ -15,7 +15,9 @@ class App:
     """All that the plugin asks of an app is that it is one."""
 
 
-async def test_an_app_without_a_url_gets_the_projects_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_app_without_a_url_gets_the_projects_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = tmp_path / "my project"
     project.mkdir()
     (project / "pyproject.toml").touch()
@@ -43,7 +45,7 @@ async def test_a_closed_app_can_start_again_without_another_warning(folder: Path
     assert postmaster_pid(folder) is None
 
 
-@pytest.mark.filterwarnings("ignore::soniq.SoniqWarning")
+@pytest.mark.filterwarnings("ignore::soniq.errors.SoniqWarning")
 async def test_the_server_lives_until_the_last_app_has_closed(folder: Path) -> None:
     plugin, first, second = EmbeddedPlugin(folder), App(), App()
     url = await plugin.database_url(first)
@@ -55,8 +57,10 @@ async def test_the_server_lives_until_the_last_app_has_closed(folder: Path) -> N
     assert postmaster_pid(folder) is None
 
 
-@pytest.mark.filterwarnings("ignore::soniq.SoniqWarning")
-async def test_an_app_whose_start_failed_halfway_starts_again_with_the_same_use(folder: Path) -> None:
+@pytest.mark.filterwarnings("ignore::soniq.errors.SoniqWarning")
+async def test_an_app_whose_start_failed_halfway_starts_again_with_the_same_use(
+    folder: Path,
+) -> None:
     plugin, app = EmbeddedPlugin(folder), App()
     assert await plugin.database_url(app) == await plugin.database_url(app)
     async with asynccontextmanager(plugin.lifespan)(app):
@@ -69,12 +73,15 @@ async def test_an_app_with_a_url_of_its_own_starts_nothing(folder: Path) -> None
         assert not folder.exists()
 
 
-@pytest.mark.filterwarnings("ignore::soniq.SoniqWarning")
+@pytest.mark.filterwarnings("ignore::soniq.errors.SoniqWarning")
 async def test_the_folder_is_the_argument_or_else_the_environments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SONIQ_EMBEDDED_FOLDER", str(tmp_path / "environment"))
-    for plugin, expected in ((EmbeddedPlugin(tmp_path / "argument"), "argument"), (EmbeddedPlugin(), "environment")):
+    for plugin, expected in (
+        (EmbeddedPlugin(tmp_path / "argument"), "argument"),
+        (EmbeddedPlugin(), "environment"),
+    ):
         app = App()
         await plugin.database_url(app)
         async with asynccontextmanager(plugin.lifespan)(app):

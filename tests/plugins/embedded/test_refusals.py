@@ -15,7 +15,11 @@ THROW_AWAY = {"fsync": "off"}
 def snapshot(folder: Path) -> list[tuple[str, int, int, int]]:
     """All that is in a folder: names, modes, owners, times of change."""
     paths = sorted([folder, *folder.rglob("*")])
-    return [(str(path), about.st_mode, about.st_uid, about.st_mtime_ns) for path in paths for about in [path.stat()]]
+    return [
+        (str(path), about.st_mode, about.st_uid, about.st_mtime_ns)
+        for path in paths
+        for about in [path.stat()]
+    ]
 
 
 @pytest.fixture
@@ -63,7 +67,9 @@ def test_a_data_folder_of_another_server_is_refused(tmp_path: Path) -> None:
     assert "a folder of its own" in refusal(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root's server has an owner of its own, which is asked first")
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="root's server has an owner of its own, which is asked first"
+)
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pgdata").mkdir()
     (tmp_path / "pgdata/thesis.txt").touch()
@@ -71,7 +77,9 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_start_shows_the_end_of_the_log(used: Path) -> None:
-    with pytest.raises(EmbeddedServerError, match='unrecognized configuration parameter "nonsense"') as caught:
+    with pytest.raises(
+        EmbeddedServerError, match='unrecognized configuration parameter "nonsense"'
+    ) as caught:
         EmbeddedServer(used, options={"nonsense": "1"}).start()
     assert str(used / "server.log") in str(caught.value)
     with EmbeddedServer(used, options=THROW_AWAY):
@@ -81,7 +89,9 @@ def test_a_failed_start_shows_the_end_of_the_log(used: Path) -> None:
 def test_waiting_for_another_process_has_a_limit(used: Path) -> None:
     with (used / "change.lock").open("r+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(EmbeddedServerError, match=r"has been starting or stopping .* for 0\.1 s"):
+        with pytest.raises(
+            EmbeddedServerError, match=r"has been starting or stopping .* for 0\.1 s"
+        ):
             EmbeddedServer(used, timeout=0.1).start()
 
 

@@ -46,7 +46,9 @@ async def test_data_are_kept_from_one_start_to_the_next(folder: Path) -> None:
     server.stop()
 
 
-async def test_the_clients_own_pg_variables_do_not_mislead_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_clients_own_pg_variables_do_not_mislead_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PGPORT", "6543")
     monkeypatch.setenv("PGDATA", "/nowhere")
     monkeypatch.setenv("LC_ALL", "xx_YY.UTF-8")
@@ -54,7 +56,9 @@ async def test_the_clients_own_pg_variables_do_not_mislead_it(folder: Path, monk
         assert await fetch(server.start(), "select 1") == 1
 
 
-@pytest.mark.parametrize("name", ["with some spaces", "a 'quoted' \"name\" for $5, or `so`", "l" * 120, "ümläut"])
+@pytest.mark.parametrize(
+    "name", ["with some spaces", "a 'quoted' \"name\" for $5, or `so`", "l" * 120, "ümläut"]
+)
 async def test_any_path_will_do(tmp_path: Path, name: str) -> None:
     with EmbeddedServer(tmp_path / name / "server", options=THROW_AWAY) as server:
         url = server.start()
@@ -72,7 +76,18 @@ async def test_a_killed_server_recovers_at_the_next_start(folder: Path) -> None:
     server.stop()
 
 
-@pytest.mark.parametrize("content", ["", "12", "no number\n", "-1\n", f"{10**30}\n", f"{os.getpid()}\n", "1\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "12",
+        "no number\n",
+        "-1\n",
+        f"{10**30}\n",
+        pytest.param(f"{os.getpid()}\n", id="own"),
+        "1\n",
+    ],
+)
 async def test_a_stale_or_half_written_pid_file_is_no_obstacle(folder: Path, content: str) -> None:
     server = EmbeddedServer(folder, options=THROW_AWAY)
     server.start()
@@ -92,7 +107,9 @@ async def test_a_data_folder_that_was_never_finished_is_made_anew(folder: Path) 
     assert not list(folder.glob("pgdata.new-*"))
 
 
-def test_removing_the_folder_of_a_running_server_does_not_break_stop(folder: Path, tmp_path: Path) -> None:
+def test_removing_the_folder_of_a_running_server_does_not_break_stop(
+    folder: Path, tmp_path: Path
+) -> None:
     server = EmbeddedServer(folder, options=THROW_AWAY)
     server.start()
     folder.rename(tmp_path / "moved")

@@ -7,12 +7,21 @@ from pathlib import Path
 import pytest
 
 from soniq_embedded import EmbeddedServer
-from tests.plugins.embedded.processes import Peer, eventually, fetch, is_alive, kill_server, postmaster_pid
+from tests.plugins.embedded.processes import (
+    Peer,
+    eventually,
+    fetch,
+    is_alive,
+    kill_server,
+    postmaster_pid,
+)
 
 MakePeer = Callable[[], Peer]
 
 
-async def test_two_processes_share_one_server_and_the_last_one_stops_it(folder: Path, peers: MakePeer) -> None:
+async def test_two_processes_share_one_server_and_the_last_one_stops_it(
+    folder: Path, peers: MakePeer
+) -> None:
     first, second = peers(), peers()
     url = first.start()
     pid = postmaster_pid(folder)
@@ -43,7 +52,9 @@ async def test_a_killed_process_counts_as_gone(folder: Path, peers: MakePeer) ->
     assert postmaster_pid(folder) is None
 
 
-async def test_a_server_whose_users_were_all_killed_is_joined_and_then_stopped(folder: Path, peers: MakePeer) -> None:
+async def test_a_server_whose_users_were_all_killed_is_joined_and_then_stopped(
+    folder: Path, peers: MakePeer
+) -> None:
     only = peers()
     only.start()
     pid = postmaster_pid(folder)
@@ -129,7 +140,9 @@ FORK_THAT_JOINS = FORK_THAT_ENDS.replace("sys.exit()", "server.start(); server.s
 
 
 @pytest.mark.parametrize("fork", [FORK_THAT_ENDS, FORK_THAT_STOPS, FORK_THAT_JOINS])
-async def test_a_forked_child_does_not_stop_its_parents_server(folder: Path, peers: MakePeer, fork: str) -> None:
+async def test_a_forked_child_does_not_stop_its_parents_server(
+    folder: Path, peers: MakePeer, fork: str
+) -> None:
     parent = peers()
     url = parent.start()
     assert parent.do(f"exec({fork!r})").strip() == "0"
@@ -138,10 +151,17 @@ async def test_a_forked_child_does_not_stop_its_parents_server(folder: Path, pee
     assert postmaster_pid(folder) is None
 
 
-def test_a_forked_child_that_lives_on_does_not_keep_the_server(folder: Path, peers: MakePeer) -> None:
+def test_a_forked_child_that_lives_on_does_not_keep_the_server(
+    folder: Path, peers: MakePeer
+) -> None:
     parent = peers()
     parent.start()
-    child = int(parent.do("import os, time; child = os.fork(); child or (time.sleep(30), os._exit(0)); print(child)"))
+    child = int(
+        parent.do(
+            "import os, time; child = os.fork(); child or (time.sleep(30), os._exit(0));"
+            " print(child)"
+        )
+    )
     parent.kill()
     with EmbeddedServer(folder):
         pass

@@ -1,4 +1,6 @@
-"""A backend for the tests: an OTLP receiver on loopback, gRPC and HTTP, and the SDK with its exporters in front."""
+"""A backend for the tests: an OTLP receiver on loopback, gRPC and HTTP, and the SDK with its
+exporters in front.
+"""
 
 import gzip
 from collections.abc import Callable, Iterator
@@ -9,10 +11,18 @@ from threading import Thread
 from typing import Any, Literal, NamedTuple
 
 import grpc
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
+    OTLPMetricExporter as GrpcMetricExporter,
+)
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
+    OTLPSpanExporter as GrpcSpanExporter,
+)
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import (
+    OTLPMetricExporter as HttpMetricExporter,
+)
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
+    OTLPSpanExporter as HttpSpanExporter,
+)
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
@@ -100,7 +110,9 @@ class Receiver:
 class Backend:
     """The SDK's providers, which export to a receiver when they are asked what arrived."""
 
-    def __init__(self, receiver: Receiver, endpoint: str, protocol: Protocol, sampler: Sampler = ALWAYS_ON) -> None:
+    def __init__(
+        self, receiver: Receiver, endpoint: str, protocol: Protocol, sampler: Sampler = ALWAYS_ON
+    ) -> None:
         self._receiver = receiver
         spans = (
             GrpcSpanExporter(endpoint, insecure=True)
@@ -113,14 +125,21 @@ class Backend:
             else HttpMetricExporter(f"{endpoint}/v1/metrics")
         )
         self.tracer_provider = TracerProvider(sampler=sampler)
-        self.tracer_provider.add_span_processor(BatchSpanProcessor(spans, schedule_delay_millis=HOUR))
-        self.meter_provider = MeterProvider([PeriodicExportingMetricReader(metrics, export_interval_millis=HOUR)])
+        self.tracer_provider.add_span_processor(
+            BatchSpanProcessor(spans, schedule_delay_millis=HOUR)
+        )
+        self.meter_provider = MeterProvider(
+            [PeriodicExportingMetricReader(metrics, export_interval_millis=HOUR)]
+        )
         self.tracer = self.tracer_provider.get_tracer("test")
 
     def spans(self, name: str = "") -> list[Span]:
         """The spans whose names begin so, in the order in which they began."""
         assert self.tracer_provider.force_flush(20_000)
-        return sorted((each for each in self._receiver.spans if each.name.startswith(name)), key=lambda s: s.began)
+        return sorted(
+            (each for each in self._receiver.spans if each.name.startswith(name)),
+            key=lambda s: s.began,
+        )
 
     def span(self, name: str) -> Span:
         """The only span whose name begins so."""
@@ -200,7 +219,9 @@ def _http_server(receiver: Receiver) -> Iterator[int]:
             if self.path == "/v1/traces":
                 receiver.take_traces(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
             else:
-                receiver.take_metrics(metrics_service_pb2.ExportMetricsServiceRequest.FromString(body))
+                receiver.take_metrics(
+                    metrics_service_pb2.ExportMetricsServiceRequest.FromString(body)
+                )
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -239,7 +260,13 @@ def _span(span: trace_pb2.Span, scope: InstrumentationScope, schema_url: str) ->
 
 def _series(metric: Metric, scope: InstrumentationScope, schema_url: str) -> Series:
     kind = metric.WhichOneof("data") or ""
-    return Series(kind, metric.unit, scope.name, schema_url, [_point(p) for p in getattr(metric, kind).data_points])
+    return Series(
+        kind,
+        metric.unit,
+        scope.name,
+        schema_url,
+        [_point(p) for p in getattr(metric, kind).data_points],
+    )
 
 
 def _point(point: Any) -> Point:

@@ -30,7 +30,10 @@ def traced(make_app: MakeApp, backend: Backend) -> Callable[..., Soniq]:
     """Makes apps that report to the backend; keywords are options of the plugin."""
 
     def traced(*plugins: object, settings: dict[str, Any] | None = None, **options: Any) -> Soniq:
-        given = {"tracer_provider": backend.tracer_provider, "meter_provider": backend.meter_provider}
+        given = {
+            "tracer_provider": backend.tracer_provider,
+            "meter_provider": backend.meter_provider,
+        }
         return make_app(plugins=[OtelPlugin(**{**given, **options}), *plugins], **settings or {})
 
     return traced

@@ -24,11 +24,17 @@ LIMIT = 20.0
 async def finished(app: Soniq, job_id: str) -> None:
     """Wait until a job has left the queue."""
     async with asyncio.timeout(LIMIT):
-        while (status := await app.get_job_status(job_id)) and status["status"] not in ("done", "dead", "cancelled"):
+        while (status := await app.get_job_status(job_id)) and status["status"] not in (
+            "done",
+            "dead",
+            "cancelled",
+        ):
             await asyncio.sleep(0.02)
 
 
-async def test_an_attempt_is_a_consumer_span_with_the_names_of_the_conventions(app: Soniq, backend: Backend) -> None:
+async def test_an_attempt_is_a_consumer_span_with_the_names_of_the_conventions(
+    app: Soniq, backend: Backend
+) -> None:
     contexts: list[JobContext] = []
 
     @app.job(name="mail", queue="post", max_attempts=3)
@@ -38,8 +44,16 @@ async def test_an_attempt_is_a_consumer_span_with_the_names_of_the_conventions(a
     job_id = await app.enqueue(mail)
     await app.run_worker(run_once=True)
     span = backend.span("process")
-    assert (span.name, span.kind, span.status, span.events) == ("process post", "CONSUMER", "UNSET", [])
-    assert (span.scope, span.schema_url) == ("soniq_otel", "https://opentelemetry.io/schemas/1.44.0")
+    assert (span.name, span.kind, span.status, span.events) == (
+        "process post",
+        "CONSUMER",
+        "UNSET",
+        [],
+    )
+    assert (span.scope, span.schema_url) == (
+        "soniq_otel",
+        "https://opentelemetry.io/schemas/1.44.0",
+    )
     assert span.attributes == {
         "messaging.system": "soniq",
         "messaging.operation.name": "process",
@@ -56,7 +70,9 @@ async def test_an_attempt_is_a_consumer_span_with_the_names_of_the_conventions(a
     }
 
 
-async def test_it_is_a_child_of_the_creation_context_and_links_to_it(app: Soniq, backend: Backend) -> None:
+async def test_it_is_a_child_of_the_creation_context_and_links_to_it(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job()
     async def job() -> None: ...
 
@@ -66,7 +82,9 @@ async def test_it_is_a_child_of_the_creation_context_and_links_to_it(app: Soniq,
     assert (process.parent, process.links) == (send.place, [send.place])
 
 
-async def test_it_may_be_a_trace_of_its_own_with_a_link(traced: MakeTraced, backend: Backend) -> None:
+async def test_it_may_be_a_trace_of_its_own_with_a_link(
+    traced: MakeTraced, backend: Backend
+) -> None:
     app = traced(parent=False)
 
     @app.job()
@@ -95,7 +113,9 @@ async def test_a_trace_of_its_own_also_links_to_what_is_current_around_the_worke
     assert (process.parent, process.links) == (None, [backend.span("around").place])
 
 
-async def test_a_job_of_a_bulk_enqueue_leads_back_to_its_own_creation_span(app: Soniq, backend: Backend) -> None:
+async def test_a_job_of_a_bulk_enqueue_leads_back_to_its_own_creation_span(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job()
     async def job(number: int) -> None: ...
 
@@ -148,13 +168,41 @@ async def test_what_is_current_around_the_worker_is_linked_where_the_creation_co
     with backend.tracer.start_as_current_span("around the worker"):
         await app.run_worker(run_once=True)
     process, send = backend.span("process"), backend.span("send")
-    assert (process.parent, process.links) == (send.place, [send.place, backend.span("around").place])
+    assert (process.parent, process.links) == (
+        send.place,
+        [send.place, backend.span("around").place],
+    )
 
 
-# --- how it ended -----------------------------------------------------------------------------------------------------
+# --- how it ended --------------------------------------------------------------------------------
 
 
-async def test_an_attempt_that_failed_is_an_error_also_when_it_will_be_retried(app: Soniq, backend: Backend) -> None:
+async def test_what_a_very_long_error_says_is_cut(app: Soniq, backend: Backend) -> None:
+    @app.job(max_attempts=1)
+    async def fail() -> None:
+        try:
+            raise KeyError("cause" * 1_000_000)
+        except KeyError as error:
+            raise ValueError("begin" + "x" * 5_000_000 + "end") from error
+
+    await app.enqueue(fail)
+    await app.run_worker(run_once=True)
+    (span,) = backend.spans("process")
+    ((_, attributes),) = span.events
+    assert len(attributes["exception.stacktrace"]) < 20_100
+    assert attributes["exception.stacktrace"].startswith("KeyError: ") or (
+        attributes["exception.stacktrace"].startswith("Traceback")
+    )
+    for text in (span.description, attributes["exception.message"]):
+        assert len(text) < 4_100
+        assert text.startswith("beginxxx")
+        assert text.endswith("xxxend")
+    assert attributes["exception.stacktrace"].rstrip().endswith("xxxend")
+
+
+async def test_an_attempt_that_failed_is_an_error_also_when_it_will_be_retried(
+    app: Soniq, backend: Backend
+) -> None:
     class Declined(Exception):
         pass
 
@@ -175,7 +223,8 @@ async def test_an_attempt_that_failed_is_an_error_also_when_it_will_be_retried(a
         assert 'raise Declined("no money")' in attributes["exception.stacktrace"]
         assert span.parent == backend.span("send").place
     assert [
-        (each.attributes["soniq.job.attempt"], each.attributes["soniq.job.outcome"]) for each in (first, second)
+        (each.attributes["soniq.job.attempt"], each.attributes["soniq.job.outcome"])
+        for each in (first, second)
     ] == [
         (1, "retry"),
         (2, "dead"),
@@ -194,7 +243,9 @@ async def test_an_attempt_that_took_too_long_is_an_error(app: Soniq, backend: Ba
     assert "timeout of 0.05 s" in span.description
 
 
-async def test_an_attempt_that_the_worker_did_not_wait_for_is_an_error(traced: MakeTraced, backend: Backend) -> None:
+async def test_an_attempt_that_the_worker_did_not_wait_for_is_an_error(
+    traced: MakeTraced, backend: Backend
+) -> None:
     app, started = traced(), asyncio.Event()
 
     @app.job(max_attempts=1)
@@ -256,7 +307,8 @@ async def test_arguments_that_cannot_be_read_are_an_error_of_the_attempt(
 
 
 @pytest.mark.parametrize(
-    ("signal", "outcome"), [(Snooze(3600), "snooze"), (Cancel("no more"), "cancel"), (Retry(delay=3600), "retry")]
+    ("signal", "outcome"),
+    [(Snooze(3600), "snooze"), (Cancel("no more"), "cancel"), (Retry(delay=3600), "retry")],
 )
 async def test_a_signal_is_no_error(
     app: Soniq, backend: Backend, signal: Snooze | Cancel | Retry, outcome: str
@@ -275,7 +327,11 @@ async def test_a_signal_is_no_error(
     spans = backend.spans("process")
     assert {each.attributes["soniq.job.name"] for each in spans} == {"raises", "returns"}
     for span in spans:
-        assert (span.status, span.events, span.attributes["soniq.job.outcome"]) == ("UNSET", [], outcome)
+        assert (span.status, span.events, span.attributes["soniq.job.outcome"]) == (
+            "UNSET",
+            [],
+            outcome,
+        )
         assert "error.type" not in span.attributes
 
 
@@ -287,10 +343,15 @@ async def test_a_retry_with_no_attempt_left_is_an_error(app: Soniq, backend: Bac
     await app.enqueue(again)
     await app.run_worker(run_once=True)
     span = backend.span("process")
-    assert (span.status, span.attributes["error.type"]) == ("ERROR", "soniq.errors.RetriesExhausted")
+    assert (span.status, span.attributes["error.type"]) == (
+        "ERROR",
+        "soniq.errors.RetriesExhausted",
+    )
 
 
-async def test_a_job_that_is_cancelled_while_it_runs_is_no_error(app: Soniq, backend: Backend) -> None:
+async def test_a_job_that_is_cancelled_while_it_runs_is_no_error(
+    app: Soniq, backend: Backend
+) -> None:
     started = asyncio.Event()
 
     @app.job()
@@ -310,7 +371,9 @@ async def test_a_job_that_is_cancelled_while_it_runs_is_no_error(app: Soniq, bac
     assert "error.type" not in span.attributes
 
 
-async def test_a_failure_that_is_answered_with_a_signal_stays_a_failure(app: Soniq, backend: Backend) -> None:
+async def test_a_failure_that_is_answered_with_a_signal_stays_a_failure(
+    app: Soniq, backend: Backend
+) -> None:
     @app.on_error
     def give_up(ctx: JobContext) -> None:
         raise Cancel("hopeless")
@@ -322,7 +385,11 @@ async def test_a_failure_that_is_answered_with_a_signal_stays_a_failure(app: Son
     await app.enqueue(job)
     await app.run_worker(run_once=True)
     span = backend.span("process")
-    assert (span.status, span.description, span.attributes["soniq.job.outcome"]) == ("ERROR", "boom", "cancel")
+    assert (span.status, span.description, span.attributes["soniq.job.outcome"]) == (
+        "ERROR",
+        "boom",
+        "cancel",
+    )
 
 
 async def test_an_attempt_whose_job_was_taken_away_is_an_error(
@@ -341,7 +408,11 @@ async def test_an_attempt_whose_job_was_taken_away_is_an_error(
 
 @pytest.mark.parametrize("parent", [True, False])
 async def test_an_attempt_whose_worker_died_is_recorded_by_the_one_that_finds_out(
-    traced: MakeTraced, backend: Backend, connection: "asyncpg.Connection[Any]", schema: str, parent: bool
+    traced: MakeTraced,
+    backend: Backend,
+    connection: "asyncpg.Connection[Any]",
+    schema: str,
+    parent: bool,
 ) -> None:
     app, told = traced(parent=parent, settings={"lease": 1.0}), asyncio.Event()
     app.on_error(told.set)
@@ -351,14 +422,15 @@ async def test_an_attempt_whose_worker_died_is_recorded_by_the_one_that_finds_ou
 
     job_id = await app.enqueue(job)
     row = await connection.fetchrow(
-        f"update {schema}.job set status = 'running', claim = 7, worker_id = gen_random_uuid(), suspect = true, "
-        "started = true, scheduled_at = now() - interval '9 seconds', started_at = now() - interval '7 seconds' "
-        "returning worker_id, extract(epoch from started_at)::float8 as began"
+        f"update {schema}.job set status = 'running', claim = 7, worker_id = gen_random_uuid(),"
+        " suspect = true, started = true, scheduled_at = now() - interval '9 seconds', started_at"
+        " = now() - interval '7 seconds' returning worker_id, extract(epoch from"
+        " started_at)::float8 as began"
     )
     assert row is not None
     await connection.execute(
-        f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names, seen_at) "
-        f"values ($1, 1, 1, 1, 'gone', '0', '{{}}', now() - interval '1 minute')",
+        f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names,"
+        " seen_at) values ($1, 1, 1, 1, 'gone', '0', '{}', now() - interval '1 minute')",
         row["worker_id"],
     )
     worker = asyncio.create_task(app.run_worker())
@@ -404,7 +476,9 @@ async def test_a_job_that_kills_its_worker_leaves_a_span_all_the_same(
     environment = {**os.environ, "SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
     async with asyncio.timeout(60):
         while (status := await app.get_job_status(job_id)) and status["status"] != "dead":
-            killed = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLS, env=environment)
+            killed = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", KILLS, env=environment
+            )
             assert await killed.wait() == 9
             while (status := await app.get_job_status(job_id)) and status["status"] == "running":
                 await asyncio.sleep(0.05)
@@ -412,7 +486,10 @@ async def test_a_job_that_kills_its_worker_leaves_a_span_all_the_same(
     await asyncio.wait_for(worker, LIMIT)
     span = backend.span("process")
     assert (span.status, span.attributes["error.type"]) == ("ERROR", "soniq.errors.WorkerLost")
-    assert (span.parent, span.attributes["messaging.message.id"]) == (backend.span("send").place, job_id)
+    assert (span.parent, span.attributes["messaging.message.id"]) == (
+        backend.span("send").place,
+        job_id,
+    )
     assert span.seconds > 0.2
 
 
@@ -423,3 +500,17 @@ async def test_nothing_stays_current_after_an_attempt(app: Soniq, backend: Backe
     await app.enqueue(job)
     await app.run_worker(run_once=True)
     assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_a_job_of_a_schedule_says_which_and_of_which_tick(
+    app: Soniq, backend: Backend
+) -> None:
+    @app.job(name="nightly")
+    async def nightly() -> None: ...
+
+    header = {"name": "nightly", "at": "2026-01-01T02:30:00+00:00", "cron": "30 2 * * *"}
+    await app.enqueue(nightly, headers={"soniq-schedule": header})
+    await app.run_worker(run_once=True)
+    attributes = backend.span("process").attributes
+    assert attributes["soniq.schedule.name"] == "nightly"
+    assert attributes["soniq.schedule.at"] == "2026-01-01T02:30:00+00:00"

@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 from opentelemetry import trace
 
-from soniq import EnqueueBatch, NewJob, SerializationError, Soniq, hookimpl
+from soniq import SerializationError, Soniq, hookimpl
+from soniq.plugin import EnqueueBatch, NewJob
 
 from .backend import Backend, Place
 
@@ -16,8 +17,13 @@ MakeTraced = Callable[..., Soniq]
 
 async def headers(connection: "asyncpg.Connection[Any]", schema: str) -> list[Place]:
     """The creation context of each job that waits, in the order of their ids."""
-    rows = await connection.fetch(f"select headers #>> '{{otel,traceparent}}' as parent from {schema}.job order by id")
-    return [(trace_id, span_id) for _, trace_id, span_id, _ in (row["parent"].split("-") for row in rows)]
+    rows = await connection.fetch(
+        f"select headers #>> '{{otel,traceparent}}' as parent from {schema}.job order by id"
+    )
+    return [
+        (trace_id, span_id)
+        for _, trace_id, span_id, _ in (row["parent"].split("-") for row in rows)
+    ]
 
 
 def server(app: Soniq) -> dict[str, object]:
@@ -39,7 +45,9 @@ class Seen:
         self.current.append(trace.get_current_span().get_span_context().span_id)
 
 
-async def test_an_enqueue_is_a_producer_span_with_the_names_of_the_conventions(app: Soniq, backend: Backend) -> None:
+async def test_an_enqueue_is_a_producer_span_with_the_names_of_the_conventions(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job(name="mail", queue="post")
     async def mail() -> None: ...
 
@@ -47,7 +55,10 @@ async def test_an_enqueue_is_a_producer_span_with_the_names_of_the_conventions(a
     span = backend.span("send")
     assert (span.name, span.kind, span.status) == ("send post", "PRODUCER", "UNSET")
     assert (span.parent, span.links, span.events) == (None, [], [])
-    assert (span.scope, span.schema_url) == ("soniq_otel", "https://opentelemetry.io/schemas/1.44.0")
+    assert (span.scope, span.schema_url) == (
+        "soniq_otel",
+        "https://opentelemetry.io/schemas/1.44.0",
+    )
     assert span.attributes == {
         "messaging.system": "soniq",
         "messaging.operation.name": "send",
@@ -69,7 +80,9 @@ async def test_it_hands_its_context_to_the_job(
     assert await headers(connection, schema) == [backend.span("send").place]
 
 
-async def test_other_headers_are_left_alone(app: Soniq, connection: "asyncpg.Connection[Any]", schema: str) -> None:
+async def test_other_headers_are_left_alone(
+    app: Soniq, connection: "asyncpg.Connection[Any]", schema: str
+) -> None:
     @app.job()
     async def job() -> None: ...
 
@@ -116,7 +129,9 @@ async def test_a_bulk_enqueue_is_a_client_span_that_links_to_a_producer_span_for
 
     ids = await app.enqueue_many(mail, [{"number": number} for number in range(3)])
     creates, send = backend.spans("create"), backend.span("send")
-    assert [(each.name, each.kind, each.status) for each in creates] == [("create post", "PRODUCER", "UNSET")] * 3
+    assert [(each.name, each.kind, each.status) for each in creates] == [
+        ("create post", "PRODUCER", "UNSET")
+    ] * 3
     assert [each.attributes for each in creates] == [
         {
             "messaging.system": "soniq",
@@ -137,7 +152,9 @@ async def test_a_bulk_enqueue_is_a_client_span_that_links_to_a_producer_span_for
     assert await headers(connection, schema) == [each.place for each in creates]
 
 
-async def test_a_large_bulk_enqueue_lets_the_event_loop_go_on(traced: MakeTraced, backend: Backend) -> None:
+async def test_a_large_bulk_enqueue_lets_the_event_loop_go_on(
+    traced: MakeTraced, backend: Backend
+) -> None:
     app = traced()
 
     @app.job()
@@ -190,7 +207,9 @@ async def test_a_creation_context_that_the_caller_gave_is_kept_and_linked_to(
     assert await headers(connection, schema) == [GIVEN_PLACE] * jobs
 
 
-async def test_a_header_of_the_callers_that_is_no_context_harms_nothing(app: Soniq, backend: Backend) -> None:
+async def test_a_header_of_the_callers_that_is_no_context_harms_nothing(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job()
     async def job() -> None: ...
 
@@ -213,7 +232,9 @@ async def test_an_enqueue_that_fails_is_an_error(app: Soniq, backend: Backend) -
     assert (event, attributes["exception.type"]) == ("exception", "soniq.errors.SerializationError")
 
 
-async def test_a_plugin_that_refuses_the_enqueue_is_seen_as_its_failure(traced: MakeTraced, backend: Backend) -> None:
+async def test_a_plugin_that_refuses_the_enqueue_is_seen_as_its_failure(
+    traced: MakeTraced, backend: Backend
+) -> None:
     class Refuses:
         name = "refuses"
 
@@ -233,7 +254,9 @@ async def test_a_plugin_that_refuses_the_enqueue_is_seen_as_its_failure(traced: 
     assert span.attributes["error.type"] == "PermissionError"
 
 
-async def test_a_duplicate_is_marked_and_carries_the_id_of_the_job_that_is_there(app: Soniq, backend: Backend) -> None:
+async def test_a_duplicate_is_marked_and_carries_the_id_of_the_job_that_is_there(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job()
     async def job() -> None: ...
 

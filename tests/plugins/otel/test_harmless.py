@@ -12,10 +12,16 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
 from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 
 from soniq import Soniq
+from tests.support.jobs import run_job
 
 from .backend import Backend
 
@@ -156,7 +162,9 @@ async def test_an_exporter_that_hangs_behind_a_batch_processor_holds_up_no_job(
     provider.shutdown()
 
 
-async def test_an_error_whose_text_cannot_be_made_is_still_an_error(traced: MakeTraced, backend: Backend) -> None:
+async def test_an_error_whose_text_cannot_be_made_is_still_an_error(
+    traced: MakeTraced, backend: Backend
+) -> None:
     app = traced()
 
     class Unspeakable(Exception):
@@ -167,10 +175,7 @@ async def test_an_error_whose_text_cannot_be_made_is_still_an_error(traced: Make
     async def job() -> None:
         raise Unspeakable
 
-    job_id = await app.enqueue(job)
-    await app.run_worker(run_once=True)
-    status = await app.get_job_status(job_id)
-    assert status is not None
+    status = await run_job(app, job)
     assert status["status"] == "dead"
     span = backend.span("process")
     assert (span.status, span.description) == ("ERROR", "")

@@ -15,25 +15,35 @@ MakeTraced = Callable[..., Soniq]
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 
-async def test_the_metrics_of_the_conventions_have_their_units_kinds_and_schema(app: Soniq, backend: Backend) -> None:
+async def test_the_metrics_of_the_conventions_have_their_units_kinds_and_schema(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job()
     async def job() -> None: ...
 
     await app.enqueue(job)
     await app.run_worker(run_once=True)
     series = backend.metrics()
-    assert {name: (each.kind, each.unit) for name, each in series.items() if name.startswith("messaging")} == {
+    assert {
+        name: (each.kind, each.unit)
+        for name, each in series.items()
+        if name.startswith("messaging")
+    } == {
         "messaging.client.operation.duration": ("histogram", "s"),
         "messaging.process.duration": ("histogram", "s"),
         "messaging.client.sent.messages": ("sum", "{message}"),
         "messaging.client.consumed.messages": ("sum", "{message}"),
     }
     assert {
-        (each.scope, each.schema_url) for name, each in series.items() if name.startswith(("messaging", "soniq"))
+        (each.scope, each.schema_url)
+        for name, each in series.items()
+        if name.startswith(("messaging", "soniq"))
     } == {("soniq_otel", "https://opentelemetry.io/schemas/1.44.0")}
 
 
-async def test_both_durations_have_the_buckets_that_the_conventions_advise(app: Soniq, backend: Backend) -> None:
+async def test_both_durations_have_the_buckets_that_the_conventions_advise(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job()
     async def job() -> None: ...
 
@@ -44,7 +54,9 @@ async def test_both_durations_have_the_buckets_that_the_conventions_advise(app: 
         assert point.bounds == BUCKETS
 
 
-async def test_an_enqueue_is_counted_by_its_jobs_and_timed_once(app: Soniq, backend: Backend) -> None:
+async def test_an_enqueue_is_counted_by_its_jobs_and_timed_once(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job(name="mail", queue="post")
     async def mail(number: int) -> None: ...
 
@@ -60,11 +72,18 @@ async def test_an_enqueue_is_counted_by_its_jobs_and_timed_once(app: Soniq, back
     (sent,) = backend.points("messaging.client.sent.messages")
     assert (sent.value, sent.attributes) == (5, common)
     (duration,) = backend.points("messaging.client.operation.duration")
-    assert (duration.measured, duration.attributes) == (2, {**common, "messaging.operation.type": "send"})
-    assert duration.value == pytest.approx(sum(each.seconds for each in backend.spans("send")), abs=1e-6)
+    assert (duration.measured, duration.attributes) == (
+        2,
+        {**common, "messaging.operation.type": "send"},
+    )
+    assert duration.value == pytest.approx(
+        sum(each.seconds for each in backend.spans("send")), abs=1e-6
+    )
 
 
-async def test_an_enqueue_that_fails_is_counted_with_its_error(app: Soniq, backend: Backend) -> None:
+async def test_an_enqueue_that_fails_is_counted_with_its_error(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job()
     async def job(value: Any) -> None: ...
 
@@ -91,7 +110,10 @@ async def test_each_attempt_is_counted_and_timed_as_its_span(app: Soniq, backend
         **server(app),
     }
     failed, done = backend.spans("process")
-    durations = {each.attributes.get("error.type"): each for each in backend.points("messaging.process.duration")}
+    durations = {
+        each.attributes.get("error.type"): each
+        for each in backend.points("messaging.process.duration")
+    }
     assert durations["ValueError"].attributes == {**common, "error.type": "ValueError"}
     assert durations[None].attributes == common
     assert durations["ValueError"].value == pytest.approx(failed.seconds, abs=1e-6)
@@ -164,7 +186,7 @@ async def test_a_job_that_is_cancelled_while_it_waits_is_counted_without_an_atte
     assert backend.points("messaging.client.consumed.messages") == []
 
 
-# --- gauges -----------------------------------------------------------------------------------------------------------
+# --- gauges --------------------------------------------------------------------------------------
 
 LIMIT = 20.0
 
@@ -178,7 +200,9 @@ async def until(holds: Callable[[], bool]) -> None:
 def depth(backend: Backend, queue: str = "busy") -> dict[str, float]:
     """How many jobs of a queue are in each state, as reported now."""
     points = [
-        each for each in backend.points("soniq.queue.jobs") if each.attributes["messaging.destination.name"] == queue
+        each
+        for each in backend.points("soniq.queue.jobs")
+        if each.attributes["messaging.destination.name"] == queue
     ]
     return {each.attributes["soniq.queue.state"]: each.value for each in points}
 
@@ -224,16 +248,23 @@ async def test_the_depth_of_the_queues_and_the_oldest_waiting_job_are_gauges(
 
     await app.enqueue_many(job, [{}, {}])
     await app.enqueue(job, delay=3600)
-    await connection.execute(f"update {schema}.job set scheduled_at = scheduled_at - interval '90 seconds'")
+    await connection.execute(
+        f"update {schema}.job set scheduled_at = scheduled_at - interval '90 seconds'"
+    )
     workers.start(app)
     await until(lambda: depth(backend) == {"waiting": 2, "scheduled": 1, "running": 0, "held": 0})
     (oldest,) = backend.points("soniq.queue.oldest_waiting")
     assert 90 <= oldest.value < 150
     assert oldest.attributes == {
-        "messaging.system": "soniq", "messaging.destination.name": "busy", "soniq.schema": schema, **server(app)
+        "messaging.system": "soniq", "messaging.destination.name": "busy", "soniq.schema": schema,
+        **server(app)
     }  # fmt: skip
     series = backend.metrics()
-    assert {(name, series[name].kind, series[name].unit) for name in series if name.startswith("soniq.queue")} == {
+    assert {
+        (name, series[name].kind, series[name].unit)
+        for name in series
+        if name.startswith("soniq.queue")
+    } == {
         ("soniq.queue.jobs", "gauge", "{job}"),
         ("soniq.queue.oldest_waiting", "gauge", "s"),
     }
@@ -258,7 +289,10 @@ async def test_of_two_workers_one_reports_and_when_it_stops_the_other_does(
     sampling: MakeTraced, make_backend: Callable[[], Backend], workers: Workers
 ) -> None:
     backends = [make_backend(), make_backend()]
-    apps = [sampling(tracer_provider=b.tracer_provider, meter_provider=b.meter_provider) for b in backends]
+    apps = [
+        sampling(tracer_provider=b.tracer_provider, meter_provider=b.meter_provider)
+        for b in backends
+    ]
 
     @apps[0].job(queue="busy")
     async def job() -> None: ...
@@ -273,7 +307,7 @@ async def test_of_two_workers_one_reports_and_when_it_stops_the_other_does(
         assert depth(backends[first])
         assert not depth(backends[second])
     await workers.stop(apps[first])
-    assert not depth(backends[first])
+    await until(lambda: not depth(backends[first]))
     await until(lambda: bool(depth(backends[second])))
     assert not depth(backends[first])
 
@@ -291,3 +325,78 @@ async def test_the_apps_of_a_process_share_the_gauges_of_a_provider(
 
 
 async def _nothing() -> None: ...
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+async def test_a_queue_that_stays_empty_is_forgotten(
+    sampling: MakeTraced, backend: Backend, workers: Workers, connection: Any, schema: str
+) -> None:
+    app = sampling()
+    await app.enqueue(app.job(queue="busy")(_nothing))
+    workers.start(app)
+    await until(lambda: depth(backend).get("waiting") == 1)
+    await connection.execute(f"delete from {schema}.job")
+    await until(lambda: depth(backend).get("waiting") == 0)
+    await until(lambda: depth(backend) == {})
+
+
+async def test_of_the_queues_of_five_hundred_tenants_a_hundred_have_series_of_their_own(
+    sampling: MakeTraced, backend: Backend, workers: Workers
+) -> None:
+    app = sampling()
+    job = app.job(name="each")(_nothing)
+    for tenant in range(500):
+        await app.enqueue(job, queue=f"tenant {tenant}")
+    await app.enqueue_many(job, [{}] * 3, queue="tenant 499")
+    workers.start(app)
+    await until(lambda: bool(depth(backend, "tenant 499")))
+    assert depth(backend, "tenant 499")["waiting"] == 4, "one of those with the most jobs"
+    assert depth(backend, "_OTHER")["waiting"] == 503 - 4 - 99
+    assert len(backend.points("soniq.queue.jobs")) == 4 * 101
+    assert len(backend.points("soniq.queue.oldest_waiting")) == 101
+
+
+async def test_counters_tell_a_hundred_queues_and_a_hundred_jobs_apart_and_spans_all(
+    app: Soniq, backend: Backend
+) -> None:
+    for number in range(120):
+        app.job(name=f"job {number}", queue=f"queue {number}")(_nothing)
+    for number in range(120):
+        await app.enqueue(f"job {number}")
+    assert await app.run_worker(run_once=True) == 120
+
+    for metric in (
+        "messaging.client.sent.messages",
+        "messaging.client.consumed.messages",
+        "soniq.job.outcomes",
+    ):
+        points = {each.attributes["soniq.job.name"]: each for each in backend.points(metric)}
+        assert len(points) == 101
+        assert points["_OTHER"].value == 20
+        assert points["_OTHER"].attributes["messaging.destination.name"] == "_OTHER"
+    assert len({each.name for each in backend.spans("process")}) == 120
+
+
+async def test_jobs_of_several_names_in_one_call_are_counted_as_what_they_are(
+    app: Soniq, backend: Backend
+) -> None:
+    mail = app.job(name="mail", queue="post")(_nothing)
+    bill = app.job(name="bill", queue="money")(_nothing)
+    await app.enqueue_all([mail.call(), bill.call(), bill.call()])
+    sent = {
+        (point.attributes["messaging.destination.name"], point.attributes["soniq.job.name"]): (
+            point.value
+        )
+        for point in backend.points("messaging.client.sent.messages")
+    }
+    assert sent == {("post", "mail"): 1, ("money", "bill"): 2}
+    (took,) = backend.points("messaging.client.operation.duration")
+    assert took.measured == 1
+    assert not took.attributes.keys() & {"messaging.destination.name", "soniq.job.name"}
+
+    assert backend.span("send").name == "send"
+    assert "soniq.job.name" not in backend.span("send").attributes
+    created = [(span.name, span.attributes["soniq.job.name"]) for span in backend.spans("create")]
+    assert created == [("create post", "mail"), ("create money", "bill"), ("create money", "bill")]

@@ -2,7 +2,9 @@
 
 import pytest
 
-from soniq import ConfigurationError, PluginError, Soniq
+from soniq import ConfigurationError, Soniq
+from soniq.errors import PluginError
+from soniq.plugin import load_plugins
 from soniq_otel import OtelPlugin
 from tests.conftest import MakeApp
 
@@ -26,7 +28,11 @@ def test_arguments_take_the_place_of_the_environment(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SONIQ_OTEL_CREATE_SPANS", "false")
     monkeypatch.setenv("SONIQ_OTEL_PARENT", "false")
     monkeypatch.setenv("SONIQ_OTEL_GAUGE_INTERVAL", "2.5")
-    assert options(OtelPlugin(create_spans=True, parent=True, gauge_interval=1)) == (True, True, 1.0)
+    assert options(OtelPlugin(create_spans=True, parent=True, gauge_interval=1)) == (
+        True,
+        True,
+        1.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,13 +54,15 @@ def test_a_variable_that_cannot_be_used_is_named(
 
 
 def test_an_argument_that_cannot_be_used_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"OtelPlugin\(gauge_interval=\) is a number .* got '-1'"):
+    with pytest.raises(
+        ConfigurationError, match=r"OtelPlugin\(gauge_interval=\) is a number .* got '-1'"
+    ):
         OtelPlugin(gauge_interval=-1)
 
 
 def test_it_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SONIQ_PLUGINS", "otel")
-    (found,) = [each for each in Soniq().load_plugins().plugins if each.name == "otel"]
+    (found,) = [each for each in load_plugins(Soniq()).plugins if each.name == "otel"]
     assert (found.source, found.blocked) == ("discovered", None)
 
 

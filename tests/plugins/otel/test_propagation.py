@@ -8,7 +8,8 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
-from soniq import EnqueueBatch, JobContext, Soniq, hookimpl
+from soniq import JobContext, Soniq, hookimpl
+from soniq.plugin import EnqueueBatch
 from soniq_otel import OtelPlugin
 from tests.conftest import MakeApp
 
@@ -23,7 +24,9 @@ def current() -> Place:
     return f"{here.trace_id:032x}", f"{here.span_id:016x}"
 
 
-async def test_the_span_is_current_in_the_handler_the_hooks_and_threads(app: Soniq, backend: Backend) -> None:
+async def test_the_span_is_current_in_the_handler_the_hooks_and_threads(
+    app: Soniq, backend: Backend
+) -> None:
     seen: dict[str, Place] = {}
 
     @app.before_job
@@ -56,7 +59,9 @@ async def test_the_span_is_current_in_the_handler_the_hooks_and_threads(app: Son
     assert set(seen.values()) == {first.place}
 
 
-async def test_the_span_is_current_also_in_plugins_that_come_before(make_app: MakeApp, backend: Backend) -> None:
+async def test_the_span_is_current_also_in_plugins_that_come_before(
+    make_app: MakeApp, backend: Backend
+) -> None:
     seen: dict[str, Place] = {}
 
     class Before:
@@ -77,10 +82,15 @@ async def test_the_span_is_current_also_in_plugins_that_come_before(make_app: Ma
 
     await app.enqueue(job)
     await app.run_worker(run_once=True)
-    assert seen == {"around_enqueue": backend.span("send").place, "around_job": backend.span("process").place}
+    assert seen == {
+        "around_enqueue": backend.span("send").place,
+        "around_job": backend.span("process").place,
+    }
 
 
-async def test_spans_of_the_handler_are_children_of_the_attempt(app: Soniq, backend: Backend) -> None:
+async def test_spans_of_the_handler_are_children_of_the_attempt(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job()
     async def job() -> None:
         with backend.tracer.start_as_current_span("inside"):
@@ -103,11 +113,15 @@ async def test_attempts_at_the_same_time_keep_apart(app: Soniq, backend: Backend
     for _ in range(3):
         await app.enqueue(job)
     await app.run_worker(run_once=True)
-    assert seen == {each.attributes["messaging.message.id"]: each.place for each in backend.spans("process")}
+    assert seen == {
+        each.attributes["messaging.message.id"]: each.place for each in backend.spans("process")
+    }
     assert len(set(seen.values())) == 3
 
 
-async def test_a_job_that_enqueues_another_continues_the_trace(app: Soniq, backend: Backend) -> None:
+async def test_a_job_that_enqueues_another_continues_the_trace(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job(name="second")
     async def second() -> None: ...
 
@@ -127,7 +141,9 @@ async def test_a_job_that_enqueues_another_continues_the_trace(app: Soniq, backe
     assert process_second.parent == send_second.place
 
 
-async def test_each_retry_and_each_round_of_a_snooze_leads_back_to_the_enqueue(app: Soniq, backend: Backend) -> None:
+async def test_each_retry_and_each_round_of_a_snooze_leads_back_to_the_enqueue(
+    app: Soniq, backend: Backend
+) -> None:
     @app.job(max_attempts=3, retry=0)
     async def job(ctx: JobContext) -> None:
         if ctx.attempt < 3:
@@ -163,7 +179,9 @@ async def test_baggage_travels_to_the_handler_and_on_to_the_jobs_it_enqueues(app
     assert baggage.get_baggage("tenant") is None
 
 
-async def test_baggage_travels_also_where_each_attempt_is_a_trace_of_its_own(traced: MakeTraced) -> None:
+async def test_baggage_travels_also_where_each_attempt_is_a_trace_of_its_own(
+    traced: MakeTraced,
+) -> None:
     app, seen = traced(parent=False), []
 
     @app.job()

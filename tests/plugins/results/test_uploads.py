@@ -1,4 +1,6 @@
-"""No object is forgotten, and no live one is removed: what was stored and never settled is found by its row."""
+"""No object is forgotten, and no live one is removed: what was stored and never settled is found by
+its row.
+"""
 
 import asyncio
 import signal
@@ -8,12 +10,21 @@ from typing import Any
 import asyncpg
 import pytest
 
-from soniq import JobContext, Outcome, hookimpl
+from soniq import JobContext, hookimpl
+from soniq.plugin import Outcome
 from soniq_results import ResultsPlugin, UploadExpired
 from tests.conftest import MakeApp
 from tests.core.hooks.support import Work
 from tests.plugins.results.places import Folder, Place
-from tests.plugins.results.support import LIMIT, AppWith, Run, StartWorker, Until, Uploads, leave_orphan
+from tests.plugins.results.support import (
+    LIMIT,
+    AppWith,
+    Run,
+    StartWorker,
+    Until,
+    Uploads,
+    leave_orphan,
+)
 from tests.plugins.results.worker import MEGABYTE, define
 
 
@@ -33,7 +44,12 @@ async def killed(start_worker: StartWorker, store: Place, die: str) -> None:
 
 
 async def test_a_worker_killed_between_upload_and_settlement_leaves_an_object_that_is_removed(
-    store: Place, app_with: AppWith, work: Work, until: Until, uploads: Uploads, start_worker: StartWorker
+    store: Place,
+    app_with: AppWith,
+    work: Work,
+    until: Until,
+    uploads: Uploads,
+    start_worker: StartWorker,
 ) -> None:
     app = app_with(store, lease=1.0)
     define(app)
@@ -52,7 +68,12 @@ async def test_a_worker_killed_between_upload_and_settlement_leaves_an_object_th
 
 
 async def test_a_worker_killed_in_the_middle_of_a_stream_leaves_objects_that_are_removed(
-    folder: Folder, app_with: AppWith, work: Work, until: Until, uploads: Uploads, start_worker: StartWorker
+    folder: Folder,
+    app_with: AppWith,
+    work: Work,
+    until: Until,
+    uploads: Uploads,
+    start_worker: StartWorker,
 ) -> None:
     app = app_with(folder, lease=1.0)
     define(app)
@@ -119,7 +140,12 @@ async def test_more_than_one_sweep_takes_at_once_are_removed(
 
 
 async def test_while_the_store_is_down_an_object_stays_written_down(
-    store: Place, make_app: MakeApp, work: Work, until: Until, uploads: Uploads, caplog: pytest.LogCaptureFixture
+    store: Place,
+    make_app: MakeApp,
+    work: Work,
+    until: Until,
+    uploads: Uploads,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     plugin = ResultsPlugin(store.url, threshold=0)
     app = make_app(plugins=[plugin])
@@ -140,7 +166,12 @@ async def test_while_the_store_is_down_an_object_stays_written_down(
 
 
 async def test_a_result_that_the_sweeper_took_is_not_settled_and_the_attempt_runs_again(
-    folder: Folder, app_with: AppWith, work: Work, until: Until, uploads: Uploads, caplog: pytest.LogCaptureFixture
+    folder: Folder,
+    app_with: AppWith,
+    work: Work,
+    until: Until,
+    uploads: Uploads,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = app_with(folder, timeout=0.5, grace=1.0, hook_timeout=LIMIT)
 
@@ -165,7 +196,11 @@ async def test_a_result_that_the_sweeper_took_is_not_settled_and_the_attempt_run
 
 
 async def test_the_same_in_the_transaction_of_an_injected_connection_rolls_it_back(
-    folder: Folder, make_app: MakeApp, run: Run, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+    folder: Folder,
+    make_app: MakeApp,
+    run: Run,
+    schema: str,
+    connection: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
     class Sweeper:
         """Takes what is being settled, in the last moment."""
@@ -173,7 +208,9 @@ async def test_the_same_in_the_transaction_of_an_injected_connection_rolls_it_ba
         name = "sweeper"
 
         @hookimpl(tryfirst=True)
-        async def settle_tx(self, tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]) -> None:
+        async def settle_tx(
+            self, tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]
+        ) -> None:
             if outcomes[0].attempt == 1:
                 await tx.execute(f"update {schema}_results.upload set taken = true")
 
@@ -190,7 +227,9 @@ async def test_the_same_in_the_transaction_of_an_injected_connection_rolls_it_ba
 
     status = await run(app, effect)
     assert (status["status"], status["attempt"]) == ("done", 2)
-    assert [row["attempt"] for row in await connection.fetch(f"select attempt from {schema}.effect")] == [2]
+    assert [
+        row["attempt"] for row in await connection.fetch(f"select attempt from {schema}.effect")
+    ] == [2]
     [error] = errors
     assert isinstance(error.__cause__, UploadExpired)
     assert error.__cause__.job_id == status["job_id"]

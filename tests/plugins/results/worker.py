@@ -1,4 +1,6 @@
-"""A worker process that is killed at a certain point: `python -m tests.plugins.results.worker SETTINGS`, as JSON."""
+"""A worker process that is killed at a certain point: `python -m tests.plugins.results.worker
+SETTINGS`, as JSON.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,6 @@
-"""Sentry's side: a transport that records what is sent, as bytes, and Relay's normalizer over all of it."""
+"""Sentry's side: a transport that records what is sent, as bytes, and Relay's normalizer over all
+of it.
+"""
 
 import json
 from collections.abc import Mapping
@@ -10,8 +12,12 @@ from sentry_sdk.envelope import Envelope, Item
 
 Mode = Literal["static", "stream"]
 
-MODES: tuple[Mode, ...] = ("static", "stream") if hasattr(sentry_sdk, "start_transaction") else ("stream",)
-"""What the installed SDK can do: version 2 has transactions and streamed spans, version 3 only these."""
+MODES: tuple[Mode, ...] = (
+    ("static", "stream") if hasattr(sentry_sdk, "start_transaction") else ("stream",)
+)
+"""What the installed SDK can do: version 2 has transactions and streamed spans, version 3 only
+these.
+"""
 
 VERSION_3 = "static" not in MODES
 
@@ -73,7 +79,10 @@ class Backend(sentry_sdk.Transport):
     def _items(self, kind: str) -> list[Item]:
         sentry_sdk.flush()  # streamed spans wait to be sent together
         return [
-            item for data in self.envelopes for item in Envelope.deserialize(data).items if item.headers["type"] == kind
+            item
+            for data in self.envelopes
+            for item in Envelope.deserialize(data).items
+            if item.headers["type"] == kind
         ]
 
 
@@ -108,14 +117,20 @@ def _of_transaction(transaction: Mapping[str, Any]) -> list[Span]:
     trace = transaction["contexts"]["trace"]
     spans = [
         Span(
-            s["op"], s["description"], s["trace_id"], s["span_id"], s["parent_span_id"], s.get("status"), False,
+            s["op"],
+            s["description"],
+            s["trace_id"],
+            s["span_id"],
+            s["parent_span_id"],
+            s.get("status"),
+            False,
             s["data"] or {},
         )
         for s in transaction["spans"]
-    ]  # fmt: skip
+    ]
     root = Span(
-        trace["op"], transaction["transaction"], trace["trace_id"], trace["span_id"], trace.get("parent_span_id"),
-        trace.get("status"), True, trace.get("data") or {},
+        trace["op"], transaction["transaction"], trace["trace_id"], trace["span_id"],
+        trace.get("parent_span_id"), trace.get("status"), True, trace.get("data") or {},
     )  # fmt: skip
     return [*spans, root]
 
@@ -125,8 +140,8 @@ def _streamed(span: Mapping[str, Any]) -> Span:
         assert _type_of(attribute["value"]) == attribute["type"], f"{name}: {attribute}"
     data = {name: attribute["value"] for name, attribute in span["attributes"].items()}
     return Span(
-        data.get("sentry.op", ""), span["name"], span["trace_id"], span["span_id"], span.get("parent_span_id"),
-        span["status"], span["is_segment"], data,
+        data.get("sentry.op", ""), span["name"], span["trace_id"], span["span_id"],
+        span.get("parent_span_id"), span["status"], span["is_segment"], data,
     )  # fmt: skip
 
 

@@ -6,13 +6,11 @@ from typing import Any
 import pytest
 import sentry_sdk
 
-from soniq import Job, JobStatus, Soniq
+from soniq import JobStatus, Soniq
 from soniq_sentry import SentryPlugin
 from tests.conftest import MakeApp
-from tests.core.hooks.conftest import schema, shared_schema  # one schema for all tests here: that is quicker
 from tests.plugins.sentry.backend import MODES, Backend, Mode
-
-__all__ = ["schema", "shared_schema"]
+from tests.support.jobs import run_job
 
 DSN = "http://public@sentry.invalid/1"
 
@@ -34,7 +32,8 @@ def no_sentry() -> Iterator[None]:
     def reset() -> None:
         sentry_sdk.get_client().close()
         for scope in (
-            sentry_sdk.get_global_scope(), sentry_sdk.get_isolation_scope(), sentry_sdk.get_current_scope()
+            sentry_sdk.get_global_scope(), sentry_sdk.get_isolation_scope(),
+            sentry_sdk.get_current_scope()
         ):  # fmt: skip
             scope.set_client(None)
             scope.clear()
@@ -46,12 +45,15 @@ def no_sentry() -> Iterator[None]:
 
 @pytest.fixture
 def init(mode: Mode, no_sentry: None) -> Init:
-    """Calls `sentry_sdk.init` as an application does, with a backend of its own; any option overrides."""
+    """Calls `sentry_sdk.init` as an application does, with a backend of its own; any option
+    overrides.
+    """
 
     def init(**options: Any) -> Backend:
         backend = Backend()
         defaults: dict[str, Any] = {
-            "dsn": DSN, "transport": backend, "traces_sample_rate": 1.0, "auto_enabling_integrations": False,
+            "dsn": DSN, "transport": backend, "traces_sample_rate": 1.0,
+            "auto_enabling_integrations": False,
         }  # fmt: skip
         if mode == "stream" and "static" in MODES:
             defaults["trace_lifecycle"] = "stream"
@@ -76,12 +78,4 @@ def app(make_app: MakeApp) -> Soniq:
 @pytest.fixture
 def run() -> Run:
     """Enqueues a job, works off all that is due, and says how the job stands then."""
-
-    async def run(app: Soniq, job: Job[..., Any], **arguments: Any) -> JobStatus:
-        job_id = await app.enqueue(job, **arguments)
-        await app.run_worker(run_once=True)
-        status = await app.get_job_status(job_id)
-        assert status is not None
-        return status
-
-    return run
+    return run_job

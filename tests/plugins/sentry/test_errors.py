@@ -12,9 +12,10 @@ from sentry_sdk.integrations.logging import LoggingIntegration
 from soniq import Cancel, InvalidOption, JobContext, Retry, Snooze, Soniq, hookimpl
 from soniq_sentry import Report, SentryPlugin
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import in_time, working
 from tests.plugins.sentry.backend import VERSION_3, Backend, exceptions
 from tests.plugins.sentry.conftest import Init, Run
+from tests.support.jobs import working
+from tests.support.waiting import in_time
 
 
 async def fail(number: int) -> None:
@@ -22,7 +23,9 @@ async def fail(number: int) -> None:
     raise ValueError(f"number {number}")
 
 
-async def test_a_dead_job_is_reported_with_what_it_was(app: Soniq, backend: Backend, run: Run) -> None:
+async def test_a_dead_job_is_reported_with_what_it_was(
+    app: Soniq, backend: Backend, run: Run
+) -> None:
     status = await run(app, app.job(name="fail", max_attempts=1, queue="mail")(fail), number=7)
     event = backend.event
     (exception,) = exceptions(event)
@@ -33,11 +36,40 @@ async def test_a_dead_job_is_reported_with_what_it_was(app: Soniq, backend: Back
     assert event["transaction"] == "fail"
     job = event["extra"]["soniq-job"]
     del job["args"]
-    assert job == {"id": status["job_id"], "name": "fail", "queue": "mail", "attempt": 1, "max_attempts": 1}
+    assert job == {
+        "id": status["job_id"],
+        "name": "fail",
+        "queue": "mail",
+        "attempt": 1,
+        "max_attempts": 1,
+    }
     assert dict(event["tags"])["soniq.job_id"] == status["job_id"]
 
 
-async def test_an_error_is_part_of_the_attempts_trace(app: Soniq, backend: Backend, run: Run) -> None:
+async def test_what_a_very_long_error_says_is_cut_whatever_the_sdk_lets_through(
+    app: Soniq, init: Init, run: Run
+) -> None:
+    backend = init(max_value_length=10_000_000)
+
+    @app.job(max_attempts=1)
+    async def long() -> None:
+        try:
+            raise KeyError("cause" * 500_000)
+        except KeyError as error:
+            raise ValueError("begin" + "x" * 3_000_000 + "end") from error
+
+    await run(app, long)
+    cause, error = exceptions(backend.event)
+    for value in (cause["value"], error["value"]):
+        assert len(value) < 9_100
+    assert error["value"].startswith("beginxxx")
+    assert error["value"].endswith("xxxend")
+    assert "2,991,008 characters are left out" in error["value"]
+
+
+async def test_an_error_is_part_of_the_attempts_trace(
+    app: Soniq, backend: Backend, run: Run
+) -> None:
     await run(app, app.job(max_attempts=1)(fail), number=7)
     span = backend.span("queue.process")
     assert (backend.event["contexts"]["trace"]["trace_id"], backend.event["contexts"]["trace"]["span_id"]) == (
@@ -45,7 +77,9 @@ async def test_an_error_is_part_of_the_attempts_trace(app: Soniq, backend: Backe
     )  # fmt: skip
 
 
-async def test_a_failure_with_attempts_left_is_not_reported(app: Soniq, backend: Backend, run: Run) -> None:
+async def test_a_failure_with_attempts_left_is_not_reported(
+    app: Soniq, backend: Backend, run: Run
+) -> None:
     @app.job(max_attempts=3, retry=0)
     async def recovers(ctx: JobContext) -> None:
         if ctx.attempt < 3:
@@ -55,7 +89,9 @@ async def test_a_failure_with_attempts_left_is_not_reported(app: Soniq, backend:
     assert backend.events == []
 
 
-async def test_of_a_job_that_dies_the_last_failure_is_reported(app: Soniq, backend: Backend, run: Run) -> None:
+async def test_of_a_job_that_dies_the_last_failure_is_reported(
+    app: Soniq, backend: Backend, run: Run
+) -> None:
     @app.job(max_attempts=3, retry=0)
     async def dies(ctx: JobContext) -> None:
         raise ValueError(f"attempt {ctx.attempt}")
@@ -79,8 +115,9 @@ BY_CHOICE: ByChoice = [
 
 @pytest.mark.parametrize(("arguments", "options", "environment", "reported"), BY_CHOICE)
 async def test_each_failure_or_none_is_reported_by_choice(
-    make_app: MakeApp, backend: Backend, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any],
-    options: tuple[object, ...], environment: dict[str, str], reported: int,
+    make_app: MakeApp, backend: Backend, run: Run, monkeypatch: pytest.MonkeyPatch,
+    arguments: dict[str, Any], options: tuple[object, ...], environment: dict[str, str],
+    reported: int,
 ) -> None:  # fmt: skip
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -94,8 +131,12 @@ def test_a_report_that_does_not_exist_is_refused() -> None:
         Report("sometimes")  # type: ignore[arg-type]  # what a user without a type checker may write
 
 
-@pytest.mark.parametrize("signal", [Snooze(60), Cancel("no need"), Retry(delay=60)], ids=lambda s: type(s).__name__)
-async def test_a_signal_is_never_reported(make_app: MakeApp, backend: Backend, run: Run, signal: Exception) -> None:
+@pytest.mark.parametrize(
+    "signal", [Snooze(60), Cancel("no need"), Retry(delay=60)], ids=lambda s: type(s).__name__
+)
+async def test_a_signal_is_never_reported(
+    make_app: MakeApp, backend: Backend, run: Run, signal: Exception
+) -> None:
     app = make_app(plugins=[SentryPlugin(report="every")])
 
     @app.job()
@@ -120,7 +161,9 @@ async def test_a_failure_that_is_answered_with_cancel_is_not_reported(
     assert backend.events == []
 
 
-async def test_a_retry_that_is_one_too_many_is_reported(app: Soniq, backend: Backend, run: Run) -> None:
+async def test_a_retry_that_is_one_too_many_is_reported(
+    app: Soniq, backend: Backend, run: Run
+) -> None:
     @app.job(max_attempts=1)
     async def again() -> None:
         try:
@@ -129,10 +172,16 @@ async def test_a_retry_that_is_one_too_many_is_reported(app: Soniq, backend: Bac
             raise Retry from error
 
     assert (await run(app, again))["status"] == "dead"
-    assert [e["type"] for e in exceptions(backend.event)] == ["ConnectionError", "Retry", "RetriesExhausted"]
+    assert [e["type"] for e in exceptions(backend.event)] == [
+        "ConnectionError",
+        "Retry",
+        "RetriesExhausted",
+    ]
 
 
-async def test_a_timeout_is_grouped_by_job_and_not_by_where_it_struck(app: Soniq, backend: Backend, run: Run) -> None:
+async def test_a_timeout_is_grouped_by_job_and_not_by_where_it_struck(
+    app: Soniq, backend: Backend, run: Run
+) -> None:
     @app.job(name="slow", timeout=0.05, max_attempts=1)
     async def slow() -> None:
         await asyncio.sleep(60)
@@ -143,7 +192,9 @@ async def test_a_timeout_is_grouped_by_job_and_not_by_where_it_struck(app: Soniq
     assert backend.span("queue.process").status in ("deadline_exceeded", "error")
 
 
-async def test_an_attempt_that_its_worker_ended_is_one_of_every(make_app: MakeApp, backend: Backend) -> None:
+async def test_an_attempt_that_its_worker_ended_is_one_of_every(
+    make_app: MakeApp, backend: Backend
+) -> None:
     app = make_app(plugins=[SentryPlugin()])
     began: asyncio.Queue[str] = asyncio.Queue()
 
@@ -166,7 +217,9 @@ async def test_an_attempt_that_its_worker_ended_is_one_of_every(make_app: MakeAp
     assert backend.event["transaction"] == "loud"
 
 
-async def test_what_fails_before_the_handler_is_reported_as_well(make_app: MakeApp, backend: Backend, run: Run) -> None:
+async def test_what_fails_before_the_handler_is_reported_as_well(
+    make_app: MakeApp, backend: Backend, run: Run
+) -> None:
     class Another:
         name = "another"
 
@@ -193,9 +246,13 @@ class TestLogging:
         await run(app, app.job(max_attempts=1)(fail), number=7)
         event = backend.event
         assert exceptions(event)[0]["mechanism"]["type"] == "soniq"
-        assert [c["message"] for c in event["breadcrumbs"]["values"] if c["category"] == "soniq.worker"]
+        assert [
+            c["message"] for c in event["breadcrumbs"]["values"] if c["category"] == "soniq.worker"
+        ]
 
-    async def test_it_is_none_where_the_job_is_not_reported(self, app: Soniq, backend: Backend, run: Run) -> None:
+    async def test_it_is_none_where_the_job_is_not_reported(
+        self, app: Soniq, backend: Backend, run: Run
+    ) -> None:
         await run(app, app.job(Report("never"), max_attempts=1)(fail), number=7)
         assert backend.events == []
 
@@ -210,7 +267,9 @@ class TestLogging:
         assert backend.event["logger"] == "shop"
         assert backend.event["extra"]["soniq-job"]["name"] == "complains"
 
-    async def test_a_hook_that_fails_is_an_event_of_its_own(self, app: Soniq, backend: Backend, run: Run) -> None:
+    async def test_a_hook_that_fails_is_an_event_of_its_own(
+        self, app: Soniq, backend: Backend, run: Run
+    ) -> None:
         @app.before_job
         def broken(ctx: JobContext) -> None:
             raise KeyError("of the hook")
@@ -244,7 +303,9 @@ class TestArguments:
         assert backend.event["extra"]["soniq-job"]["args"] == args
 
     @pytest.mark.parametrize("kind", ["async def", "def"])
-    async def test_soniqs_own_frames_do_not_show_them(self, app: Soniq, init: Init, run: Run, kind: str) -> None:
+    async def test_soniqs_own_frames_do_not_show_them(
+        self, app: Soniq, init: Init, run: Run, kind: str
+    ) -> None:
         backend = init(**({"data_collection": {"queues": False}} if VERSION_3 else {}))
 
         def plain(password: str) -> None:
@@ -254,14 +315,18 @@ class TestArguments:
             raise ValueError("wrong")
 
         secret = uuid4().hex
-        await run(app, app.job(max_attempts=1)(plain if kind == "def" else asynchronous), password=secret)
+        await run(
+            app, app.job(max_attempts=1)(plain if kind == "def" else asynchronous), password=secret
+        )
         frames = exceptions(backend.event)[0]["stacktrace"]["frames"]
         assert {frame["module"].partition(".")[0] for frame in frames} > {"soniq", "soniq_sentry"}
         assert all(not frame.get("vars") for frame in frames if frame["module"].startswith("soniq"))
         if not VERSION_3:  # which does not filter the variables of frames by their names
             assert secret.encode() not in b"".join(backend.envelopes)
 
-    async def test_no_frame_shows_them_where_variables_are_off(self, app: Soniq, init: Init, run: Run) -> None:
+    async def test_no_frame_shows_them_where_variables_are_off(
+        self, app: Soniq, init: Init, run: Run
+    ) -> None:
         backend = init(data_collection={"queues": False, "stack_frame_variables": False})
 
         async def handler(text: str) -> None:
@@ -273,7 +338,9 @@ class TestArguments:
         assert secret.encode() not in b"".join(backend.envelopes)
 
 
-async def test_the_message_of_a_handler_carries_the_job(app: Soniq, backend: Backend, run: Run) -> None:
+async def test_the_message_of_a_handler_carries_the_job(
+    app: Soniq, backend: Backend, run: Run
+) -> None:
     @app.job(name="speaks")
     def speaks() -> None:  # in a thread
         sentry_sdk.capture_message("hello")

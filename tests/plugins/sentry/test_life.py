@@ -1,4 +1,6 @@
-"""Configuration, the end, and what must not happen: a job that fails with Sentry, or a DSN in a message."""
+"""Configuration, the end, and what must not happen: a job that fails with Sentry, or a DSN in a
+message.
+"""
 
 import gzip
 from collections.abc import Callable, Iterator
@@ -10,12 +12,16 @@ import pytest
 import sentry_sdk
 from sentry_sdk.envelope import Envelope
 
-from soniq import ConfigurationError, JobContext, Outcome, PluginError, Soniq, WorkerLost
+from soniq import ConfigurationError, JobContext, Soniq
+from soniq.errors import PluginError, WorkerLost
+from soniq.plugin import Outcome, OutcomeStatus
 from soniq_sentry import SentryPlugin
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import Process, eventually, status_of, working
 from tests.plugins.sentry.backend import Backend, exceptions
 from tests.plugins.sentry.conftest import Init, Run
+from tests.support.jobs import status_of, working
+from tests.support.processes import Process
+from tests.support.waiting import eventually
 
 KEY = "5ec1e7ke7"
 
@@ -32,7 +38,9 @@ async def test_without_init_the_plugin_does_nothing(app: Soniq, run: Run) -> Non
     assert seen == [{}]
 
 
-async def test_init_may_come_after_the_start(app: Soniq, no_sentry: None, init: Init, run: Run) -> None:
+async def test_init_may_come_after_the_start(
+    app: Soniq, no_sentry: None, init: Init, run: Run
+) -> None:
     await app.start()
     backend = init()
 
@@ -43,13 +51,17 @@ async def test_init_may_come_after_the_start(app: Soniq, no_sentry: None, init: 
     assert backend.span("queue.process").name == "late"
 
 
-async def test_a_dsn_changes_nothing_where_init_was_called(make_app: MakeApp, backend: Backend, run: Run) -> None:
+async def test_a_dsn_changes_nothing_where_init_was_called(
+    make_app: MakeApp, backend: Backend, run: Run
+) -> None:
     app = make_app(plugins=[SentryPlugin(dsn=f"http://{KEY}@other.invalid/2")])
     await run(app, app.job(name="job")(_nothing))
     assert backend.span("queue.process").name == "job"
 
 
-async def test_what_is_on_its_way_is_sent_when_the_app_closes(make_app: MakeApp, init: Init) -> None:
+async def test_what_is_on_its_way_is_sent_when_the_app_closes(
+    make_app: MakeApp, init: Init
+) -> None:
     backend = init(shutdown_timeout=0.75)
     app = make_app(plugins=[SentryPlugin()])
     await app.start()
@@ -64,7 +76,9 @@ class TestDsn:
     def test_it_is_in_no_repr(self) -> None:
         assert KEY not in repr(SentryPlugin(dsn=f"http://{KEY}@sentry.invalid/1"))
 
-    @pytest.mark.parametrize("dsn", [f"ftp://{KEY}@host/1", f"http://{KEY}@host/{KEY}", f"http://a@host:{KEY}/1", KEY])
+    @pytest.mark.parametrize(
+        "dsn", [f"ftp://{KEY}@host/1", f"http://{KEY}@host/{KEY}", f"http://a@host:{KEY}/1", KEY]
+    )
     def test_it_is_in_no_error(self, dsn: str) -> None:
         with pytest.raises(ConfigurationError, match="SONIQ_SENTRY_DSN") as caught:
             SentryPlugin(dsn=dsn)
@@ -72,7 +86,9 @@ class TestDsn:
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__
 
-    async def test_one_that_is_wrong_ends_the_start(self, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_one_that_is_wrong_ends_the_start(
+        self, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("SONIQ_SENTRY_DSN", KEY)
         with pytest.raises((ConfigurationError, PluginError), match="SONIQ_SENTRY_DSN") as caught:
             await make_app(plugins=[SentryPlugin]).start()
@@ -101,7 +117,7 @@ class TestHarm:
 
         monkeypatch.setattr(sentry_sdk, function, fail)
         assert (await run(app, app.job(_nothing)))["status"] == "done"
-        assert warnings() == ["Sentry sees nothing of this: RuntimeError('Sentry fails')"]
+        assert warnings() == ["Sentry records nothing of this: RuntimeError('Sentry fails')"]
 
     async def test_a_job_does_not_fail_where_nothing_can_be_sent(
         self, app: Soniq, init: Init, run: Run, warnings: Callable[[], list[str]]
@@ -118,9 +134,11 @@ class TestHarm:
         status = await run(app, fails)
         assert status["error"] is not None
         assert status["error"]["message"] == "of the handler"
-        assert warnings() == ["Sentry does not see all of this: RuntimeError('cannot be sent')"]
+        assert warnings() == ["Sentry does not record all of this: RuntimeError('cannot be sent')"]
 
-    async def test_an_event_that_cannot_be_made_changes_no_outcome(self, app: Soniq, init: Init, run: Run) -> None:
+    async def test_an_event_that_cannot_be_made_changes_no_outcome(
+        self, app: Soniq, init: Init, run: Run
+    ) -> None:
         class Unprintable:
             def __repr__(self) -> str:
                 raise RuntimeError("no repr")
@@ -202,7 +220,11 @@ class TestProcesses:
         self, tmp_path: Path, environment: dict[str, str], received: tuple[str, list[Envelope]]
     ) -> None:
         dsn, envelopes = received
-        process = _start(tmp_path / "sender.py", SENDER, {**environment, "SONIQ_SENTRY_DSN": dsn, "no_proxy": "*"})
+        process = _start(
+            tmp_path / "sender.py",
+            SENDER,
+            {**environment, "SONIQ_SENTRY_DSN": dsn, "no_proxy": "*"},
+        )
         try:
             assert await process.ended() == 0, process.said()
         finally:
@@ -243,12 +265,18 @@ class TestProcesses:
 
 @pytest.mark.parametrize(("status", "reported"), [("dead", 1), ("queued", 1), ("cancelled", 0)])
 def test_a_job_that_was_to_be_cancelled_when_its_worker_died_is_not_reported(
-    backend: Backend, status: str, reported: int
+    backend: Backend, status: OutcomeStatus, reported: int
 ) -> None:
     error = WorkerLost("worker")
     ctx = JobContext(job_id="1", job_name="job")
     ctx.outcome = Outcome(
-        job_id="1", job_name="job", queue="default", attempt=1, status=status, kind="lost", error=error
+        job_id="1",
+        job_name="job",
+        queue="default",
+        attempt=1,
+        status=status,
+        kind="lost",
+        error=error,
     )
     SentryPlugin(report="every").on_error(ctx, error)
     assert len(backend.events) == reported

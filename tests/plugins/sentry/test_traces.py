@@ -63,7 +63,11 @@ async def test_the_process_span_is_inside_a_transaction_of_another_op(
     roots = backend.spans("queue.task.soniq")
     if mode == "static":
         (root,) = roots
-        assert (root.name, root.id, root.status) == ("shop.pay", backend.span("queue.process").parent, "ok")
+        assert (root.name, root.id, root.status) == (
+            "shop.pay",
+            backend.span("queue.process").parent,
+            "ok",
+        )
         (transaction,) = backend.transactions
         assert transaction["transaction_info"] == {"source": "task"}
         assert transaction["extra"]["soniq-job"]["name"] == "shop.pay"
@@ -72,7 +76,9 @@ async def test_the_process_span_is_inside_a_transaction_of_another_op(
         assert backend.span("queue.process").data["sentry.segment.name.source"] == "task"
 
 
-async def test_the_latency_is_the_time_in_the_queue_in_milliseconds(app: Soniq, backend: Backend) -> None:
+async def test_the_latency_is_the_time_in_the_queue_in_milliseconds(
+    app: Soniq, backend: Backend
+) -> None:
     waited: list[float] = []
     app.before_job(lambda ctx: waited.append(ctx.queued_for))
     await app.enqueue(app.job(nothing))
@@ -80,10 +86,14 @@ async def test_the_latency_is_the_time_in_the_queue_in_milliseconds(app: Soniq, 
     await app.run_worker(run_once=True)
     (seconds,) = waited
     assert seconds >= 0.2
-    assert backend.span("queue.process").data["messaging.message.receive.latency"] == pytest.approx(seconds * 1000)
+    assert backend.span("queue.process").data["messaging.message.receive.latency"] == pytest.approx(
+        seconds * 1000
+    )
 
 
-async def test_a_failed_attempt_is_an_error_also_when_it_is_retried(app: Soniq, backend: Backend, run: Run) -> None:
+async def test_a_failed_attempt_is_an_error_also_when_it_is_retried(
+    app: Soniq, backend: Backend, run: Run
+) -> None:
     @app.job(max_attempts=3, retry=0)
     async def recovers(ctx: JobContext) -> None:
         if ctx.attempt == 1:
@@ -97,12 +107,18 @@ async def test_a_failed_attempt_is_an_error_also_when_it_is_retried(app: Soniq, 
     assert [span.status in ("internal_error", "error") for span in spans] == [True, False, False]
 
 
-async def test_an_enqueue_inside_a_span_has_a_publish_span(app: Soniq, backend: Backend, request_span: Request) -> None:
+async def test_an_enqueue_inside_a_span_has_a_publish_span(
+    app: Soniq, backend: Backend, request_span: Request
+) -> None:
     job = app.job(name="shop.pay", queue="payments")(nothing)
     with request_span("POST /pay") as trace:
         job_id = await app.enqueue(job, number=5)
     span = backend.span("queue.publish")
-    assert (span.name, span.trace, span.parent) == ("shop.pay", trace, backend.span("http.server").id)
+    assert (span.name, span.trace, span.parent) == (
+        "shop.pay",
+        trace,
+        backend.span("http.server").id,
+    )
     assert {name: value for name, value in span.data.items() if name.startswith("messaging.")} == {
         "messaging.system": "soniq",
         "messaging.destination.name": "payments",
@@ -122,7 +138,9 @@ async def test_the_publish_span_of_a_duplicate_names_the_job_that_is_there(
     assert backend.span("queue.publish").data["messaging.message.id"] == first
 
 
-async def test_a_bulk_enqueue_is_one_span_and_one_trace(app: Soniq, backend: Backend, request_span: Request) -> None:
+async def test_a_bulk_enqueue_is_one_span_and_one_trace(
+    app: Soniq, backend: Backend, request_span: Request
+) -> None:
     job = app.job(nothing)
     with request_span("POST /all") as trace:
         ids = await app.enqueue_many(job, [{"number": n} for n in range(3)])
@@ -134,7 +152,9 @@ async def test_a_bulk_enqueue_is_one_span_and_one_trace(app: Soniq, backend: Bac
     assert {span.trace for span in processed} == {trace}
 
 
-async def test_an_enqueue_that_fails_fails_its_span(app: Soniq, backend: Backend, request_span: Request) -> None:
+async def test_an_enqueue_that_fails_fails_its_span(
+    app: Soniq, backend: Backend, request_span: Request
+) -> None:
     job = app.job(nothing)
     with request_span("POST /pay"), pytest.raises(InvalidArguments):
         await app.enqueue(job, number="five")
@@ -157,11 +177,15 @@ async def test_a_trace_goes_on_through_retries_and_the_jobs_that_a_job_enqueues(
         await app.enqueue(first)
     await app.run_worker(run_once=True)
     published = {span.name: span for span in backend.spans("queue.publish")}
-    processed = {(s.name, s.data["messaging.message.retry.count"]): s for s in backend.spans("queue.process")}
+    processed = {
+        (s.name, s.data["messaging.message.retry.count"]): s for s in backend.spans("queue.process")
+    }
     assert list(processed) == [("first", 0), ("first", 1), ("second", 0)]
     assert {span.trace for span in [*published.values(), *processed.values()]} == {trace}
     assert published["second"].parent == processed["first", 1].id
-    roots = {span.id: span for span in backend.spans("queue.task.soniq")}  # between the two, where there are any
+    roots = {
+        span.id: span for span in backend.spans("queue.task.soniq")
+    }  # between the two, where there are any
     for (name, _), span in processed.items():
         assert roots.get(span.parent or "", span).parent == published[name].id
 
@@ -187,7 +211,9 @@ async def test_a_span_around_the_worker_is_no_parent_of_an_attempt(
     assert backend.span("http.server").trace == trace
 
 
-async def test_a_job_without_headers_begins_a_trace_of_its_own(app: Soniq, backend: Backend) -> None:
+async def test_a_job_without_headers_begins_a_trace_of_its_own(
+    app: Soniq, backend: Backend
+) -> None:
     job = app.job(nothing)
     for _ in range(2):
         await app.enqueue(job, headers={"sentry": {}})
@@ -196,8 +222,12 @@ async def test_a_job_without_headers_begins_a_trace_of_its_own(app: Soniq, backe
     assert len({here, *(span.trace for span in backend.spans("queue.process"))}) == 3
 
 
-@pytest.mark.parametrize("header", ["text", 7, ["list"], {"sentry-trace": 5}, {"sentry-trace": "garbage"}], ids=repr)
-async def test_a_header_that_is_none_of_sentrys_does_no_harm(app: Soniq, backend: Backend, header: object) -> None:
+@pytest.mark.parametrize(
+    "header", ["text", 7, ["list"], {"sentry-trace": 5}, {"sentry-trace": "garbage"}], ids=repr
+)
+async def test_a_header_that_is_none_of_sentrys_does_no_harm(
+    app: Soniq, backend: Backend, header: object
+) -> None:
     job_id = await app.enqueue(app.job(nothing), headers={"sentry": header})
     await app.run_worker(run_once=True)
     assert backend.span("queue.process").data["messaging.message.id"] == job_id
@@ -248,7 +278,9 @@ async def test_enqueues_that_overlap_leave_the_span_around_them_in_place(
 class TestScopes:
     """Each attempt has an isolation scope of its own."""
 
-    async def test_what_an_attempt_sets_is_gone_after_it(self, app: Soniq, backend: Backend, run: Run) -> None:
+    async def test_what_an_attempt_sets_is_gone_after_it(
+        self, app: Soniq, backend: Backend, run: Run
+    ) -> None:
         @app.job(name="first")
         async def first() -> None:
             sentry_sdk.set_tag("customer", "ada")
@@ -278,7 +310,9 @@ class TestScopes:
         assert "the worker began" not in str(backend.event.get("breadcrumbs"))
 
     @pytest.mark.parametrize("kind", ["async def", "def"])
-    async def test_attempts_at_the_same_time_are_kept_apart(self, app: Soniq, backend: Backend, kind: str) -> None:
+    async def test_attempts_at_the_same_time_are_kept_apart(
+        self, app: Soniq, backend: Backend, kind: str
+    ) -> None:
         tasks, threads = asyncio.Barrier(3), threading.Barrier(3)
 
         async def asynchronous(number: int) -> None:
@@ -306,7 +340,9 @@ class TestScopes:
             assert event["contexts"]["trace"]["span_id"] == spans[job_id].id
 
 
-async def test_the_header_sentry_holds_the_headers_of_sentry(app: Soniq, backend: Backend, run: Run) -> None:
+async def test_the_header_sentry_holds_the_headers_of_sentry(
+    app: Soniq, backend: Backend, run: Run
+) -> None:
     seen: list[Mapping[str, Any]] = []
 
     @app.job()
@@ -315,3 +351,15 @@ async def test_the_header_sentry_holds_the_headers_of_sentry(app: Soniq, backend
 
     await run(app, handler)
     assert [set(headers["sentry"]) for headers in seen] == [{"sentry-trace", "baggage"}]
+
+
+async def test_jobs_of_several_names_in_one_call_are_published_as_several(
+    app: Soniq, backend: Backend, request_span: Request
+) -> None:
+    mail = app.job(name="mail", queue="post")(nothing)
+    bill = app.job(name="bill", queue="money")(nothing)
+    with request_span("POST /all"):
+        await app.enqueue_all([mail.call(number=1), bill.call(number=2)])
+    published = backend.span("queue.publish")
+    assert published.data["messaging.batch.message_count"] == 2
+    assert "messaging.destination.name" not in published.data

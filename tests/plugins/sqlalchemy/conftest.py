@@ -16,7 +16,9 @@ from tests.plugins.sqlalchemy.support import Committed, Kept, PlainConnection, a
 async def orders(connection: PlainConnection, schema: str) -> str:
     """The schema of the application's table."""
     await connection.execute(f"create schema {schema}_app")
-    await connection.execute(f"create table {schema}_app.orders (id serial primary key, what text unique not null)")
+    await connection.execute(
+        f"create table {schema}_app.orders (id serial primary key, what text unique not null)"
+    )
     return f"{schema}_app"
 
 
@@ -51,7 +53,9 @@ def blocking_engine(database_url: str, orders: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def app(make_app: MakeApp) -> Soniq:
-    """An app with the plugin, and the jobs `ship` and `report`, of which each is unique by its arguments."""
+    """An app with the plugin, and the jobs `ship` and `report`, of which each is unique by its
+    arguments.
+    """
     app = make_app(plugins=[SQLAlchemyPlugin()])
 
     @app.job(name="ship")
@@ -81,6 +85,9 @@ def kept(connection: PlainConnection, orders: str) -> Kept:
     """The orders that others see."""
 
     async def kept() -> list[str]:
-        return [row["what"] for row in await connection.fetch(f"select what from {orders}.orders order by id")]
+        return [
+            row["what"]
+            for row in await connection.fetch(f"select what from {orders}.orders order by id")
+        ]
 
     return kept

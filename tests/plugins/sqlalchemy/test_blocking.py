@@ -1,4 +1,6 @@
-"""Sessions and connections whose calls block: the statements run in a thread, in their transaction."""
+"""Sessions and connections whose calls block: the statements run in a thread, in their
+transaction.
+"""
 
 import asyncio
 import threading
@@ -9,8 +11,8 @@ from sqlalchemy import Engine, NullPool, create_engine, insert, inspect
 from sqlalchemy.orm import Session
 
 from soniq import Soniq
-from tests.core.worker.helpers import in_time
 from tests.plugins.sqlalchemy.support import THREADS, Committed, Order, url_for
+from tests.support.waiting import in_time
 
 
 async def test_a_job_is_part_of_the_transaction_of_a_session(
@@ -63,9 +65,15 @@ async def test_what_is_pending_is_flushed_first_if_the_session_flushes_by_itself
         assert inspect(order).persistent
 
 
-async def test_a_connection_decides_too(app: Soniq, blocking_engine: Engine, committed: Committed) -> None:
+async def test_a_connection_decides_too(
+    app: Soniq, blocking_engine: Engine, committed: Committed
+) -> None:
     with blocking_engine.connect() as connection:
-        for what, end in (("a", connection.commit), ("b", connection.rollback), ("c", connection.commit)):
+        for what, end in (
+            ("a", connection.commit),
+            ("b", connection.rollback),
+            ("c", connection.commit),
+        ):
             await app.enqueue("ship", what, connection=connection)
             end()
     with blocking_engine.begin() as connection:
@@ -130,7 +138,9 @@ async def test_a_thread_that_owns_a_session_waits_for_the_loop(
     def view() -> str:
         with Session(blocking_engine) as session:
             session.add(Order(what="tea"))
-            job_id = asyncio.run_coroutine_threadsafe(app.enqueue("ship", "tea", connection=session), loop).result(30)
+            job_id = asyncio.run_coroutine_threadsafe(
+                app.enqueue("ship", "tea", connection=session), loop
+            ).result(30)
             session.commit()
         assert threading.current_thread() is not threading.main_thread()
         return job_id
@@ -141,14 +151,18 @@ async def test_a_thread_that_owns_a_session_waits_for_the_loop(
     assert await app.get_result(job_id) == "tea"
 
 
-async def test_code_that_is_not_asynchronous_enqueues_with_its_session(app: Soniq, blocking_engine: Engine) -> None:
+async def test_code_that_is_not_asynchronous_enqueues_with_its_session(
+    app: Soniq, blocking_engine: Engine
+) -> None:
     def script() -> None:
         with Session(blocking_engine) as session:
             lost = app.sync.enqueue("ship", "lost", connection=session)
             session.rollback()
             session.add(Order(what="tea"))
             kept = app.sync.enqueue("ship", "tea", connection=session)
-            many = app.sync.enqueue_many("report", [{"order": str(n)} for n in range(100)], connection=session)
+            many = app.sync.enqueue_many(
+                "report", [{"order": str(n)} for n in range(100)], connection=session
+            )
             assert app.sync.get_job_status(kept) is None
             session.commit()
         assert app.sync.get_job_status(lost) is None

@@ -1,4 +1,6 @@
-"""A job enqueued with an `AsyncSession` or an `AsyncConnection` is part of its transaction, on both drivers."""
+"""A job enqueued with an `AsyncSession` or an `AsyncConnection` is part of its transaction, on both
+drivers.
+"""
 
 import asyncio
 from contextlib import suppress
@@ -19,12 +21,14 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from soniq import DatabaseError, Dedup, InvalidOption, NewJob, Soniq, hookimpl
+from soniq import DatabaseError, InvalidOption, Soniq, hookimpl
+from soniq.plugin import Dedup, NewJob
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
-from tests.core.store.support import own_database
-from tests.core.worker.helpers import eventually, in_time, working
+from tests.core.postgres.support import own_database
 from tests.plugins.sqlalchemy.support import Committed, Order, PlainConnection, url_for
+from tests.support.jobs import working
+from tests.support.waiting import eventually, in_time
 
 
 async def test_a_job_is_there_once_its_session_has_committed(
@@ -37,7 +41,9 @@ async def test_a_job_is_there_once_its_session_has_committed(
     assert await committed() == (["tea"], ["tea"])
 
 
-async def test_rolled_back_means_not_enqueued(app: Soniq, session: AsyncSession, committed: Committed) -> None:
+async def test_rolled_back_means_not_enqueued(
+    app: Soniq, session: AsyncSession, committed: Committed
+) -> None:
     session.add(Order(what="tea"))
     job_id = await app.enqueue("ship", "tea", connection=session)
     await session.rollback()
@@ -73,7 +79,9 @@ async def test_a_session_decides_about_each_of_its_transactions(
     assert (await committed())[1] == ["a", "c"]
 
 
-async def test_a_transaction_that_was_begun_by_hand(app: Soniq, engine: AsyncEngine, committed: Committed) -> None:
+async def test_a_transaction_that_was_begun_by_hand(
+    app: Soniq, engine: AsyncEngine, committed: Committed
+) -> None:
     async with AsyncSession(engine) as session, session.begin():
         await app.enqueue("ship", "tea", connection=session)
     with suppress(LookupError):
@@ -129,7 +137,9 @@ async def test_what_is_pending_stays_so_where_the_session_does_not_flush_by_itse
     assert await committed() == (["tea"], ["tea"])
 
 
-async def test_a_flush_that_fails_enqueues_nothing(app: Soniq, session: AsyncSession, committed: Committed) -> None:
+async def test_a_flush_that_fails_enqueues_nothing(
+    app: Soniq, session: AsyncSession, committed: Committed
+) -> None:
     session.add_all([Order(what="twice"), Order(what="twice")])
     with pytest.raises(IntegrityError):
         await app.enqueue("ship", "tea", connection=session)
@@ -138,9 +148,15 @@ async def test_a_flush_that_fails_enqueues_nothing(app: Soniq, session: AsyncSes
     assert await committed() == ([], [])
 
 
-async def test_a_connection_decides_too(app: Soniq, engine: AsyncEngine, committed: Committed) -> None:
+async def test_a_connection_decides_too(
+    app: Soniq, engine: AsyncEngine, committed: Committed
+) -> None:
     async with engine.connect() as connection:
-        for what, end in (("a", connection.commit), ("b", connection.rollback), ("c", connection.commit)):
+        for what, end in (
+            ("a", connection.commit),
+            ("b", connection.rollback),
+            ("c", connection.commit),
+        ):
             await app.enqueue("ship", what, connection=connection)
             await end()
     async with engine.begin() as connection:
@@ -170,27 +186,45 @@ async def test_every_column_is_as_without_a_session(
         {},
         {"delay": 60},
         {"delay": 0.5, "dedup_key": 'it\'s a "key" {with, braces} \\ and $1 %s'},
-        {"scheduled_at": later, "tags": ['a "tag"', "b,c", "{}", "NULL", "ü"], "priority": -3, "queue": "q'ueue"},
-        {"headers": {"trace": {"a": [1, None, "x\\y"]}}, "timeout": 5, "expires": 1000, "max_attempts": 3},
-        {"expires": later, "keep": 7, "dedup_key": "other", "headers": {"h": "%(x)s"}, "tags": ["t"]},
+        {
+            "scheduled_at": later,
+            "tags": ['a "tag"', "b,c", "{}", "NULL", "ü"],
+            "priority": -3,
+            "queue": "q'ueue",
+        },
+        {
+            "headers": {"trace": {"a": [1, None, "x\\y"]}},
+            "timeout": 5,
+            "expires": 1000,
+            "max_attempts": 3,
+        },
+        {
+            "expires": later,
+            "keep": 7,
+            "dedup_key": "other",
+            "headers": {"h": "%(x)s"},
+            "tags": ["t"],
+        },
     ]
     for each in options:
         await app.enqueue("ship", args={"order": "payload \\ ' ü"}, **{**each, **_other_key(each)})
         await app.enqueue("ship", args={"order": "payload \\ ' ü"}, connection=session, **each)
     await session.commit()
-    rows = await connection.fetch(
-        f"""
+    rows = await connection.fetch(f"""
         select name, queue, priority, max_attempts, serializer, args, headers, timeout, keep, tags, status,
             replace(dedup_key, '~', '') as dedup_key, replace(dedup_label, '~', '') as dedup_label, dedup_scope,
             round(extract(epoch from scheduled_at - created_at)) as delay,
             round(extract(epoch from expires_at - created_at)) as expires
         from {schema}.job order by id
-        """
-    )
+        """)
     assert len(rows) == 2 * len(options)
     for plain, through_session in zip(rows[::2], rows[1::2], strict=True):
         differing = {key for key, value in plain.items() if value != through_session[key]}
-        close = {key for key in differing & {"delay", "expires"} if abs(plain[key] - through_session[key]) < 30}
+        close = {
+            key
+            for key in differing & {"delay", "expires"}
+            if abs(plain[key] - through_session[key]) < 30
+        }
         assert differing == close
 
 
@@ -199,7 +233,9 @@ def _other_key(options: dict[str, Any]) -> dict[str, str]:
     return {"dedup_key": f"~{options['dedup_key']}"} if "dedup_key" in options else {}
 
 
-async def test_a_duplicate_is_known_at_once(app: Soniq, session: AsyncSession, committed: Committed) -> None:
+async def test_a_duplicate_is_known_at_once(
+    app: Soniq, session: AsyncSession, committed: Committed
+) -> None:
     first = await app.enqueue("report", "tea")
     again = await app.enqueue("report", "tea", connection=session)
     assert again == first
@@ -243,7 +279,9 @@ async def test_unique_jobs_and_others_go_together(
     async def count(number: int) -> None: ...
 
     first = await app.enqueue("count", 1)
-    ids = await app.enqueue_many("count", [{"number": number} for number in range(5)], connection=session)
+    ids = await app.enqueue_many(
+        "count", [{"number": number} for number in range(5)], connection=session
+    )
     await session.commit()
     assert ids[1] == first
     assert ids[1].replaced
@@ -251,7 +289,9 @@ async def test_unique_jobs_and_others_go_together(
     assert await connection.fetchval(f"select count(*) from {schema}.job") == 5
 
 
-async def test_a_worker_that_sleeps_is_woken_by_the_commit(make_app: MakeApp, session: AsyncSession) -> None:
+async def test_a_worker_that_sleeps_is_woken_by_the_commit(
+    make_app: MakeApp, session: AsyncSession
+) -> None:
     app = make_app(plugins=[SQLAlchemyPlugin()], poll_interval=60)
     ran = asyncio.Event()
 
@@ -261,7 +301,9 @@ async def test_a_worker_that_sleeps_is_woken_by_the_commit(make_app: MakeApp, se
 
     async def asleep() -> bool:
         async with app.connection() as looking:
-            return bool(await looking.fetchval(f"select bool_or(waiting) from {app.settings.schema}.worker"))
+            return bool(
+                await looking.fetchval(f"select bool_or(waiting) from {app.settings.schema}.worker")
+            )
 
     async with working(app):
         await app.enqueue("one")
@@ -278,7 +320,10 @@ async def test_an_error_of_the_database_is_the_drivers_and_the_session_goes_on(
 ) -> None:
     with pytest.raises(Exception, match="division by zero"):
         await session.execute(text("select 1 / 0"))
-    error = {"asyncpg": asyncpg.InFailedSQLTransactionError, "psycopg": psycopg.errors.InFailedSqlTransaction}[driver]
+    error = {
+        "asyncpg": asyncpg.InFailedSQLTransactionError,
+        "psycopg": psycopg.errors.InFailedSqlTransaction,
+    }[driver]
     with pytest.raises(error):
         await app.enqueue("ship", "never", connection=session)
     await session.rollback()
@@ -300,14 +345,19 @@ async def test_a_registry_is_refused_and_the_session_in_it_is_taken(
     assert (await committed())[1] == ["tea"]
 
 
-async def test_the_session_below_an_asynchronous_one_is_refused(app: Soniq, session: AsyncSession) -> None:
+async def test_the_session_below_an_asynchronous_one_is_refused(
+    app: Soniq, session: AsyncSession
+) -> None:
     with pytest.raises(InvalidOption, match="belongs to an AsyncSession"):
         await app.enqueue("ship", "never", connection=session.sync_session)
 
 
 async def test_a_session_on_another_database_is_refused(app: Soniq) -> None:
     engine = create_engine("sqlite://")
-    with Session(engine) as session, pytest.raises(InvalidOption, match=r"postgresql\+psycopg; this one is on sqlite"):
+    with (
+        Session(engine) as session,
+        pytest.raises(InvalidOption, match=r"postgresql\+psycopg; this one is on sqlite"),
+    ):
         await app.enqueue("ship", "never", connection=session)
     engine.dispose()
 
@@ -315,7 +365,10 @@ async def test_a_session_on_another_database_is_refused(app: Soniq) -> None:
 async def test_a_session_on_another_apps_database_is_refused(
     app: Soniq, database_url: str, driver: str, schema: str
 ) -> None:
-    async with own_database(database_url) as url, Soniq(url, discover=False, schema=schema) as other:
+    async with (
+        own_database(database_url) as url,
+        Soniq(url, discover=False, schema=schema) as other,
+    ):
         engine = create_async_engine(url_for(url, driver))
         with pytest.raises(DatabaseError, match="leads to another database"):
             async with AsyncSession(engine) as session, session.begin():
@@ -324,8 +377,12 @@ async def test_a_session_on_another_apps_database_is_refused(
         assert await other.jobs() == []
 
 
-async def test_without_the_plugin_the_error_names_it(make_app: MakeApp, session: AsyncSession) -> None:
+async def test_without_the_plugin_the_error_names_it(
+    make_app: MakeApp, session: AsyncSession
+) -> None:
     app = make_app(unknown_jobs="allow")
-    with pytest.raises(InvalidOption, match=r"sqlalchemy\.ext\.asyncio\.session\.AsyncSession.*soniq-sqlalchemy"):
+    with pytest.raises(
+        InvalidOption, match=r"sqlalchemy\.ext\.asyncio\.session\.AsyncSession.*soniq-sqlalchemy"
+    ):
         await app.enqueue("ship", args={}, connection=session)
     assert not session.in_transaction()

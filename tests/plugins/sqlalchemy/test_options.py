@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from soniq import ConfigurationError, PluginError, Soniq
+from soniq import ConfigurationError, Soniq
+from soniq.errors import PluginError
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
 from tests.plugins.sqlalchemy.support import url_for
@@ -17,9 +18,16 @@ from tests.plugins.sqlalchemy.support import url_for
 @pytest.fixture
 def urls(database_url: str) -> dict[str, str]:
     """The tests' database by driver; each has a name for its sessions."""
-    separator = {"asyncpg": "prepared_statement_cache_size=7", "psycopg": "application_name=of-the-url"}
+    separator = {
+        "asyncpg": "prepared_statement_cache_size=7",
+        "psycopg": "application_name=of-the-url",
+    }
     return {
-        driver: url_for(database_url, driver).update_query_string(separator[driver]).render_as_string(False)
+        driver: (
+            url_for(database_url, driver)
+            .update_query_string(separator[driver])
+            .render_as_string(False)
+        )
         for driver in separator
     }
 
@@ -82,8 +90,14 @@ def test_a_url_that_cannot_be_used_is_refused_and_not_shown(
 @pytest.mark.parametrize(
     ("engines", "told"),
     [
-        ([create_engine("sqlite://")], r"the Engine is on sqlite\+pysqlite; it must be on postgresql\+psycopg"),
-        ([create_async_engine("postgresql+psycopg://")] * 2, "two engines of one kind, AsyncEngine"),
+        (
+            [create_engine("sqlite://")],
+            r"the Engine is on sqlite\+pysqlite; it must be on postgresql\+psycopg",
+        ),
+        (
+            [create_async_engine("postgresql+psycopg://")] * 2,
+            "two engines of one kind, AsyncEngine",
+        ),
         (["postgresql+psycopg://me:secret@host"], "takes an AsyncEngine or Engine; got str"),
     ],
 )
@@ -121,7 +135,10 @@ def test_its_repr_shows_no_url(urls: dict[str, str]) -> None:
 
 def test_psycopg_is_needed_only_for_its_own_connections() -> None:
     program = (
-        "import sys; sys.modules['psycopg'] = None; import soniq_sqlalchemy; print(soniq_sqlalchemy.SQLAlchemyPlugin())"
+        "import sys; sys.modules['psycopg'] = None; import soniq_sqlalchemy;"
+        " print(soniq_sqlalchemy.SQLAlchemyPlugin())"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout == "<SQLAlchemyPlugin of the app>\n"

@@ -1,4 +1,6 @@
-"""A handler that asks for an `AsyncSession`: its effects and the job's completion are one commit, on both drivers."""
+"""A handler that asks for an `AsyncSession`: its effects and the job's completion are one commit,
+on both drivers.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,15 +12,19 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from soniq import JobContext, Outcome, Soniq, TransactionConnection, hookimpl
+from soniq import JobContext, Soniq, hookimpl
+from soniq.plugin import Outcome, TransactionConnection
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import eventually, in_time, status_of
 from tests.plugins.sqlalchemy.support import Kept, Order, PlainConnection, url_for
+from tests.support.jobs import status_of
+from tests.support.waiting import eventually, in_time
 
 
 class Settling:
-    """Writes what was settled into the application's table, through the transaction that it is given."""
+    """Writes what was settled into the application's table, through the transaction that it is
+    given.
+    """
 
     def __init__(self, orders: str) -> None:
         self._orders = orders
@@ -30,8 +36,8 @@ class Settling:
         self.transactions.append(tx)
         for outcome in outcomes:
             rows = await tx.fetch(
-                f"insert into {self._orders}.orders (what) select name from unnest($1::text[]) as n (name) "
-                "returning id as place, what",
+                f"insert into {self._orders}.orders (what) select name from unnest($1::text[]) as n"
+                " (name) returning id as place, what",
                 [f"settled {outcome.status}"],
             )
             assert rows[0]["what"] == rows[0][1] == f"settled {outcome.status}"
@@ -159,7 +165,9 @@ async def test_an_error_that_the_handler_hides_fails_the_attempt(app: Soniq, kep
 
 
 @pytest.mark.parametrize("ends", ["rollback", "commit", "rollback and chain"])
-async def test_a_handler_that_ends_the_transaction_in_sql_has_not_completed_its_job(app: Soniq, ends: str) -> None:
+async def test_a_handler_that_ends_the_transaction_in_sql_has_not_completed_its_job(
+    app: Soniq, ends: str
+) -> None:
     @app.job(max_attempts=1)
     async def ship(session: AsyncSession) -> None:
         session.add(Order(what="tea"))
@@ -180,7 +188,10 @@ async def test_a_job_that_was_taken_meanwhile_has_no_effect_here(
         if uses:
             session.add(Order(what="never"))
             await session.commit()
-        taken = f"update {schema}.job set claim = claim + 1, worker_id = gen_random_uuid() where id = $1"
+        taken = (
+            f"update {schema}.job set claim = claim + 1, worker_id = gen_random_uuid() where id"
+            " = $1"
+        )
         await connection.execute(taken, UUID(ctx.job_id))
 
     job_id = await app.enqueue(ship)
@@ -189,7 +200,9 @@ async def test_a_job_that_was_taken_meanwhile_has_no_effect_here(
     assert await kept() == []
 
 
-async def test_a_timeout_rolls_the_effects_back(app: Soniq, kept: Kept, engine: AsyncEngine) -> None:
+async def test_a_timeout_rolls_the_effects_back(
+    app: Soniq, kept: Kept, engine: AsyncEngine
+) -> None:
     @app.job(timeout=0.5, max_attempts=1)
     async def ship(session: AsyncSession) -> None:
         session.add(Order(what="never"))
@@ -217,7 +230,11 @@ async def test_a_job_enqueued_with_the_session_is_there_if_its_parent_is_done(ap
     await app.enqueue(parent)
     assert await in_time(app.run_worker(run_once=True)) == 5
     children = await app.jobs(name="child")
-    assert sorted([(await app.get_args(job["job_id"]))["number"] for job in children]) == [-2, -2, 2]
+    assert sorted([(await app.get_args(job["job_id"]))["number"] for job in children]) == [
+        -2,
+        -2,
+        2,
+    ]
 
 
 async def test_two_sessions_cannot_complete_one_job(app: Soniq, kept: Kept) -> None:
@@ -277,7 +294,9 @@ async def test_results_and_bytes_and_errors_are_written_as_ever(app: Soniq) -> N
     assert await app.get_result(job_id) == {"text": 'it\'s a "result" \\ {x} $1 %s ü'}
 
 
-async def test_many_attempts_each_have_a_session(app: Soniq, kept: Kept, engine: AsyncEngine) -> None:
+async def test_many_attempts_each_have_a_session(
+    app: Soniq, kept: Kept, engine: AsyncEngine
+) -> None:
     @app.job()
     async def ship(number: int, session: AsyncSession) -> None:
         session.add(Order(what=str(number)))

@@ -1,4 +1,6 @@
-"""A plain `def` handler that asks for a `Session`: its effects and the job's completion are one commit."""
+"""A plain `def` handler that asks for a `Session`: its effects and the job's completion are one
+commit.
+"""
 
 import asyncio
 import subprocess
@@ -13,11 +15,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from soniq import JobContext, JobDefinitionError, Soniq
+from soniq import JobContext, Soniq
+from soniq.errors import JobDefinitionError
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import in_time, status_of
 from tests.plugins.sqlalchemy.support import THREADS, Kept, Order, PlainConnection, url_for
+from tests.support.jobs import status_of
+from tests.support.waiting import in_time
 
 
 @pytest.fixture
@@ -100,7 +104,9 @@ async def test_an_error_of_the_last_flush_fails_the_attempt(app: Soniq, kept: Ke
     assert await kept() == ["tea"]
 
 
-async def test_a_rollback_in_the_handler_goes_back_to_its_last_commit(app: Soniq, kept: Kept) -> None:
+async def test_a_rollback_in_the_handler_goes_back_to_its_last_commit(
+    app: Soniq, kept: Kept
+) -> None:
     @app.job()
     def ship(session: Session) -> None:
         session.add(Order(what="kept"))
@@ -116,7 +122,9 @@ async def test_a_rollback_in_the_handler_goes_back_to_its_last_commit(app: Soniq
 
 
 @pytest.mark.parametrize("ends", ["rollback", "commit", "rollback and chain"])
-async def test_a_handler_that_ends_the_transaction_in_sql_has_not_completed_its_job(app: Soniq, ends: str) -> None:
+async def test_a_handler_that_ends_the_transaction_in_sql_has_not_completed_its_job(
+    app: Soniq, ends: str
+) -> None:
     @app.job(max_attempts=1)
     def ship(session: Session) -> None:
         session.add(Order(what="tea"))
@@ -139,8 +147,13 @@ async def test_a_job_that_was_taken_meanwhile_has_no_effect_here(
         if uses:
             session.add(Order(what="never"))
             session.commit()
-        taken = f"update {schema}.job set claim = claim + 1, worker_id = gen_random_uuid() where id = $1"
-        asyncio.run_coroutine_threadsafe(connection.execute(taken, UUID(ctx.job_id)), loop).result(30)
+        taken = (
+            f"update {schema}.job set claim = claim + 1, worker_id = gen_random_uuid() where id"
+            " = $1"
+        )
+        asyncio.run_coroutine_threadsafe(connection.execute(taken, UUID(ctx.job_id)), loop).result(
+            30
+        )
 
     job_id = await app.enqueue(ship)
     await in_time(app.run_worker(run_once=True))
@@ -166,7 +179,9 @@ async def test_a_stop_while_a_session_waits_for_its_connection_leaves_none_behin
     make_app: MakeApp, database_url: str, connection: PlainConnection
 ) -> None:
     name = f"of-a-stop-{threading.get_native_id()}"
-    engine = create_engine(url_for(database_url, "psycopg").update_query_dict({"application_name": name}), pool_size=1)
+    engine = create_engine(
+        url_for(database_url, "psycopg").update_query_dict({"application_name": name}), pool_size=1
+    )
     app = make_app(plugins=[SQLAlchemyPlugin(engine)], grace=0.2)
 
     @app.job()
@@ -203,7 +218,9 @@ async def test_a_handler_enqueues_with_its_session(app: Soniq) -> None:
     await asyncio.to_thread(app.sync.close)
 
 
-async def test_many_attempts_each_have_a_session(app: Soniq, kept: Kept, blocking_engine: Engine) -> None:
+async def test_many_attempts_each_have_a_session(
+    app: Soniq, kept: Kept, blocking_engine: Engine
+) -> None:
     @app.job()
     def ship(number: int, session: Session) -> None:
         session.add(Order(what=str(number)))
@@ -219,8 +236,8 @@ async def test_however_many_attempts_wait_for_a_row_the_one_that_holds_it_ends(
 ) -> None:
     blocking_engine.pool._max_overflow = -1  # type: ignore[attr-defined]
     waiting = text(
-        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database() "
-        f"and query like 'UPDATE {orders}.%'"
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname ="
+        f" current_database() and query like 'UPDATE {orders}.%'"
     )
     await connection.execute(f"insert into {orders}.orders (what) values ('tea')")
     held = threading.Event()
@@ -242,7 +259,9 @@ async def test_however_many_attempts_wait_for_a_row_the_one_that_holds_it_ends(
     assert await kept() != ["0"]
 
 
-async def test_without_an_engine_sessions_are_on_the_apps_database(make_app: MakeApp, orders: str) -> None:
+async def test_without_an_engine_sessions_are_on_the_apps_database(
+    make_app: MakeApp, orders: str
+) -> None:
     app = make_app(plugins=[SQLAlchemyPlugin()], pgbouncer=True)
 
     class OwnSession(Session):
@@ -251,7 +270,9 @@ async def test_without_an_engine_sessions_are_on_the_apps_database(make_app: Mak
     @app.job()
     def look(session: OwnSession | None) -> list[str]:
         assert type(session) is OwnSession
-        asked = "select current_setting('transaction_isolation'), current_setting('application_name')"
+        asked = (
+            "select current_setting('transaction_isolation'), current_setting('application_name')"
+        )
         return [*session.execute(text(asked)).one(), session.get_bind().dialect.driver]
 
     job_id = await app.enqueue(look)
@@ -261,18 +282,26 @@ async def test_without_an_engine_sessions_are_on_the_apps_database(make_app: Mak
     assert await app.get_result(job_id) == ["read committed", "soniq", "psycopg"]
 
 
-async def test_settings_in_the_apps_url_hold_in_its_sessions(make_app: MakeApp, database_url: str) -> None:
+async def test_settings_in_the_apps_url_hold_in_its_sessions(
+    make_app: MakeApp, database_url: str
+) -> None:
     separator = "&" if "?" in database_url else "?"
     url = f"{database_url}{separator}search_path=%22a%20%5Cb%22,public&statement_timeout=7s"
     app = make_app(plugins=[SQLAlchemyPlugin()], database_url=url)
 
     @app.job()
     def blocking(session: Session) -> list[str]:
-        return [str(session.scalar(text(f"show {name}"))) for name in ("search_path", "statement_timeout")]
+        return [
+            str(session.scalar(text(f"show {name}")))
+            for name in ("search_path", "statement_timeout")
+        ]
 
     @app.job()
     async def awaiting(session: AsyncSession) -> list[str]:
-        return [str(await session.scalar(text(f"show {name}"))) for name in ("search_path", "statement_timeout")]
+        return [
+            str(await session.scalar(text(f"show {name}")))
+            for name in ("search_path", "statement_timeout")
+        ]
 
     ids = [await app.enqueue(blocking), await app.enqueue(awaiting)]
     await in_time(app.run_worker(run_once=True))
@@ -305,7 +334,9 @@ async def test_a_session_of_the_other_kind_is_refused_at_the_start(make_app: Mak
     async def awaits(session: Session) -> None: ...
 
     for each, name in ((app, "blocks"), (other, "awaits")):
-        with pytest.raises(JobDefinitionError, match=rf"{name}: an `async def` job is given an AsyncSession") as caught:
+        with pytest.raises(
+            JobDefinitionError, match=rf"{name}: an `async def` job is given an AsyncSession"
+        ) as caught:
             await each.start()
         assert caught.value.job == name
 
@@ -325,5 +356,10 @@ try:
 except ConfigurationError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "a Session for a plain `def` job is on psycopg: pip install 'soniq-sqlalchemy[psycopg]'\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (
+        done.stdout == "a Session for a plain `def` job is on psycopg: pip install"
+        " 'soniq-sqlalchemy[psycopg]'\n"
+    )

@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL for Soniq: `EmbeddedPlugin` for apps, `EmbeddedServer` for tests and demos."""
+"""An embedded PostgreSQL: `EmbeddedPlugin` for apps, `EmbeddedServer` for tests and demos."""
 
 from .errors import EmbeddedServerError
 from .plugin import EmbeddedPlugin

@@ -1,4 +1,4 @@
-"""The system account that the server runs as: one's own, or `pgserver` for root, whom PostgreSQL refuses."""
+"""The system account that the server runs as: one's own, or `pgserver` where that is root."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ class Account:
 
 
 def find_account() -> Account | None:
-    """The account that the server would run as; None if it is root's `pgserver` and does not exist yet."""
+    """The account that the server would run as; None if root's `pgserver` does not exist yet."""
     if os.geteuid() != 0:
         return Account(account_name(os.geteuid()), os.geteuid(), os.getegid())
     try:
@@ -39,18 +39,22 @@ def find_account() -> Account | None:
 
 
 def make_account() -> Account:
-    """The account that the server runs as; root's is made if it is missing: no home, no login. Raises OSError."""
+    """The account that the server runs as; root's is made if it is missing. Raises OSError."""
     if account := find_account():
         return account
+
     useradd = shutil.which("useradd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if useradd is None:
         raise OSError(
-            f"PostgreSQL does not run as root, and there is no `useradd` to make the account {ROOTS_SERVER_ACCOUNT!r} "
-            "for it: make that account, or run as an ordinary user"
+            "PostgreSQL does not run as root, and there is no `useradd` to make the account"
+            f" {ROOTS_SERVER_ACCOUNT!r} for it: make that account, or run as an ordinary user"
         )
-    command = [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", ROOTS_SERVER_ACCOUNT]
+
+    options = ["--system", "--user-group", "--no-create-home", "--shell", "/bin/false"]
+    command = [useradd, *options, ROOTS_SERVER_ACCOUNT]
     made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
-    if (account := find_account()) is None:  # another process may have been faster, which is as good
+    account = find_account()  # another process may have been faster, which is as good
+    if account is None:
         raise OSError(f"could not make the account {ROOTS_SERVER_ACCOUNT!r}: {made.stderr.strip()}")
     return account
 
@@ -64,19 +68,28 @@ def account_name(uid: int) -> str:
 
 
 def let_through(account: Account, path: Path) -> None:
-    """Let the account reach `path`: passing through (o+x, not listing) for each folder above it that forbids it."""
+    """Let the account reach `path`: o+x, not listing, for each folder above that forbids it."""
     if account.is_own:
         return
+
     for folder in path.parents:
         about = folder.stat()
         bit = stat.S_IXUSR if about.st_uid == account.uid else stat.S_IXOTH
         if not about.st_mode & bit:
             _widen(folder, bit)
-            logger.warning("%s: chmod o+x was done, so that the account %r can reach %s", folder, account.name, path)
+            logger.warning(
+                "%s: chmod o+x was done, so that the account %r can reach %s",
+                folder,
+                account.name,
+                path,
+            )
 
 
 def let_read(account: Account, tree: Path) -> None:
-    """Let the account read `tree`, and run what its owner can run, where an install under a strict umask forbids it."""
+    """Let the account read `tree`, and run what its owner can run.
+
+    An install under a strict umask forbids it.
+    """
     if account.is_own:
         return
     let_through(account, tree)
@@ -88,6 +101,7 @@ def let_read(account: Account, tree: Path) -> None:
             if mode & wanted != wanted:
                 _widen(path, wanted)
                 changed = True
+
     if changed:
         logger.warning("%s: made readable, so that the account %r can run it", tree, account.name)
 

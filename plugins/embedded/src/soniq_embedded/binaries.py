@@ -18,9 +18,10 @@ def install_folder() -> Path:
 
 
 def program_folders() -> list[Path]:
-    """All that the server's account must be able to read: the installation, and the libraries packed beside it."""
+    """What the server's account must be able to read: the installation, and its libraries."""
     wheel = _wheel_folder()
-    libraries = (wheel.with_name(f"{wheel.name}.libs"), wheel / ".dylibs")  # where Linux and macOS wheels keep them
+    # Where Linux and macOS wheels keep them
+    libraries = (wheel.with_name(f"{wheel.name}.libs"), wheel / ".dylibs")
     return [install_folder(), *(folder for folder in libraries if folder.is_dir())]
 
 
@@ -42,10 +43,14 @@ def run(
 ) -> int:
     """Run a program as the account, away from this terminal's signals, and return its exit code.
 
-    Its output goes to a file, because a pipe would stay open for as long as a server that it has started.
-    Raises subprocess.TimeoutExpired after `timeout` seconds (the program is killed then).
+    Its output goes to a file, because a pipe would stay open for as long as a server that it has
+    started. Raises subprocess.TimeoutExpired after `timeout` seconds (the program is killed then).
     """
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PG", "LC_", "LANG"))
+    }
     return subprocess.run(  # noqa: S603 (the wheel's programs)
         [str(install_folder() / "bin" / program), *arguments],
         stdin=subprocess.DEVNULL,

@@ -10,21 +10,25 @@ from .account import ROOTS_SERVER_ACCOUNT, Account, account_name, find_account
 from .binaries import MAJOR, run
 from .errors import EmbeddedServerError
 
-ANOTHER_FOLDER = "choose another folder with SONIQ_EMBEDDED_FOLDER, or another database with SONIQ_DATABASE_URL"
+ANOTHER_FOLDER = (
+    "choose another folder with SONIQ_EMBEDDED_FOLDER, or another database with SONIQ_DATABASE_URL"
+)
 
 
 def check(folder: Path, data: Path) -> None:
-    """Raise EmbeddedServerError if the folder holds something that this server must not touch. Changes nothing."""
+    """Raise EmbeddedServerError if the folder holds something that must not be touched."""
     if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise _foreign(folder, folder.stat().st_uid)
+
     if (folder / "PG_VERSION").exists():
         raise EmbeddedServerError(
-            f"{folder} is a PostgreSQL data folder itself, and the embedded server needs a folder of its own: "
-            f"{ANOTHER_FOLDER}",
+            f"{folder} is a PostgreSQL data folder itself, and the embedded server needs a folder"
+            f" of its own: {ANOTHER_FOLDER}",
             folder=folder,
         )
     if not data.exists():
         return
+
     owner = data.stat().st_uid
     account = find_account()
     if account is None or owner != account.uid:
@@ -34,10 +38,12 @@ def check(folder: Path, data: Path) -> None:
 
 def _foreign(folder: Path, owner: int) -> EmbeddedServerError:
     me = account_name(os.geteuid())
-    needed = f"{ROOTS_SERVER_ACCOUNT}, the account that root's server runs as" if os.geteuid() == 0 else me
+    needed = me
+    if os.geteuid() == 0:
+        needed = f"{ROOTS_SERVER_ACCOUNT}, the account that root's server runs as"
     return EmbeddedServerError(
-        f"the data in {folder} belong to {account_name(owner)}, and this process, run by {me}, needs them to belong to "
-        f"{needed}: run as the user that made them, or {ANOTHER_FOLDER}",
+        f"the data in {folder} belong to {account_name(owner)}, and this process, run by {me},"
+        f" needs them to belong to {needed}: run as the user that made them, or {ANOTHER_FOLDER}",
         folder=folder,
     )
 
@@ -45,18 +51,20 @@ def _foreign(folder: Path, owner: int) -> EmbeddedServerError:
 def _check_version(folder: Path, data: Path) -> None:
     if not any(data.iterdir()):
         return
+
     version_file = data / "PG_VERSION"
     found = version_file.read_text().strip() if version_file.exists() else None
     if found is None:
         raise EmbeddedServerError(
-            f"{data} is not empty and is no PostgreSQL data folder (it has no PG_VERSION): {ANOTHER_FOLDER}",
+            f"{data} is not empty and is no PostgreSQL data folder (it has no PG_VERSION):"
+            f" {ANOTHER_FOLDER}",
             folder=folder,
         )
     if found != str(MAJOR):
         raise EmbeddedServerError(
-            f"the data in {folder} are of PostgreSQL {found}, and this is PostgreSQL {MAJOR}, which cannot read them: "
-            f"move the folder away if nothing in it is needed, move the data with pg_dump of PostgreSQL {found}, "
-            f"or {ANOTHER_FOLDER}",
+            f"the data in {folder} are of PostgreSQL {found}, and this is PostgreSQL {MAJOR}, which"
+            " cannot read them: move the folder away if nothing in it is needed, move the data"
+            f" with pg_dump of PostgreSQL {found}, or {ANOTHER_FOLDER}",
             folder=folder,
         )
 
@@ -64,7 +72,7 @@ def _check_version(folder: Path, data: Path) -> None:
 def create(data: Path, account: Account, *, sync: bool, timeout: float) -> None:
     """Make the data folder where it is missing, whole or not at all. Raises EmbeddedServerError.
 
-    `sync=False` leaves the writing to the operating system, for throw-away servers; `timeout` in seconds.
+    `sync=False`, for throw-away servers, leaves the writing to the system; `timeout` in seconds.
     """
     if (data / "PG_VERSION").exists():
         return
@@ -87,16 +95,20 @@ def _initdb(fresh: Path, account: Account, *, sync: bool, timeout: float) -> Non
     arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", f"--pgdata={fresh}"]
     if not sync:
         arguments.append("--no-sync")
+
     with tempfile.TemporaryFile() as output:
         try:
             failed = run("initdb", arguments, account=account, output=output, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise EmbeddedServerError(
-                f"making the data folder in {fresh.parent} took longer than {timeout:g} s", folder=fresh.parent
+                f"making the data folder in {fresh.parent} took longer than {timeout:g} s",
+                folder=fresh.parent,
             ) from error
+
         if failed:
             output.seek(0)
             said = output.read().decode(errors="replace").strip()
             raise EmbeddedServerError(
-                f"making the data folder in {fresh.parent} failed; initdb said:\n{said}", folder=fresh.parent
+                f"making the data folder in {fresh.parent} failed; initdb said:\n{said}",
+                folder=fresh.parent,
             )

@@ -16,9 +16,10 @@ class LockTimeout(Exception):
 
 
 class FileLock:
-    """`flock` on a file that is made where it is missing and never removed. Not for use by two threads at once.
+    """`flock` on a file that is made where it is missing and never removed.
 
-    Two objects on one file exclude each other even within a process. A forked child holds nothing of its parent's.
+    It is not for use by two threads at once. Two objects on one file exclude each other even within
+    a process. A forked child holds nothing of its parent's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,11 +32,15 @@ class FileLock:
         return self._fd is not None
 
     def acquire(self, *, shared: bool, timeout: float) -> None:
-        """Take the lock; `timeout` in seconds, 0 tries once. Raises LockTimeout, and OSError from the file system."""
+        """Take the lock; `timeout` in seconds, 0 tries once.
+
+        Raises LockTimeout, and OSError from the file system.
+        """
         assert self._fd is None, f"{self.path} is held already"
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + timeout
         operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+
         try:
             while True:
                 try:
@@ -54,7 +59,8 @@ class FileLock:
         """Give the lock back; nothing happens if it is not held."""
         fd, self._fd = self._fd, None
         if fd is not None:
-            # A child forked a moment ago may still have this descriptor; unlocking, unlike closing, counts for both.
+            # A child forked a moment ago may still have this descriptor; unlocking, unlike closing,
+            # counts for both.
             fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 

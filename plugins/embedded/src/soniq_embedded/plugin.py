@@ -7,17 +7,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from soniq import SoniqWarning, hookimpl
+from soniq import hookimpl
+from soniq.errors import SoniqWarning
 
 from .project import project_folder
 from .server import EmbeddedServer
 
 
 class EmbeddedPlugin:
-    """Gives an app without a database URL an embedded PostgreSQL, shared by all processes of the project.
+    """Gives an app without a database URL an embedded PostgreSQL, shared within the project.
 
-    `folder` is where the server and its data live: the argument, else SONIQ_EMBEDDED_FOLDER, else a folder of the
-    user's data directory that belongs to the project around the current directory.
+    `folder` is where the server and its data live: the argument, else SONIQ_EMBEDDED_FOLDER, else a
+    folder of the user's data directory that belongs to the project around the current directory.
     """
 
     def __init__(self, folder: Path | str | None = None) -> None:
@@ -29,10 +30,12 @@ class EmbeddedPlugin:
         """Start or join the project's server. Raises EmbeddedServerError."""
         server = self._servers.get(app)
         if server is None:
-            folder = self.folder or os.environ.get("SONIQ_EMBEDDED_FOLDER") or project_folder(Path.cwd())
-            server = EmbeddedServer(folder)
+            chosen = self.folder or os.environ.get("SONIQ_EMBEDDED_FOLDER")
+            server = EmbeddedServer(chosen or project_folder(Path.cwd()))
         _announce(server.folder)
-        self._servers[app] = server  # before the start: where it is cancelled, the next call goes on with the same
+
+        # Before the start: where that is cancelled, the next call goes on with the same server
+        self._servers[app] = server
         return await asyncio.to_thread(server.start)
 
     @hookimpl
@@ -54,7 +57,7 @@ def _announce(folder: Path) -> None:
     if folder not in _announced:
         _announced.add(folder)
         message = SoniqWarning(
-            f"no database URL was given: using an embedded PostgreSQL, meant for development, in {folder}\n"
-            "  (SONIQ_DATABASE_URL or Soniq(database_url=...) chooses another)"
+            "no database URL was given: using an embedded PostgreSQL, meant for development, in"
+            f" {folder}\n  (SONIQ_DATABASE_URL or Soniq(database_url=...) chooses another)"
         )
         warnings.warn_explicit(message, SoniqWarning, "soniq-embedded", 1)  # of no line of code

@@ -41,7 +41,7 @@ class Postmaster:
         return f"postgresql://postgres:@/postgres?host={quote(str(self.socket_folder))}&port={self.port}"
 
     def stop(self, timeout: float) -> bool:
-        """Shut down: first politely, then, after `timeout` seconds, at once (still safe). False if neither helps."""
+        """Shut down politely, or after `timeout` seconds at once (still safe); whether it ended."""
         return self._end(signal.SIGINT, timeout) or self._end(signal.SIGQUIT, 10)
 
     def _end(self, how: signal.Signals, timeout: float) -> bool:
@@ -58,10 +58,12 @@ class Postmaster:
 
 
 def discard_stale_lock_files(data: Path) -> None:
-    """Remove the lock files that PostgreSQL itself would stumble over: half-written, or naming a stranger's process.
+    """Remove the lock files that PostgreSQL itself would stumble over.
 
-    Where no server runs on the folder, and with the change lock held. One that names a dead process is left to
-    PostgreSQL, which also looks whether that server's children still live; for the others it does so by the inode.
+    Those are half-written, or name a stranger's process. To be called where no server runs
+    on the folder, and with the change lock held. One that names a dead process is left to
+    PostgreSQL, which also looks whether that server's children still live; for the others it does
+    so by the inode.
     """
     for path in (data / PID_FILE, *data.glob(".s.PGSQL.*.lock")):
         lines = _lines(path)

@@ -11,7 +11,7 @@ MARKERS = ("pyproject.toml", ".git")
 
 
 def project_root(start: Path) -> Path:
-    """The nearest folder at or above `start` that has a pyproject.toml or a .git; `start` itself if there is none."""
+    """The nearest folder, from `start` upwards, with a pyproject.toml or a .git; else `start`."""
     start = start.resolve()
     for folder in (start, *start.parents):
         if any((folder / marker).exists() for marker in MARKERS):
@@ -20,10 +20,10 @@ def project_root(start: Path) -> Path:
 
 
 def project_folder(start: Path) -> Path:
-    """Where the server of the project around `start` lives: in the user's data directory, named after the project.
+    """Where the server of the project around `start` lives: in the user's data directory.
 
-    Not in the project itself, which may be on a path too long for a socket, or be synchronised, or be deleted by
-    `git clean` under a running server.
+    Not in the project itself, which may be on a path too long for a socket, or be synchronised, or
+    be deleted by `git clean` under a running server.
     """
     root = project_root(start)
     slug = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-")[:24].strip("-") or "project"

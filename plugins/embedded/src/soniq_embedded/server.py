@@ -38,34 +38,41 @@ NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 class EmbeddedServer:
     """A PostgreSQL 18 server in `folder`, reached through a socket that only this user can open.
 
-    `start` joins the server that runs there, or starts one; `stop` ends this object's use of it, and the last user of
-    all processes shuts it down. A process that was killed counts as gone. A process that ends without `stop` stops at
-    exit. A forked child has no part in its parent's use.
+    `start` joins the server that runs there, or starts one; `stop` ends this object's use of it,
+    and the last user of all processes shuts it down. A process that was killed counts as gone. A
+    process that ends without `stop` stops at exit. A forked child has no part in its parent's use.
 
-    `options` are server settings (`{"fsync": "off"}`) for a server that this object starts; one that runs already keeps
-    its own. `timeout` (seconds) limits each wait: for another process that starts or stops the server, for making the
-    data folder, for starting, and for stopping.
+    `options` are server settings (`{"fsync": "off"}`) for a server that this object starts; one
+    that runs already keeps its own. `timeout` (seconds) limits each wait: for another process that
+    starts or stops the server, for making the data folder, for starting, and for stopping.
     """
 
-    def __init__(self, folder: Path | str, *, options: Mapping[str, str] = NO_OPTIONS, timeout: float = 60.0) -> None:
+    def __init__(
+        self, folder: Path | str, *, options: Mapping[str, str] = NO_OPTIONS, timeout: float = 60.0
+    ) -> None:
         self.folder = Path(folder).expanduser().resolve()
         self.options = dict(options)
         self.timeout = timeout
         self.log = self.folder / "server.log"
         self._data = self.folder / "pgdata"
         self._mutex = threading.Lock()
-        self._change = FileLock(self.folder / "change.lock")  # held alone by the process that starts or stops
-        self._use = FileLock(self.folder / "use.lock")  # shared by all that use the server
+        # Held alone by the process that starts or stops the server
+        self._change = FileLock(self.folder / "change.lock")
+        # Shared by all that use the server
+        self._use = FileLock(self.folder / "use.lock")
 
     def start(self) -> str:
-        """Join or start the server and return its URL. Again while in use: the same, and a dead server is started.
+        """Join or start the server and return its URL.
 
+        Again while in use it returns the same, and starts a server that is dead.
         Raises EmbeddedServerError.
         """
         try:
             cluster.check(self.folder, self._data)
-            private = 0o711 if os.geteuid() == 0 else 0o700  # root's server runs as another, who passes through
+            # Root's server runs as another account, which passes through
+            private = 0o711 if os.geteuid() == 0 else 0o700
             self.folder.mkdir(mode=private, parents=True, exist_ok=True)
+
             with self._changing():
                 if not self._use.held:
                     self._use.acquire(shared=True, timeout=self.timeout)
@@ -81,14 +88,15 @@ class EmbeddedServer:
             ) from error
 
     def stop(self) -> None:
-        """End this object's use of the server, and the server itself if nobody else uses it; may be called twice.
+        """End this object's use of the server, and the server itself if nobody else uses it.
 
-        Raises EmbeddedServerError.
+        It may be called twice. Raises EmbeddedServerError.
         """
         if not self._use.held:
             return
         try:
-            if self.folder.exists():  # else removed while in use: PostgreSQL notices that itself and ends
+            # If the folder was removed while in use, PostgreSQL notices that itself and ends
+            if self.folder.exists():
                 with self._changing():
                     self._leave()
         finally:
@@ -100,7 +108,10 @@ class EmbeddedServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -119,8 +130,8 @@ class EmbeddedServer:
 
     def _busy(self) -> EmbeddedServerError:
         return EmbeddedServerError(
-            f"another process has been starting or stopping the embedded server in {self.folder} for "
-            f"{self.timeout:g} s; its log is {self.log}",
+            f"another process has been starting or stopping the embedded server in {self.folder}"
+            f" for {self.timeout:g} s; its log is {self.log}",
             folder=self.folder,
         )
 
@@ -141,10 +152,11 @@ class EmbeddedServer:
         postmaster = Postmaster.find(self._data)
         if postmaster is None:
             return
+
         if not postmaster.stop(self.timeout):
             raise EmbeddedServerError(
-                f"the embedded server in {self.folder} (pid {postmaster.process.pid}) does not stop; its log ends "
-                f"with:\n{self._log_end()}",
+                f"the embedded server in {self.folder} (pid {postmaster.process.pid}) does not"
+                f" stop; its log ends with:\n{self._log_end()}",
                 folder=self.folder,
             )
         if postmaster.socket_folder != self._data:
@@ -152,8 +164,9 @@ class EmbeddedServer:
                 postmaster.socket_folder.rmdir()
 
     def _running(self) -> Postmaster:
-        """The server, ready; waits for one that starts or stops at this moment (its starter may have been killed)."""
+        """The server, ready. It waits for one that starts or stops, or whose starter was killed."""
         deadline = time.monotonic() + self.timeout
+
         while time.monotonic() < deadline:
             postmaster = Postmaster.find(self._data)
             if postmaster is None:
@@ -162,9 +175,10 @@ class EmbeddedServer:
                 return postmaster
             else:
                 time.sleep(POLL)
+
         raise EmbeddedServerError(
-            f"the embedded server in {self.folder} was not ready after {self.timeout:g} s; its log ends with:\n"
-            f"{self._log_end()}",
+            f"the embedded server in {self.folder} was not ready after {self.timeout:g} s; its log"
+            f" ends with:\n{self._log_end()}",
             folder=self.folder,
         )
 
@@ -173,25 +187,49 @@ class EmbeddedServer:
         let_through(account, self._data)
         for programs in program_folders():
             let_read(account, programs)
-        cluster.create(self._data, account, sync=self.options.get("fsync") != "off", timeout=self.timeout)
+
+        sync = self.options.get("fsync") != "off"
+        cluster.create(self._data, account, sync=sync, timeout=self.timeout)
         discard_stale_lock_files(self._data)
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.old"))
-        limit = max(1.0, deadline - time.monotonic())
-        arguments = ["--wait", f"--timeout={math.ceil(limit)}", f"--options={self._arguments(account)}", "start"]
-        environment = {"PGDATA": str(self._data)}
-        with open(os.open(self.log, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as log, suppress(subprocess.TimeoutExpired):
-            if run("pg_ctl", arguments, account=account, output=log, timeout=limit + 5, environment=environment) == 0:
-                return
-        if Postmaster.find(self._data):  # slow, or started by another process that was killed: wait on
+
+        if self._started(account, max(1.0, deadline - time.monotonic())):
             return
+        if Postmaster.find(self._data):  # slow, or of another process that was killed: wait on
+            return
+
         said = self._log_end()
         if "is still in use" not in said:
             raise EmbeddedServerError(
-                f"the embedded server in {self.folder} did not start; its log ({self.log}) ends with:\n{said}",
+                f"the embedded server in {self.folder} did not start;"
+                f" its log ({self.log}) ends with:\n{said}",
                 folder=self.folder,
             )
         time.sleep(0.1)  # the children of a killed server are about to end
+
+    def _started(self, account: Account, limit: float) -> bool:
+        """Whether pg_ctl starts a server within `limit` seconds."""
+        arguments = [
+            "--wait",
+            f"--timeout={math.ceil(limit)}",
+            f"--options={self._arguments(account)}",
+            "start",
+        ]
+
+        with open(os.open(self.log, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as log:
+            try:
+                failed = run(
+                    "pg_ctl",
+                    arguments,
+                    account=account,
+                    output=log,
+                    timeout=limit + 5,
+                    environment={"PGDATA": str(self._data)},
+                )
+            except subprocess.TimeoutExpired:
+                return False
+        return failed == 0
 
     def _arguments(self, account: Account) -> str:
         """The server's command line, for the shell of pg_ctl, which does not quote it."""

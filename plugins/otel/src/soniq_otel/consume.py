@@ -1,14 +1,24 @@
-"""The span of an attempt: `process {queue}`, current from before the decoding until the outcome is decided."""
+"""The span of an attempt, `process {queue}`: from the decoding until the outcome is decided."""
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextvars import Token
 from types import TracebackType
 
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanKind,
+    get_current_span,
+    set_span_in_context,
+)
 
-from soniq import JobContext, LeaseLost, StashKey
+from soniq import JobContext
+from soniq.errors import LeaseLost
+from soniq.plugin import StashKey
 
 from . import names
 from .telemetry import Attributes, Telemetry, error_type, fail, harmless
@@ -17,7 +27,9 @@ from .telemetry import Attributes, Telemetry, error_type, fail, harmless
 class Process:
     """The context manager around one attempt."""
 
-    def __init__(self, telemetry: Telemetry, ctx: JobContext, server: Attributes, *, parent: bool) -> None:
+    def __init__(
+        self, telemetry: Telemetry, ctx: JobContext, server: Attributes, *, parent: bool
+    ) -> None:
         self._telemetry = telemetry
         self._ctx = ctx
         self._server = server
@@ -32,17 +44,24 @@ class Process:
         self._ctx.stash[PROCESS] = self
         self._began, self._clock = time.time_ns(), time.perf_counter_ns()
         with harmless("the span of an attempt"):
-            self._span, context = start(self._telemetry, self._ctx, self._server, self._began, parent=self._parent)
+            self._span, context = start(
+                self._telemetry, self._ctx, self._server, self._began, parent=self._parent
+            )
             self._token = attach(set_span_in_context(self._span, context))
-            self._telemetry.queue_time.record(self._ctx.queued_for, _common(self._ctx, self._server))
+            measured = self._telemetry.measured(self._ctx.queue, self._ctx.job_name, self._server)
+            self._telemetry.queue_time.record(self._ctx.queued_for, measured)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         outcome = self._ctx.outcome
         if outcome is None and self.error is None:  # the job is no longer this worker's
             lost = LeaseLost(f"job {self._ctx.job_id} was taken from this worker")
-            self.error = lost if error is None or isinstance(error, asyncio.CancelledError) else error
+            cancelled = error is None or isinstance(error, asyncio.CancelledError)
+            self.error = lost if cancelled else error
         self.end(outcome.kind if outcome else "lost")
         if self._token is not None:
             detach(self._token)
@@ -68,7 +87,7 @@ PROCESS: StashKey[Process] = StashKey("soniq_otel.process")
 def record_lost(
     telemetry: Telemetry, ctx: JobContext, server: Attributes, error: BaseException, *, parent: bool
 ) -> None:
-    """Record an attempt whose worker died, in its place: from its claim, where that is known, until now."""
+    """Record an attempt whose worker died: from its claim, where that is known, until now."""
     with harmless("the span of a lost attempt"):
         now = time.time_ns()
         claimed = int((ctx.scheduled_at.timestamp() + ctx.queued_for) * 1e9)
@@ -83,7 +102,8 @@ def record_lost(
 def start(
     telemetry: Telemetry, ctx: JobContext, server: Attributes, began: int, *, parent: bool
 ) -> tuple[Span, Context]:
-    """A span for an attempt, linked to the creation context and perhaps its child; the context that it belongs in.
+    """A span for an attempt, linked to the creation context and perhaps its child; the context that
+    it belongs in.
 
     What was current here before is linked, where it does not become the parent.
     """
@@ -94,26 +114,53 @@ def start(
     if (links or not parent) and ambient.get_span_context().is_valid:
         links.append(Link(ambient.get_span_context()))
     span = telemetry.tracer.start_span(
-        f"process {ctx.queue}", context, kind=SpanKind.CONSUMER, links=links, start_time=began,
+        f"process {ctx.queue}",
+        context,
+        kind=SpanKind.CONSUMER,
+        links=links,
+        start_time=began,
         attributes={
-            **_common(ctx, server), names.OPERATION: "process", names.OPERATION_TYPE: "process",
-            names.MESSAGE_ID: ctx.job_id, names.JOB_ATTEMPT: ctx.attempt, names.JOB_MAX_ATTEMPTS: ctx.max_attempts,
-            names.WORKER_ID: ctx.worker_id, names.QUEUE_TIME: ctx.queued_for,
+            **_common(ctx, server),
+            names.OPERATION: "process",
+            names.OPERATION_TYPE: "process",
+            names.MESSAGE_ID: ctx.job_id,
+            names.JOB_ATTEMPT: ctx.attempt,
+            names.JOB_MAX_ATTEMPTS: ctx.max_attempts,
+            names.WORKER_ID: ctx.worker_id,
+            names.QUEUE_TIME: ctx.queued_for,
+            **_schedule(ctx),
         },
-    )  # fmt: skip
+    )
     return span, context
 
 
 def count(
-    telemetry: Telemetry, ctx: JobContext, server: Attributes, seconds: float, error: BaseException | None
+    telemetry: Telemetry,
+    ctx: JobContext,
+    server: Attributes,
+    seconds: float,
+    error: BaseException | None,
 ) -> None:
     """Count an attempt that ended."""
-    attributes = {**_common(ctx, server), names.OPERATION: "process"}
+    attributes = {**telemetry.measured(ctx.queue, ctx.job_name, server), names.OPERATION: "process"}
     if error is not None:
         attributes[names.ERROR_TYPE] = error_type(error)
-    telemetry.consumed.add(1, attributes)
+    telemetry.tally(telemetry.consumed, attributes)
     telemetry.process_duration.record(seconds, attributes)
 
 
+def _schedule(ctx: JobContext) -> Attributes:
+    """The schedule that made the job, if one did."""
+    header = ctx.headers.get(names.SCHEDULE_HEADER)
+    if not isinstance(header, Mapping):
+        return {}
+    return {names.SCHEDULE_NAME: str(header.get("name")), names.SCHEDULE_AT: str(header.get("at"))}
+
+
 def _common(ctx: JobContext, server: Attributes) -> Attributes:
-    return {names.SYSTEM: "soniq", names.DESTINATION: ctx.queue, names.JOB_NAME: ctx.job_name, **server}
+    return {
+        names.SYSTEM: "soniq",
+        names.DESTINATION: ctx.queue,
+        names.JOB_NAME: ctx.job_name,
+        **server,
+    }

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Literal, NoReturn
 from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
@@ -13,6 +13,15 @@ from . import names
 from .telemetry import Attributes, Telemetry
 
 EMPTY = QueueBacklog(waiting=0, scheduled=0, running=0, held=0, oldest_waiting=0.0)
+EMPTY_FOR = 4
+"""Samples in which a queue that has become empty is still reported; then it is forgotten."""
+
+STATES: tuple[Literal["waiting", "scheduled", "running", "held"], ...] = (
+    "waiting",
+    "scheduled",
+    "running",
+    "held",
+)
 
 Sample = tuple[Attributes, dict[str, QueueBacklog]]
 
@@ -22,17 +31,16 @@ class Gauges:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.samples: dict[Soniq, Sample] = {}
-        telemetry.meter.create_observable_gauge(names.QUEUE_JOBS, [self._jobs], "{job}", "Jobs that are not finished.")
         telemetry.meter.create_observable_gauge(
-            names.QUEUE_OLDEST, [self._oldest], "s", "Time for which the oldest waiting job has been due."
+            names.QUEUE_JOBS, [self._jobs], "{job}", "Jobs that are not finished."
         )
+        about = "Time for which the oldest waiting job has been due."
+        telemetry.meter.create_observable_gauge(names.QUEUE_OLDEST, [self._oldest], "s", about)
 
     def _jobs(self, options: CallbackOptions) -> Iterator[Observation]:
         for attributes, backlog in self._queues():
-            counts = {"waiting": backlog["waiting"], "scheduled": backlog["scheduled"]}
-            counts |= {"running": backlog["running"], "held": backlog["held"]}
-            for state, count in counts.items():
-                yield Observation(count, {**attributes, names.QUEUE_STATE: state})
+            for state in STATES:
+                yield Observation(backlog[state], {**attributes, names.QUEUE_STATE: state})
 
     def _oldest(self, options: CallbackOptions) -> Iterator[Observation]:
         for attributes, backlog in self._queues():
@@ -45,23 +53,45 @@ class Gauges:
 
 
 _gauges: WeakKeyDictionary[MeterProvider, Gauges] = WeakKeyDictionary()
-"""The gauges of each provider: it asks only the first of a name, so the apps of a process share them."""
+"""The gauges of each provider, which asks only the first of a name: the apps share them."""
+
+
+def largest(backlog: dict[str, QueueBacklog]) -> dict[str, QueueBacklog]:
+    """The queues with the most jobs, and what the others hold in sum, as one queue `_OTHER`."""
+    if len(backlog) <= names.MOST:
+        return backlog
+
+    ranked = sorted(backlog, key=lambda queue: -sum(backlog[queue][state] for state in STATES))
+    others = [backlog[queue] for queue in ranked[names.MOST :]]
+    summed = QueueBacklog(
+        waiting=sum(each["waiting"] for each in others),
+        scheduled=sum(each["scheduled"] for each in others),
+        running=sum(each["running"] for each in others),
+        held=sum(each["held"] for each in others),
+        oldest_waiting=max(each["oldest_waiting"] for each in others),
+    )
+    return {**{queue: backlog[queue] for queue in ranked[: names.MOST]}, names.OTHER: summed}
 
 
 async def sample(telemetry: Telemetry, app: Soniq, server: Attributes, interval: float) -> NoReturn:
-    """Sample the queues each `interval` seconds; the last sample is reported until this is cancelled, or fails."""
+    """Sample the queues each `interval` seconds.
+
+    The last sample is reported until this is cancelled, or fails.
+    """
     gauges: Gauges | None = None
-    seen: dict[str, QueueBacklog] = {}
+    left: dict[str, int] = {}
     try:
         while True:
             if gauges is None and telemetry.measuring:
                 gauges = _gauges.get(telemetry.meter_provider) or Gauges(telemetry)
                 _gauges[telemetry.meter_provider] = gauges
+
             if gauges is not None:
                 backlog = await app.backlog()
                 where = {**server, names.SCHEMA: app.settings.schema}
-                gauges.samples[app] = where, {**seen, **backlog}
-                seen |= dict.fromkeys(backlog, EMPTY)  # a queue that is empty later is reported as empty
+                left = {queue: n - 1 for queue, n in left.items() if n > 1}
+                left |= dict.fromkeys(backlog, EMPTY_FOR + 1)
+                gauges.samples[app] = where, largest({**dict.fromkeys(left, EMPTY), **backlog})
             await asyncio.sleep(interval)
     finally:
         if gauges is not None:

@@ -1,4 +1,5 @@
-"""The names of what is recorded: those of the messaging conventions, and ours, which begin with `soniq.`.
+"""The names of what is recorded: those of the messaging conventions, and ours, which begin with
+`soniq.`.
 
 Source: OpenTelemetry semantic conventions 1.44.0, messaging spans and messaging metrics.
 """
@@ -30,17 +31,29 @@ JOB_MAX_ATTEMPTS = "soniq.job.max_attempts"
 JOB_OUTCOME = "soniq.job.outcome"
 """What ended the attempt: the `kind` of its `Outcome`."""
 JOB_DUPLICATE = "soniq.job.duplicate"
-"""True where the enqueue met a job of the same dedup key; `messaging.message.id` is then the id of that job."""
+"""True where the enqueue met a job of the same dedup key, whose id the span then has."""
 BATCH_DUPLICATES = "soniq.batch.duplicate_count"
 WORKER_ID = "soniq.worker.id"
 QUEUE_TIME = "soniq.job.queue_time"
-"""Seconds between the time at which a job was due and its claim: on the span, and as a histogram."""
+"""Seconds from when a job was due until its claim: on the span, and as a histogram."""
 JOB_OUTCOMES = "soniq.job.outcomes"
+SCHEDULE_NAME = "soniq.schedule.name"
+SCHEDULE_AT = "soniq.schedule.at"
+"""Of a job that a schedule of soniq-schedules made: its tick, as ISO 8601."""
+SCHEDULE_HEADER = "soniq-schedule"
 SCHEMA = "soniq.schema"
 """The PostgreSQL schema of the app: two of them on one server may have queues of one name."""
 QUEUE_JOBS = "soniq.queue.jobs"
 QUEUE_STATE = "soniq.queue.state"
 QUEUE_OLDEST = "soniq.queue.oldest_waiting"
+
+OTHER = "_OTHER"
+"""In metrics, all queues and jobs beyond the first `MOST`; the conventions' own word."""
+MOST = 100
+"""The queues, and the names of jobs, that a process tells apart in metrics.
+
+Each is a series in every backend.
+"""
 
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Seconds, as the conventions advise for both of their histograms."""

@@ -11,23 +11,15 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import TracerProvider
 
-from soniq import (
-    ConfigurationError,
-    EnqueueBatch,
-    JobContext,
-    Outcome,
-    Soniq,
-    Task,
-    WorkerLost,
-    WorkerStopped,
-    hookimpl,
-)
+from soniq import ConfigurationError, JobContext, Soniq, hookimpl
+from soniq.errors import WorkerLost, WorkerStopped
+from soniq.plugin import EnqueueBatch, Outcome, Task
 
 from . import names
 from .consume import PROCESS, Process, record_lost
 from .gauges import sample
 from .produce import Send, propagate_only
-from .telemetry import Attributes, Telemetry, error_type, harmless
+from .telemetry import Attributes, Telemetry, harmless, silence
 
 T = TypeVar("T")
 
@@ -35,10 +27,11 @@ T = TypeVar("T")
 class OtelPlugin:
     """Traces and metrics of an app, through the OpenTelemetry API. One plugin serves one app.
 
-    `tracer_provider`, `meter_provider`, `propagator`: the global ones unless given. `create_spans` (True): a span for
-    each job of a bulk enqueue. `parent` (True): an attempt is also a child of the span that created its job; without,
-    it is a trace of its own with a link. `gauge_interval` (15): seconds between two samples of the queues. The last
-    three are also read from SONIQ_OTEL_CREATE_SPANS, SONIQ_OTEL_PARENT and SONIQ_OTEL_GAUGE_INTERVAL.
+    `tracer_provider`, `meter_provider`, `propagator`: the global ones unless given. `create_spans`
+    (True): a span for each job of a bulk enqueue. `parent` (True): an attempt is also a child of
+    the span that created its job; without, it is a trace of its own with a link. `gauge_interval`
+    (15): seconds between two samples of the queues. The last three are also read from
+    SONIQ_OTEL_CREATE_SPANS, SONIQ_OTEL_PARENT and SONIQ_OTEL_GAUGE_INTERVAL.
 
     Raises `ConfigurationError`.
     """
@@ -62,13 +55,14 @@ class OtelPlugin:
 
     @hookimpl
     async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
-        """Remember the app, whose server the spans name."""
+        """Remember the app, whose server the spans name; send what was recorded when it closes."""
         if self._app is not None and self._app is not app:
             raise ConfigurationError("an OtelPlugin serves one app: make one for each")
         self._app, self._server = app, None
         try:
             yield
         finally:
+            await self._telemetry.flush()
             self._app = None
 
     @hookimpl(tryfirst=True)  # what other plugins do there is part of it
@@ -84,13 +78,14 @@ class OtelPlugin:
 
     @hookimpl(tryfirst=True)
     def around_job(self, ctx: JobContext) -> AbstractContextManager[None] | None:
-        """The span of an attempt; where nobody records, only the context that the job brought along."""
+        """The span of an attempt; where nobody records, only the context that the job brought."""
         self._telemetry.glance()
         if self._telemetry.recording:
             return Process(self._telemetry, ctx, self.server, parent=self.parent)
         if names.HEADER in ctx.headers:
             with harmless("propagating the context"):
-                attach(self._telemetry.creation(ctx.headers)[0])  # the attempt's own context, which ends with it
+                context, _ = self._telemetry.creation(ctx.headers)
+                attach(context)  # in the attempt's own context, which ends with it
         return None
 
     @hookimpl
@@ -99,30 +94,36 @@ class OtelPlugin:
         process = ctx.stash.get(PROCESS)
         if process is not None:
             process.error = error
-            if isinstance(error, WorkerStopped):  # a handler in a thread may go on for longer than the process
+            # A handler in a thread may go on for longer than the process
+            if isinstance(error, WorkerStopped):
                 process.end("stopped")
         elif isinstance(error, WorkerLost) and self._telemetry.recording:
             record_lost(self._telemetry, ctx, self.server, error, parent=self.parent)
 
     @hookimpl
     def settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Count what jobs came to, whoever caused it."""
+        """Count what jobs came to, also by a rescue or a person."""
         if not self._telemetry.recording:
             return
         for outcome in outcomes:
-            attributes = {
-                names.SYSTEM: "soniq", names.DESTINATION: outcome.queue, names.JOB_NAME: outcome.job_name,
-                names.JOB_OUTCOME: outcome.kind, **self.server,
-            }  # fmt: skip
-            if outcome.error is not None:
-                attributes[names.ERROR_TYPE] = error_type(outcome.error)
-            self._telemetry.outcomes.add(1, attributes)
+            measured = self._telemetry.measured(outcome.queue, outcome.job_name, self.server)
+            attributes = {**measured, names.JOB_OUTCOME: outcome.kind}
+            if outcome.error_type is not None:
+                attributes[names.ERROR_TYPE] = outcome.error_type
+            self._telemetry.tally(self._telemetry.outcomes, attributes)
+        with harmless("counting"):
+            self._telemetry.add_tallies()
 
     @hookimpl
     def background_tasks(self, app: Soniq) -> Sequence[Task]:
         """Sample the queues, in one worker at a time."""
         run = partial(sample, self._telemetry, app, self.server, self.gauge_interval)
         return [Task(name="gauges", run=run, elected=True)]
+
+    @hookimpl
+    def housekeeping(self, app: Soniq) -> Sequence[Callable[[], AbstractContextManager[None]]]:
+        """Keep instrumentations, as of asyncpg, from tracing statements that are no job's."""
+        return [silence]
 
     @property
     def server(self) -> Attributes:
@@ -131,7 +132,9 @@ class OtelPlugin:
             self._server = {}
             with harmless("reading the server's address"):
                 host, port = self._app.server_address
-                self._server = {names.SERVER_ADDRESS: host} | ({names.SERVER_PORT: port} if port is not None else {})
+                self._server = {names.SERVER_ADDRESS: host}
+                if port is not None:
+                    self._server[names.SERVER_PORT] = port
         return self._server or {}
 
 
@@ -149,10 +152,11 @@ def _option(name: str, given: T | None, read: Callable[[str], T], default: T) ->
 
 
 def _flag(text: str) -> bool:
-    flags = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    if text.lower() not in flags:
-        raise ValueError("true or false")
-    return flags[text.lower()]
+    if text.lower() in ("true", "1", "yes", "on"):
+        return True
+    if text.lower() in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("true or false")
 
 
 def _seconds(text: str) -> float:

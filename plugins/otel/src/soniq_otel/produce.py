@@ -1,20 +1,21 @@
-"""The spans of an enqueue call: `send {queue}`, and for a batch `create {queue}` for each of its jobs."""
+"""The spans of an enqueue call: `send {queue}`, and `create {queue}` for each job of a batch."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextvars import Token
 from types import TracebackType
 
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, set_span_in_context
 
-from soniq import EnqueueBatch, NewJob
+from soniq.plugin import EnqueueBatch, NewJob
 
 from . import names
 from .telemetry import Attributes, Telemetry, error_type, fail, harmless
 
-BREATH = 500
+YIELD_EVERY = 500
 """Spans that are made before the event loop may do something else."""
 
 
@@ -27,13 +28,15 @@ def propagate_only(telemetry: Telemetry, jobs: Sequence[NewJob], context: Contex
 class Send:
     """The context manager around one enqueue call."""
 
-    def __init__(self, telemetry: Telemetry, batch: EnqueueBatch, server: Attributes, *, create_spans: bool) -> None:
-        first = batch.jobs[0]
+    def __init__(
+        self, telemetry: Telemetry, batch: EnqueueBatch, server: Attributes, *, create_spans: bool
+    ) -> None:
         self._telemetry = telemetry
         self._jobs = batch.jobs
-        self._common: Attributes = {
-            names.SYSTEM: "soniq", names.DESTINATION: first.queue, names.JOB_NAME: first.name, **server
-        }  # fmt: skip
+        self._server = server
+        self._kinds = Counter((job.queue, job.name) for job in batch.jobs)
+        """How many jobs there are of each queue and name; of `enqueue_all` there may be several."""
+
         self._batched = len(batch.jobs) > 1
         self._create_spans = create_spans and self._batched
         self._span: Span = INVALID_SPAN
@@ -47,22 +50,34 @@ class Send:
             links = self._links_to_given()
             if self._create_spans:
                 links += await self._create(own)
-            attributes = {**self._common, names.OPERATION: "send", names.OPERATION_TYPE: "send"}
+
+            attributes = {
+                **self._alike(self._spanned),
+                names.OPERATION: "send",
+                names.OPERATION_TYPE: "send",
+            }
             if self._batched:
                 attributes[names.MESSAGE_COUNT] = len(self._jobs)
             else:
                 attributes[names.MESSAGE_ID] = str(self._jobs[0].id)
+
             creates = bool(own) and not self._create_spans
             self._span = self._telemetry.tracer.start_span(
-                f"send {self._common[names.DESTINATION]}", kind=SpanKind.PRODUCER if creates else SpanKind.CLIENT,
-                attributes=attributes, links=links, start_time=self._began,
-            )  # fmt: skip
+                f"send {attributes.get(names.DESTINATION, '')}".rstrip(),
+                kind=SpanKind.PRODUCER if creates else SpanKind.CLIENT,
+                attributes=attributes,
+                links=links,
+                start_time=self._began,
+            )
             if creates:
                 _inject(self._telemetry, own, set_span_in_context(self._span))
             self._token = attach(set_span_in_context(self._span))
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         with harmless("the span of an enqueue"):
             took = time.perf_counter_ns() - self._clock
@@ -75,27 +90,55 @@ class Send:
         if self._token is not None:
             detach(self._token)
 
+    def _spanned(self, queue: str, job_name: str) -> Attributes:
+        """What the spans of a job carry."""
+        return {
+            names.SYSTEM: "soniq",
+            names.DESTINATION: queue,
+            names.JOB_NAME: job_name,
+            **self._server,
+        }
+
+    def _measured(self, queue: str, job_name: str) -> Attributes:
+        """What the metrics of a job carry."""
+        return self._telemetry.measured(queue, job_name, self._server)
+
+    def _alike(self, attributes_of: Callable[[str, str], Attributes]) -> Attributes:
+        """The attributes that all jobs of the call have alike."""
+        first, *others = (attributes_of(*kind) for kind in self._kinds)
+        if not others:
+            return first
+        return {
+            key: value
+            for key, value in first.items()
+            if all(other[key] == value for other in others)
+        }
+
     def _links_to_given(self) -> list[Link]:
         """Links to the creation contexts that the caller put into the headers, one for each."""
         given = [job.headers for job in self._jobs if job.headers.get(names.HEADER)]
         links = [link for headers in given for link in self._telemetry.creation(headers)[1]]
-        return list({(link.context.trace_id, link.context.span_id): link for link in links}.values())
+        by_id = {(link.context.trace_id, link.context.span_id): link for link in links}
+        return list(by_id.values())
 
     async def _create(self, jobs: Sequence[NewJob]) -> list[Link]:
         """A creation span for each job, in its headers; links to them."""
         links = []
         for number, job in enumerate(jobs, 1):
+            attributes = {
+                **self._spanned(job.queue, job.name),
+                names.OPERATION: "create",
+                names.OPERATION_TYPE: "create",
+                names.MESSAGE_ID: str(job.id),
+            }
             span = self._telemetry.tracer.start_span(
-                f"create {job.queue}", kind=SpanKind.PRODUCER,
-                attributes={
-                    **self._common, names.OPERATION: "create", names.OPERATION_TYPE: "create",
-                    names.MESSAGE_ID: str(job.id),
-                },
-            )  # fmt: skip
+                f"create {job.queue}", kind=SpanKind.PRODUCER, attributes=attributes
+            )
             _inject(self._telemetry, [job], set_span_in_context(span))
             span.end()
             links.append(Link(span.get_span_context()))
-            if number % BREATH == 0:
+
+            if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return links
 
@@ -108,11 +151,14 @@ class Send:
             self._span.set_attribute(names.MESSAGE_ID, str(duplicates[0].id))
 
     def _count(self, seconds: float, error: BaseException | None) -> None:
-        attributes = {**self._common, names.OPERATION: "send"}
+        operation: Attributes = {names.OPERATION: "send"}
         if error is not None:
-            attributes[names.ERROR_TYPE] = error_type(error)
-        self._telemetry.sent.add(len(self._jobs), attributes)
-        self._telemetry.operation_duration.record(seconds, {**attributes, names.OPERATION_TYPE: "send"})
+            operation[names.ERROR_TYPE] = error_type(error)
+        for kind, number in self._kinds.items():
+            self._telemetry.sent.add(number, {**self._measured(*kind), **operation})
+
+        attributes = {**self._alike(self._measured), **operation, names.OPERATION_TYPE: "send"}
+        self._telemetry.operation_duration.record(seconds, attributes)
 
 
 def _inject(telemetry: Telemetry, jobs: Sequence[NewJob], context: Context) -> None:

@@ -4,7 +4,7 @@ from soniq import SoniqError
 
 
 class ResultsError(SoniqError):
-    """The parent of these errors. `job_id` and `key` (of the object in the store) say which result, where it is one."""
+    """The parent of these errors. `job_id` and `key` (of the object) say which result it is."""
 
     def __init__(self, message: str, *, job_id: str | None = None, key: str | None = None) -> None:
         super().__init__(message)
@@ -25,4 +25,4 @@ class StoreUnavailable(ResultsError):
 
 
 class UploadExpired(ResultsError):
-    """The object was stored longer ago than the grace time when its job was to be settled, and counts as lost."""
+    """The object was stored longer ago than the grace time, and counts as lost."""

@@ -1,4 +1,4 @@
-"""Where objects are kept: one small interface, over obstore and over Redis. Nothing here knows of jobs."""
+"""Where objects are kept: one small interface, over obstore and over Redis."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
 
 
 class Objects(Protocol):
-    """Keeps objects of some megabytes each. What is missing is a `FileNotFoundError`; any other error a failure."""
+    """Keeps objects of some megabytes each. What is missing is a `FileNotFoundError`."""
 
     async def put(self, name: str, data: bytes) -> None: ...
 
@@ -41,30 +41,44 @@ class Objects(Protocol):
 
 
 def check_url(url: str, source: str) -> None:
-    """Raise `ConfigurationError` unless a store can be made of `url`. The message never holds the URL itself."""
+    """Raise `ConfigurationError` unless a store can be made of `url`; without the URL itself."""
+    wrong = _wrong(url)
+    if wrong is not None:
+        raise ConfigurationError(f"{source} {wrong}")
+
+
+def _wrong(url: str) -> str | None:
+    """What is wrong with a URL. It raises nothing: a password would be among the variables."""
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 (reading it is the check)
     except ValueError:
-        raise ConfigurationError(f"{source} is a URL that cannot be read") from None
+        return "is a URL that cannot be read"
+
     if parts.scheme not in SCHEMES:
         shown = f"{parts.scheme}://..." if "://" in url else "no such URL"
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise ConfigurationError(f"{source} begins with one of {known}; this is {shown}")
+        return f"begins with one of {known}; this is {shown}"
     if parts.scheme in REDIS:
         if find_spec("redis") is None:
-            raise ConfigurationError(f"{source} leads to Redis, which needs: pip install 'soniq-results[redis]'")
-        return
+            return "leads to Redis, which needs: pip install 'soniq-results[redis]'"
+        return None
+    return _wrong_place(parts)
+
+
+def _wrong_place(parts: SplitResult) -> str | None:
+    """What is wrong with a URL of obstore's beyond its scheme."""
     if "@" in parts.netloc or parts.query or parts.fragment:
         where = CLOUD.get(parts.scheme, "no")
-        raise ConfigurationError(
-            f"{source} has a user name, a password or options, which are not read from a {parts.scheme}:// URL; "
-            f"set them in {where} environment variables"
+        return (
+            f"has a user name, a password or options, which are not read from a {parts.scheme}://"
+            f" URL; set them in {where} environment variables"
         )
     if parts.scheme in CLOUD and not parts.netloc:
-        raise ConfigurationError(f"{source} names no bucket: {parts.scheme}://bucket/prefix")
+        return f"names no bucket: {parts.scheme}://bucket/prefix"
     if parts.scheme == "file" and (parts.netloc or parts.path in ("", "/")):
-        raise ConfigurationError(f"{source} names no folder: file:///folder, with three slashes")
+        return "names no folder: file:///folder, with three slashes"
+    return None
 
 
 def place(url: str) -> str:
@@ -74,11 +88,17 @@ def place(url: str) -> str:
 
 
 def open_objects(url: str, timeout: float) -> Objects:
-    """The store that a checked `url` leads to; `timeout` in seconds for each call. Raises `ConfigurationError`."""
+    """The store of a checked `url`; `timeout` in seconds for each call.
+
+    Raises `ConfigurationError`.
+    """
+    kind = RedisObjects if urlsplit(url).scheme in REDIS else StoredObjects
     try:
-        return RedisObjects(url, timeout) if urlsplit(url).scheme in REDIS else StoredObjects(url, timeout)
+        return kind(url, timeout)
     except Exception as error:
-        raise ConfigurationError(f"the store of results {place(url)} cannot be used: {first_line(error)}") from None
+        raise ConfigurationError(
+            f"the store of results {place(url)} cannot be used: {first_line(error)}"
+        ) from None
 
 
 def first_line(error: Exception) -> str:
@@ -121,7 +141,8 @@ class StoredObjects:
 
     def _judged(self, error: FileNotFoundError) -> Exception:
         """The error, or another one where it is the whole store that is missing."""
-        gone = isinstance(self._store, LocalStore) and self._store.prefix and not self._store.prefix.is_dir()
+        folder = self._store.prefix if isinstance(self._store, LocalStore) else None
+        gone = folder and not folder.is_dir()
         if gone or NO_BUCKET.search(str(error)):
             return ConnectionError("the folder, bucket or container itself does not exist")
         return error
@@ -133,7 +154,8 @@ def _store(url: str, timeout: float) -> "ObjectStore":
         return MemoryStore()
     if scheme == "file":
         return LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
-    return from_url(url, retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=timeout)})
+    retries = timedelta(seconds=timeout)
+    return from_url(url, retry_config={"max_retries": 3, "retry_timeout": retries})
 
 
 class RedisObjects:
@@ -143,8 +165,9 @@ class RedisObjects:
         from redis.asyncio import Redis  # an extra
 
         self._redis = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
+        # This finds options that do not exist, and connects to nothing
         pool = self._redis.connection_pool
-        pool.connection_class(**pool.connection_kwargs)  # finds options that do not exist; connects to nothing
+        pool.connection_class(**pool.connection_kwargs)
 
     async def put(self, name: str, data: bytes) -> None:
         await self._redis.set(name, data)

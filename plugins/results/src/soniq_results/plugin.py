@@ -1,10 +1,11 @@
-"""The plugin: what is configured, and the hooks through which the store has its part in a job's life."""
+"""The plugin: its settings, and the hooks that give the store its part in a job's life."""
 
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 
-from soniq import ConfigurationError, Migration, Outcome, ResultStore, Soniq, Task, TransactionConnection, hookimpl
+from soniq import ConfigurationError, Soniq, hookimpl
+from soniq.plugin import Migration, Outcome, ResultStore, Secret, Task, TransactionConnection
 
 from .objects import Objects, check_url, open_objects, place
 from .reference import Reference
@@ -15,12 +16,13 @@ log = logging.getLogger("soniq.results")
 
 
 class ResultsPlugin:
-    """Keeps the results of jobs in a store outside PostgreSQL, where they are larger than a threshold.
+    """Keeps results of jobs that are larger than a threshold in a store outside PostgreSQL.
 
-    Each argument that is not given is read from SONIQ_RESULTS_<NAME>. `url`: where to (s3://, gs://, az://, file://,
-    memory://, redis://, rediss://); none: the plugin does nothing. `threshold`: results of more bytes go there (65,536;
-    0: all). `timeout`: seconds for each call of the store (60). `grace`: seconds after which a stored result whose
-    attempt has not ended counts as lost and is removed (86,400). One for each app. Raises `ConfigurationError`.
+    Each argument that is not given is read from SONIQ_RESULTS_<NAME>. `url`: where to (s3://,
+    gs://, az://, file://, memory://, redis://, rediss://); none: the plugin does nothing.
+    `threshold`: results of more bytes go there (65,536; 0: all). `timeout`: seconds for each call
+    of the store (60). `grace`: seconds after which a stored result whose attempt has not ended
+    counts as lost and is removed (86,400). One for each app. Raises `ConfigurationError`.
     """
 
     name = "results"
@@ -32,14 +34,16 @@ class ResultsPlugin:
         timeout: float | None = None,
         grace: float | None = None,
     ) -> None:
-        self._url = url if url is not None else os.environ.get("SONIQ_RESULTS_URL") or None
+        source = "url=" if url is not None else "SONIQ_RESULTS_URL"
+        url = Secret(url if url is not None else os.environ.get("SONIQ_RESULTS_URL") or "")
+        self._url = url if url or source == "url=" else None
         if self._url is not None:
-            check_url(self._url, "url=" if url is not None else "SONIQ_RESULTS_URL")
+            check_url(self._url, source)
+
         self._threshold = int(_number("threshold", threshold, 65_536, smallest=0, kind=int))
         self._timeout = _number("timeout", timeout, 60.0, smallest=0.001)
         self._grace = _number("grace", grace, 86_400.0, smallest=2 * self._timeout)
-        if self._url is None:  # a hook that is there costs each settlement a transaction, whatever it does
-            self.settle_tx = None  # type: ignore[assignment,method-assign]
+
         self._app: Soniq | None = None
         self._objects: Objects | None = None
         self._uploads: Uploads | None = None
@@ -59,6 +63,11 @@ class ResultsPlugin:
         yield
         if self._objects is not None:
             await self._objects.close()
+
+    @hookimpl
+    def withdraw_hooks(self) -> Sequence[str]:
+        """A `settle_tx` that is there costs each settlement a transaction, whatever it does."""
+        return () if self._url is not None else ("settle_tx",)
 
     @hookimpl
     def migrations(self) -> Sequence[Migration]:
@@ -87,7 +96,9 @@ class ResultsPlugin:
         references = [
             Reference.decode(outcome.result_reference)
             for outcome in outcomes
-            if outcome.status == "done" and outcome.result_store == NAME and outcome.result_reference is not None
+            if outcome.status == "done"
+            and outcome.result_store == NAME
+            and outcome.result_reference is not None
         ]
         if references and self._uploads is not None:
             await self._uploads.settle(tx, references)
@@ -100,7 +111,9 @@ class ResultsPlugin:
         return (Task(name="sweep", run=lambda: results.keep_swept(self._grace), elected=True),)
 
 
-def _number(field: str, given: float | None, default: float, *, smallest: float, kind: type = float) -> float:
+def _number(
+    field: str, given: float | None, default: float, *, smallest: float, kind: type = float
+) -> float:
     """A setting from the argument, the environment or the default. Raises `ConfigurationError`."""
     variable = f"SONIQ_RESULTS_{field.upper()}"
     text = os.environ.get(variable)

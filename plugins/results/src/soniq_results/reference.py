@@ -8,11 +8,11 @@ from .errors import ResultsError
 VERSION = 1
 
 PART = 8 * 1_048_576
-"""Bytes of each object that a result is stored as, except for the last one. Belongs to the version."""
+"""Bytes of each object of a result, except for the last one. It belongs to the version."""
 
 
 class Reference(NamedTuple):
-    """A stored result: `key` is schema/date/job/upload, and `key/0`, `key/1` ... are its objects."""
+    """A stored result: `key` is schema/date/job/upload; `key/0`, `key/1` ... are its objects."""
 
     key: str
     size: int
@@ -30,7 +30,8 @@ class Reference(NamedTuple):
 
     def encode(self) -> bytes:
         """The reference as JSON."""
-        return json.dumps({"v": VERSION, "key": self.key, "size": self.size, "sha256": self.sha256}).encode()
+        fields = {"v": VERSION, "key": self.key, "size": self.size, "sha256": self.sha256}
+        return json.dumps(fields).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -41,7 +42,8 @@ class Reference(NamedTuple):
                 return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
-        raise ResultsError(f"a reference to a result cannot be read: {data[:200]!r}. Is soniq-results too old here?")
+        problem = f"a reference to a result cannot be read: {data[:200]!r}"
+        raise ResultsError(f"{problem}. Is soniq-results too old here?")
 
 
 def object_name(key: str, number: int) -> str:

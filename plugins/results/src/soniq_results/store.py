@@ -33,7 +33,14 @@ class Results:
     name = NAME
 
     def __init__(
-        self, objects: Objects, uploads: Uploads, *, place: str, schema: str, threshold: int, timeout: float
+        self,
+        objects: Objects,
+        uploads: Uploads,
+        *,
+        place: str,
+        schema: str,
+        threshold: int,
+        timeout: float,
     ) -> None:
         self._objects = objects
         self._uploads = uploads
@@ -42,10 +49,13 @@ class Results:
         self._threshold = threshold
         self._timeout = timeout
 
-    # --- storing --------------------------------------------------------------------------------------------------
+    # --- storing ---------------------------------------------------------------------------------
 
     async def put(self, ctx: JobContext, data: bytes) -> bytes | None:
-        """Store a result; None where it is small enough for the row. Raises `StoreUnavailable` or `UploadExpired`."""
+        """Store a result; None where it is small enough for the row.
+
+        Raises `StoreUnavailable` or `UploadExpired`.
+        """
         if 0 < self._threshold >= len(data):
             return None
         return await self.put_stream(ctx, _once(data))
@@ -57,19 +67,20 @@ class Results:
         async with aclosing(_parts(chunks)) as parts:
             async for part in parts:
                 await self._uploads.announce(key, ctx.job_id, objects + 1)
-                await self._call("store", key, ctx.job_id, self._objects.put(object_name(key, objects), part))
+                storing = self._objects.put(object_name(key, objects), part)
+                await self._call("store", key, ctx.job_id, storing)
                 await asyncio.to_thread(digest.update, part)
                 objects, size = objects + 1, size + len(part)
         return Reference(key, size, digest.hexdigest()).encode()
 
-    # --- reading --------------------------------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------------
 
     async def get(self, reference: bytes) -> bytes:
         """The result. Raises `ResultMissing`, `ResultDamaged` or `StoreUnavailable`."""
         return b"".join([part async for part in self.get_stream(reference)])
 
     async def get_stream(self, reference: bytes) -> AsyncIterator[bytes]:
-        """The result piece by piece; size and checksum are compared after the last one. Raises as `get` does."""
+        """The result piece by piece; size and checksum are compared at the end. Raises as `get`."""
         stored = Reference.decode(reference)
         size, digest = 0, hashlib.sha256()
         for name in stored.objects:
@@ -77,30 +88,37 @@ class Results:
             size += len(part)
             await asyncio.to_thread(digest.update, part)
             yield part
+
         if (size, digest.hexdigest()) != (stored.size, stored.sha256):
             raise ResultDamaged(
-                f"the result of job {stored.job_id} in {self._place} (object {stored.key}) is not what was stored: "
-                f"{size} bytes with SHA-256 {digest.hexdigest()}, instead of {stored.size} with {stored.sha256}. "
-                "Restore the object from a backup, or run the job again",
+                f"the result of job {stored.job_id} in {self._place} (object {stored.key}) is not"
+                f" what was stored: {size} bytes with SHA-256 {digest.hexdigest()}, instead of"
+                f" {stored.size} with {stored.sha256}."
+                " Restore the object from a backup, or run the job again",
                 job_id=stored.job_id,
                 key=stored.key,
             )
 
-    # --- removing -------------------------------------------------------------------------------------------------
+    # --- removing --------------------------------------------------------------------------------
 
     async def delete(self, references: Sequence[bytes]) -> None:
         """Remove results whose jobs are forgotten. Raises `StoreUnavailable`."""
         await self._remove([name for data in references for name in Reference.decode(data).objects])
 
     async def sweep(self, grace: float) -> int:
-        """Remove what was stored more than `grace` seconds ago and never settled; how many results."""
+        """Remove what was stored `grace` seconds ago and never settled; how many results."""
         swept = 0
         while taken := await self._uploads.take(grace, BATCH):
-            await self._remove([name for each in taken for name in object_names(each.key, each.objects)])
+            names = [name for each in taken for name in object_names(each.key, each.objects)]
+            await self._remove(names)
             await self._uploads.forget(taken)
             swept += len(taken)
         if swept:
-            log.info("removed %d results from %s whose attempts never ended", swept, self._place)
+            log.info(
+                "removed %d orphaned results from %s: their attempts were never settled",
+                swept,
+                self._place,
+            )
         return swept
 
     async def keep_swept(self, grace: float) -> None:
@@ -111,12 +129,13 @@ class Results:
 
     async def _remove(self, names: Sequence[str]) -> None:
         for start in range(0, len(names), BATCH):
-            await self._call("remove", names[start], None, self._objects.delete(names[start : start + BATCH]))
+            removing = self._objects.delete(names[start : start + BATCH])
+            await self._call("remove", names[start], None, removing)
 
-    # --- each call ------------------------------------------------------------------------------------------------
+    # --- each call -------------------------------------------------------------------------------
 
     async def _call(self, doing: str, key: str, job_id: str | None, call: Awaitable[T]) -> T:
-        """Await a call of the store for as long as one may take, and say in our words what went wrong.
+        """Await a call of the store for as long as one may take; say what went wrong.
 
         What the driver says further is left out: it may quote credentials.
         """
@@ -127,8 +146,9 @@ class Results:
         except FileNotFoundError as error:
             if doing == "read":
                 raise ResultMissing(
-                    f"{whose} is not in {self._place} (object {key}): removed there, or the URL leads elsewhere. "
-                    "Restore the object, set SONIQ_RESULTS_URL to where it is, or run the job again",
+                    f"{whose} is not in {self._place} (object {key}): removed there, or the URL"
+                    " leads elsewhere. Restore the object, set SONIQ_RESULTS_URL to where it is,"
+                    " or run the job again",
                     job_id=job_id,
                     key=key,
                 ) from None
@@ -137,6 +157,7 @@ class Results:
             reason = f"no answer within {self._timeout:g} s"
         except Exception as error:
             reason = first_line(error)
+
         raise StoreUnavailable(
             f"cannot {doing} {whose} in {self._place} (object {key}): {reason}. "
             "Look whether the store is up, and whether its credentials are right; then try again",
@@ -150,7 +171,10 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def _parts(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The chunks cut into parts of the same size; the last one is smaller, and the only one that may be empty."""
+    """The chunks cut into parts of the same size.
+
+    The last one is smaller, and the only one that may be empty.
+    """
     buffer = bytearray()
     async for chunk in chunks:
         buffer += chunk

@@ -1,4 +1,4 @@
-"""Sentry for Soniq: errors of jobs, traces from the enqueue through the attempts, and the data of its Queues page."""
+"""Sentry for Soniq: errors of jobs, traces through their attempts, and the Queues page."""
 
 from .plugin import Report, SentryPlugin
 

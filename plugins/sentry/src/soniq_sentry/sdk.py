@@ -1,12 +1,13 @@
-"""The Sentry SDK as one interface: version 2 with transactions or with streamed spans, and version 3.
+"""The Sentry SDK as one interface: version 2, with transactions or streamed spans, and version 3.
 
 Which of them it is depends on the options that `sentry_sdk.init` was given, so each call looks.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
+from uuid import uuid4
 
 import sentry_sdk
 from sentry_sdk import Scope, traces, tracing_utils
@@ -21,11 +22,11 @@ ONLY_STREAMS = not hasattr(sentry_sdk, "start_transaction")
 """Whether it is version 3, which has no transactions."""
 
 Status = Literal["ok", "cancelled", "aborted", "deadline_exceeded", "internal_error"]
-"""How an attempt ended, in the words that transactions have for it; a streamed span knows ok and error."""
+"""How an attempt ended, as transactions say it; a streamed span knows ok and error."""
 
 
 class Span:
-    """The span of a publish or an attempt; where `spans` is empty, there is none, and what it is told is forgotten."""
+    """The span of a publish or an attempt. Without `spans`, what it is told is forgotten."""
 
     def __init__(self, *spans: Any) -> None:
         self._spans = spans
@@ -57,15 +58,25 @@ def streams() -> bool:
 
 @contextmanager
 def attempt(name: str, headers: dict[str, str], sampling: dict[str, Any]) -> Iterator[Span]:
-    """The spans of an attempt, in the trace that `headers` continue; `sampling` is for the user's traces_sampler."""
-    continue_trace(headers)
-    if streams():
+    """The spans of an attempt, in the trace that `headers` continue.
+
+    `sampling` is for the user's traces_sampler.
+    """
+    if not tracing_utils.has_tracing_enabled(sentry_sdk.get_client().options):
+        continue_trace(headers)
+        yield Span()  # nobody would see spans, and they take half of the time
+
+    elif streams():
+        continue_trace(headers)
         Scope.set_custom_sampling_context(sampling)
         attributes = _attributes(PROCESS, **{"sentry.segment.name.source": "task"})
         with traces.start_span(name, attributes, parent_span=None) as span:
             yield Span(span)
+
     else:
-        begun = sentry_sdk.continue_trace(headers, op="queue.task.soniq", name=name, source="task", origin=ORIGIN)
+        begun = sentry_sdk.continue_trace(
+            headers, op="queue.task.soniq", name=name, source="task", origin=ORIGIN
+        )
         with (
             sentry_sdk.start_transaction(begun, custom_sampling_context=sampling) as transaction,
             sentry_sdk.start_span(op=PROCESS, name=name, origin=ORIGIN) as span,
@@ -75,15 +86,22 @@ def attempt(name: str, headers: dict[str, str], sampling: dict[str, Any]) -> Ite
 
 @contextmanager
 def publish(name: str) -> Iterator[Span]:
-    """The span of an enqueue, where it has a parent. Its scope is its own: enqueues may overlap in one task's scope."""
+    """The span of an enqueue, where it has a parent.
+
+    Its scope is its own: enqueues may overlap in one task's scope.
+    """
     streaming = streams()
+
     if (traces if streaming else sentry_sdk).get_current_span() is None:
         yield Span()
     elif streaming:
         with sentry_sdk.new_scope(), traces.start_span(name, _attributes(PUBLISH)) as span:
             yield Span(span)
     else:
-        with sentry_sdk.new_scope(), sentry_sdk.start_span(op=PUBLISH, name=name, origin=ORIGIN) as span:
+        with (
+            sentry_sdk.new_scope(),
+            sentry_sdk.start_span(op=PUBLISH, name=name, origin=ORIGIN) as span,
+        ):
             yield Span(span)
 
 
@@ -96,17 +114,41 @@ def headers() -> dict[str, str]:
 def continue_trace(headers: dict[str, str]) -> None:
     """Go on in the trace of `headers`, or in a new one where they are empty."""
     sentry_sdk.get_isolation_scope().generate_propagation_context(headers)
-    sentry_sdk.get_current_scope().generate_propagation_context(headers)
+    if streams():  # which look at the current scope before; transactions have nothing there
+        sentry_sdk.get_current_scope().generate_propagation_context(headers)
+
+
+def describe_always(processor: Callable[[Event, Hint], Event | None]) -> None:
+    """Have every event of the process go through a function, once."""
+    scope = sentry_sdk.get_global_scope()
+    if processor not in scope._event_processors:
+        scope.add_event_processor(processor)
+
+
+@contextmanager
+def unsampled() -> Iterator[None]:
+    """A trace of its own, of which nothing is sent."""
+    if not active():
+        yield
+        return
+    with sentry_sdk.isolation_scope(), sentry_sdk.new_scope():
+        continue_trace({"sentry-trace": f"{uuid4().hex}-{uuid4().hex[:16]}-0"})
+        yield
 
 
 def arguments_allowed() -> bool:
-    """Whether the options let the arguments of jobs go out: data_collection, or send_default_pii in version 2."""
+    """Whether the options let the arguments of jobs go out.
+
+    In version 2 that is send_default_pii, else data_collection.
+    """
     return bool(sentry_sdk.get_client().options["data_collection"]["queues"])
 
 
 def event_of(error: BaseException) -> tuple[Event, Hint]:
     """An error as an event that nobody handled, and the hint that goes along."""
-    options: dict[str, Any] = {} if ONLY_STREAMS else {"client_options": sentry_sdk.get_client().options}
+    options: dict[str, Any] = {}
+    if not ONLY_STREAMS:
+        options["client_options"] = sentry_sdk.get_client().options
     return event_from_exception(error, mechanism={"type": "soniq", "handled": False}, **options)
 
 

@@ -1,4 +1,4 @@
-"""SQLAlchemy for Soniq: `connection=` takes sessions and connections, and handlers are given one of their own."""
+"""SQLAlchemy for Soniq: sessions and connections for `connection=`, sessions for handlers."""
 
 from .plugin import SQLAlchemyPlugin
 

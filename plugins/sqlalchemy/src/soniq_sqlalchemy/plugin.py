@@ -10,15 +10,9 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from soniq import (
-    ConfigurationError,
-    JobContext,
-    JobDefinition,
-    JobDefinitionError,
-    Soniq,
-    TransactionConnection,
-    hookimpl,
-)
+from soniq import ConfigurationError, JobContext, Soniq, hookimpl
+from soniq.errors import JobDefinitionError
+from soniq.plugin import JobDefinition, TransactionConnection
 
 from .engines import Engines
 from .sessions import for_coroutine, for_thread
@@ -26,11 +20,14 @@ from .transaction import adapted
 
 
 class SQLAlchemyPlugin:
-    """Enqueues in the transactions of sessions, and gives handlers a session whose commit completes the job.
+    """Enqueues in the transactions of sessions, and gives handlers a session.
 
-    `engines`: what those sessions are on: an `AsyncEngine` on asyncpg or psycopg for `async def` handlers, an `Engine`
-    on psycopg for plain `def`, or both. They must lead to the app's database. What is not given is made: of `url`, of
-    SONIQ_SQLALCHEMY_URL, or of the app's own URL. One plugin for each app. Raises `ConfigurationError`.
+    The commit of a handler's session completes the job.
+
+    `engines`: what those sessions are on: an `AsyncEngine` on asyncpg or psycopg for `async def`
+    handlers, an `Engine` on psycopg for plain `def`, or both. They must lead to the app's database.
+    What is not given is made: of `url`, of SONIQ_SQLALCHEMY_URL, or of the app's own URL. One
+    plugin for each app. Raises `ConfigurationError`.
     """
 
     name = "sqlalchemy"
@@ -44,11 +41,13 @@ class SQLAlchemyPlugin:
 
     @hookimpl
     async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
-        """Belongs to this app from now on; at the close, the connections of its own engines are closed."""
+        """Belongs to this app from now on; its own engines are closed with the app."""
         if self._app not in (None, app):
-            raise ConfigurationError("one SQLAlchemyPlugin was passed to two apps; make one for each")
+            raise ConfigurationError(
+                "one SQLAlchemyPlugin was passed to two apps; make one for each"
+            )
         self._app = app
-        await self._engines.dispose(close=False)  # connections of an event loop or a process that is gone
+        await self._engines.dispose(close=False)  # of an event loop or a process that is gone
         yield
         await self._engines.dispose()
 
@@ -64,8 +63,8 @@ class SQLAlchemyPlugin:
             return None
         if issubclass(annotation, AsyncSession) is job.threaded:
             raise JobDefinitionError(
-                f"{job.name}: an `async def` job is given an AsyncSession, and a plain `def` a Session; "
-                f"{annotation.__name__} is for the other",
+                f"{job.name}: an `async def` job is given an AsyncSession, and a plain `def` a"
+                f" Session; {annotation.__name__} is for the other",
                 job=job.name,
             )
         assert self._app is not None, "jobs are looked at while the app is started"

@@ -1,15 +1,19 @@
 """What SQLAlchemy's sessions and connections are on, as a connection that Soniq can insert through.
 
-SQLAlchemy begins late: a transaction is PostgreSQL's only with its first statement, and one that SQLAlchemy does not
-know of it does not commit. So each is made to begin before the driver's own connection is handed out.
+SQLAlchemy begins late: a transaction is PostgreSQL's only with its first statement, and one that
+SQLAlchemy does not know of it does not commit. So each is made to begin before the driver's own
+connection is handed out.
 """
+
+import sys
 
 import asyncpg
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
-from soniq import InvalidOption, TransactionConnection
+from soniq import InvalidOption
+from soniq.plugin import TransactionConnection
 
 from .threads import in_thread
 
@@ -20,12 +24,13 @@ BEGIN = "select 1"
 async def adapted(obj: object) -> TransactionConnection | None:
     """The transaction of a session or a connection; None for what is neither.
 
-    What a session has pending is flushed first, if it flushes by itself. Raises `InvalidOption`, or what SQLAlchemy or
-    the driver raises.
+    What a session has pending is flushed first, if it flushes by itself. Raises `InvalidOption`, or
+    what SQLAlchemy or the driver raises.
     """
     if isinstance(obj, async_scoped_session | scoped_session):
         raise InvalidOption(
-            "connection= takes a session, and this is a registry of sessions; call it: connection=session()",
+            "connection= takes a session, and this is a registry of sessions; call it:"
+            " connection=session()",
             option="connection",
         )
     if isinstance(obj, AsyncSession):
@@ -37,7 +42,7 @@ async def adapted(obj: object) -> TransactionConnection | None:
         return await transaction(obj)
     if isinstance(obj, Session | Connection):
         return await in_thread(transaction_of_thread, obj)
-    return None
+    return _own(obj)
 
 
 async def transaction(connection: AsyncConnection) -> TransactionConnection:
@@ -48,7 +53,8 @@ async def transaction(connection: AsyncConnection) -> TransactionConnection:
         if not (connection.in_transaction() and driver.is_in_transaction()):
             await connection.exec_driver_sql(BEGIN)
         return driver
-    from .on_psycopg import AsyncPsycopg  # psycopg is there, if one of its connections is
+
+    from soniq_psycopg import AsyncPsycopg  # only where a connection of psycopg's is
 
     if not connection.in_transaction():
         await connection.exec_driver_sql(BEGIN)
@@ -64,19 +70,34 @@ def transaction_of_thread(obj: Session | Connection) -> TransactionConnection:
         obj = obj.connection()
     if not obj.in_transaction():
         obj.exec_driver_sql(BEGIN)
-    from .on_psycopg import ThreadedPsycopg
+
+    from soniq_psycopg import ThreadedPsycopg
 
     return ThreadedPsycopg(obj.connection.driver_connection)
+
+
+def _own(obj: object) -> TransactionConnection | None:
+    """What a `settle_tx` was given may be passed to an enqueue in it; psycopg need not be there."""
+    if "soniq_psycopg" not in sys.modules:
+        return None
+    from soniq_psycopg import AsyncPsycopg, ThreadedPsycopg
+
+    return obj if isinstance(obj, AsyncPsycopg | ThreadedPsycopg) else None
 
 
 def _check(dialect: Dialect, *, asynchronous: bool) -> None:
     """Raise `InvalidOption` for a dialect whose connections cannot be used."""
     drivers = ("asyncpg", "psycopg") if asynchronous else ("psycopg",)
-    if dialect.name != "postgresql" or dialect.driver not in drivers or dialect.is_async is not asynchronous:
+
+    if (
+        dialect.name != "postgresql"
+        or dialect.driver not in drivers
+        or dialect.is_async is not asynchronous
+    ):
         kind = "an AsyncSession or AsyncConnection" if asynchronous else "a Session or Connection"
         names = " or ".join(f"postgresql+{name}" for name in drivers)
-        raise InvalidOption(
-            f"connection= takes {kind} on {names}; this one is on {dialect.name}+{dialect.driver}"
-            + (", and belongs to an AsyncSession or AsyncConnection: pass that" if dialect.is_async else ""),
-            option="connection",
-        )
+        problem = f"connection= takes {kind} on {names}"
+        problem += f"; this one is on {dialect.name}+{dialect.driver}"
+        if dialect.is_async:
+            problem += ", and belongs to an AsyncSession or AsyncConnection: pass that"
+        raise InvalidOption(problem, option="connection")
