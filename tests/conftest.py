@@ -1,36 +1,98 @@
-"""A real PostgreSQL for every test: the one in SONIQ_TEST_DATABASE_URL, or an embedded one in a temporary folder.
+"""A real PostgreSQL for every test: the one in SONIQ_TEST_DATABASE_URL, or an embedded one in a
+temporary folder.
 
-Each test that asks for `app` or `schema` has a schema of its own, which is dropped afterwards.
+Each test that asks for `app` or `schema` has a schema of its own, which is emptied or dropped
+afterwards.
 """
 
+import gc
+import logging
 import os
+import signal
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
+import psycopg
 import pytest
+from psycopg import sql
 
 from soniq import Soniq
 from soniq_embedded import EmbeddedServer
+from tests.support.forked_commands import ForkedCommands
+from tests.support.proxy import Proxy
+from tests.support.schemas import Schemas, new_name
 
 MakeApp = Callable[..., Soniq]
+
+# No test takes away the machine's power
+OPTIONS = {"max_connections": "200", "fsync": "off", "full_page_writes": "off"}
+
+
+def pytest_configure() -> None:
+    """Signals do what they do in a terminal, also where the tests run in the background, under
+    nohup or in a job of a shell, whose children would ignore them.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays to the end: the garbage collector need not walk through it, again
+    and again.
+    """
+    gc.disable()
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test printed may hold half a character, which a report on its way between processes
+    may not.
+    """
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
-    """The URL of the server that the tests run on."""
+    """The URL of the database that the tests of this process run on, which nothing else uses."""
     given = os.environ.get("SONIQ_TEST_DATABASE_URL")
     if given:
-        yield given
+        with _own_database(given) as url:
+            yield url
         return
     with (
         tempfile.TemporaryDirectory(prefix="soniq-tests-") as folder,
-        EmbeddedServer(Path(folder), options={"max_connections": "200"}) as server,
+        EmbeddedServer(Path(folder), options=OPTIONS) as server,
     ):
         yield server.start()
+
+
+@contextmanager
+def _own_database(url: str) -> Iterator[str]:
+    """A database on the server of a URL: tests end sessions, and several processes run them."""
+    name = f"soniq_tests_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    try:
+        yield urlsplit(url)._replace(path=f"/{name}").geturl()
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            drop = sql.SQL("drop database {} with (force)")
+            connection.execute(drop.format(sql.Identifier(name)))
 
 
 @pytest.fixture(autouse=True)
@@ -41,37 +103,78 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+class Lines(logging.Handler):
+    """Collects what Soniq or a plugin logs in more than one line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if not message.isprintable() and not record.name.startswith("soniq.job"):
+            self.broken.append(f"{record.name}: {message!r}")
+
+
+@pytest.fixture(autouse=True)
+def _each_record_is_one_line() -> Iterator[None]:
+    """Whatever a test lets users write, no record of Soniq's or a plugin's has a line break."""
+    lines = Lines()
+    logging.getLogger("soniq").addHandler(lines)
+    yield
+    logging.getLogger("soniq").removeHandler(lines)
+    assert lines.broken == []
+
+
 @pytest.fixture
 async def connection(database_url: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    """A plain connection, for looking at what is in the tables and for business writes of the test's own."""
+    """A plain connection, for looking at what is in the tables and for business writes of the
+    test's own.
+    """
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
 
 
+@pytest.fixture(scope="session")
+def schemas(database_url: str) -> Iterator[Schemas]:
+    """The schemas on this server."""
+    schemas = Schemas(database_url)
+    yield schemas
+    schemas.close()
+
+
 @pytest.fixture
-async def schema(database_url: str) -> AsyncIterator[str]:
-    """The name of a schema for this test alone; it and those of plugins are dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
+def schema(schemas: Schemas, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a schema for this test alone, in which Soniq's tables are, and empty; of one that
+    is not there yet for a test with the marker `new_schema`.
+    """
+    new = request.node.get_closest_marker("new_schema") is not None
+    name = new_name() if new else schemas.take()
     yield name
-    connection = await asyncpg.connect(database_url)
-    try:
-        rows = await connection.fetch(
-            "select quote_ident(nspname) as quoted from pg_namespace where starts_with(nspname, $1)", name
-        )
-        for row in rows:
-            await connection.execute("drop schema {} cascade".format(row["quoted"]))
-    finally:
-        await connection.close()
+    left = schemas.end_statements()
+    if new:
+        schemas.drop(name)
+    else:
+        schemas.give_back(name)
+    assert left == [], "left running on the server"
 
 
 @pytest.fixture
 async def make_app(database_url: str, schema: str) -> AsyncIterator[MakeApp]:
-    """Makes apps on this test's schema: no discovered plugins, quick polls; any keyword overrides. All are closed."""
+    """Makes apps on this test's schema: no discovered plugins, quick polls; any keyword overrides.
+    All are closed.
+    """
     made: list[Soniq] = []
 
     def make(**arguments: Any) -> Soniq:
-        defaults = {"database_url": database_url, "schema": schema, "discover": False, "poll_interval": 0.1, "grace": 5}
+        defaults = {
+            "database_url": database_url,
+            "schema": schema,
+            "discover": False,
+            "poll_interval": 0.1,
+            "grace": 5,
+        }
         made.append(Soniq(**{**defaults, **arguments}))
         return made[-1]
 
@@ -84,3 +187,19 @@ async def make_app(database_url: str, schema: str) -> AsyncIterator[MakeApp]:
 def app(make_app: MakeApp) -> Soniq:
     """One app on this test's schema."""
     return make_app()
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[Proxy]:
+    """A network to the test server that can be made to fail; `proxy.url(database_url)` leads
+    through it.
+    """
+    with Proxy.to(database_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def forked_commands() -> Iterator[ForkedCommands]:
+    """The process that commands are forked from."""
+    with ForkedCommands() as commands:
+        yield commands

@@ -1,8 +1,10 @@
-"""A large result through a real worker process and back: memory and speed. `python -m tests.benchmarks.large_result`.
+"""A large result through a real worker process and back: memory and speed. `python -m
+tests.benchmarks.large_result`.
 
-A job streams a gigabyte to files and to an S3 server on loopback (moto's); another process reads it with
-`get_result(stream=True)`. Printed are how far the peak memory of each process rose above what it used before, and
-megabytes per second, hashing and generating included. Peaks are read from /proc: Linux only.
+A job streams a gigabyte to files and to an S3 server on loopback (moto's); another process reads it
+with `get_result(stream=True)`. Printed are how far the peak memory of each process rose above what
+it used before, and megabytes per second, hashing and generating included. Peaks are read from
+/proc: Linux only.
 """
 
 import argparse
@@ -46,7 +48,9 @@ def make_app(arguments: argparse.Namespace) -> Soniq:
 
 def memory(field: str) -> int:
     """Bytes of this process: VmRSS now, VmHWM at most so far."""
-    found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    found = re.search(
+        rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE
+    )
     assert found
     return int(found[1]) * 1024
 
@@ -86,7 +90,12 @@ async def read(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def role(arguments: argparse.Namespace, name: str, **more: str) -> dict[str, Any]:
     """What another process measures in this role."""
-    options = {"database": arguments.database, "schema": arguments.schema, "store": arguments.store, **more}
+    options = {
+        "database": arguments.database,
+        "schema": arguments.schema,
+        "store": arguments.store,
+        **more,
+    }
     command = [sys.executable, "-m", "tests.benchmarks.large_result", "--role", name]
     command += [word for option, value in options.items() for word in (f"--{option}", value)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
@@ -102,13 +111,19 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     reader = await asyncio.to_thread(role, arguments, "read", job=job)
     async with make_app(arguments) as app:
         await app.prune(older_than=0)
-    return {"store": arguments.store, "size": reader.pop("size"), "worker": worker, "reader": reader}
+    return {
+        "store": arguments.store,
+        "size": reader.pop("size"),
+        "worker": worker,
+        "reader": reader,
+    }
 
 
 def shown(figures: dict[str, Any]) -> str:
     size = figures["size"] / MEGABYTE
     parts = [
-        f"{name} {size / each['seconds']:5.0f} MB/s, peak memory +{each['growth'] / MEGABYTE:.0f} MB"
+        f"{name} {size / each['seconds']:5.0f} MB/s, peak memory"
+        f" +{each['growth'] / MEGABYTE:.0f} MB"
         for name, each in (("worker", figures["worker"]), ("reader", figures["reader"]))
     ]
     return f"{figures['store'].split(':')[0]:5} {size:5.0f} MB: {'; '.join(parts)}"
@@ -116,15 +131,22 @@ def shown(figures: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def s3() -> Iterator[str]:
-    """The URL of a bucket of an S3 server in a process of its own, to which the environment leads."""
+    """The URL of a bucket of an S3 server in a process of its own, to which the environment
+    leads.
+    """
     import boto3
 
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    environment = {**os.environ, "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "1024"}  # on disk, not in memory
+    environment = {
+        **os.environ,
+        "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "1024",
+    }  # on disk, not in memory
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr
-            endpoint = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+:\d+", line)))
+            endpoint = next(
+                found[0] for line in process.stderr if (found := re.search(r"http://\S+:\d+", line))
+            )
             drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
             os.environ.update(
                 AWS_ENDPOINT_URL=endpoint, AWS_ALLOW_HTTP="true", AWS_REGION="us-east-1",
@@ -144,7 +166,9 @@ def main() -> None:
     parser.add_argument("--store", help="a URL; default: files, then S3 on loopback")
     parser.add_argument("--database", default=os.environ.get("SONIQ_TEST_DATABASE_URL"))
     parser.add_argument("--schema", default=SCHEMA)
-    parser.add_argument("--json", action="store_true", help="print the figures of one store as JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="print the figures of one store as JSON"
+    )
     parser.add_argument("--role", choices=("work", "read"), help=argparse.SUPPRESS)
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -161,7 +185,11 @@ def both(arguments: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         arguments.database = arguments.database or stack.enter_context(server())
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="soniq-bench-"))
-        for store in [arguments.store] if arguments.store else [f"file://{folder}", stack.enter_context(s3())]:
+        for store in (
+            [arguments.store]
+            if arguments.store
+            else [f"file://{folder}", stack.enter_context(s3())]
+        ):
             arguments.store = store
             asyncio.run(drop(arguments))
             print(shown(asyncio.run(measure(arguments))), flush=True)

@@ -1,7 +1,9 @@
-"""What soniq-otel costs: jobs enqueued and processed per second without it, with it but no SDK, and with the SDK.
+"""What soniq-otel costs: jobs enqueued and processed per second without it, with it but no SDK, and
+with the SDK.
 
-`python -m tests.benchmarks.otel_cost`. Absolute figures move with the machine; the ratios count. Each figure is the
-median of several rounds, in which the three take turns. The SDK has a batch processor and an exporter that throws away.
+`python -m tests.benchmarks.otel_cost`. Absolute figures move with the machine; the ratios count.
+Each figure is the median of several rounds, in which the three take turns. The SDK has a batch
+processor and an exporter that throws away.
 """
 
 import argparse
@@ -102,7 +104,9 @@ async def main(url: str, rounds: int, jobs: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--jobs", type=int, default=50_000, help="how many are processed in each round")
+    parser.add_argument(
+        "--jobs", type=int, default=50_000, help="how many are processed in each round"
+    )
     arguments = parser.parse_args()
     with server() as url:
         asyncio.run(main(url, arguments.rounds, arguments.jobs))

@@ -1,7 +1,9 @@
-"""Soniq beside PgQueuer and graphile-worker, set up for throughput as their documentation says: `make bench-others`.
+"""Soniq beside PgQueuer and graphile-worker, set up for throughput as their documentation says:
+`make bench-others`.
 
-All take turns on one server, with durable commits and handlers that do nothing. Soniq has its three usual hooks on and
-keeps each job with its result; PgQueuer keeps a line in its log for each job, and graphile-worker nothing.
+All take turns on one server, with durable commits and handlers that do nothing. Soniq has its three
+usual hooks on and keeps each job with its result; PgQueuer keeps a line in its log for each job,
+and graphile-worker nothing.
 """
 
 import argparse
@@ -28,7 +30,9 @@ Measure = Callable[[], Awaitable[float]]
 
 
 class PgQueuer:
-    """PgQueuer in the public schema of the database, on a connection of its own for each measurement."""
+    """PgQueuer in the public schema of the database, on a connection of its own for each
+    measurement.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -53,7 +57,9 @@ class PgQueuer:
         return count / took
 
     async def at_once(self, tasks: int, each: int) -> float:
-        """On twenty connections; each has a lock, and PgQueuer's driver for a pool has one lock for all."""
+        """On twenty connections; each has a lock, and PgQueuer's driver for a pool has one lock for
+        all.
+        """
         connections = [await asyncpg.connect(self._url) for _ in range(20)]
         queries = [Queries(AsyncpgDriver(connection)) for connection in connections]
 
@@ -72,7 +78,9 @@ class PgQueuer:
         connection = await asyncpg.connect(self._url)
         queries = Queries(AsyncpgDriver(connection))
         began = time.perf_counter()
-        await queries.enqueue(["noop"] * count, [b"%d" % number for number in range(count)], [0] * count)
+        await queries.enqueue(
+            ["noop"] * count, [b"%d" % number for number in range(count)], [0] * count
+        )
         took = time.perf_counter() - began
         await connection.close()
         return count / took
@@ -96,7 +104,10 @@ class PgQueuer:
     async def pick_up(self, count: int) -> list[float]:
         """Milliseconds from just before the enqueue until the handler runs, on an idle worker."""
         connection, producer = await asyncpg.connect(self._url), await asyncpg.connect(self._url)
-        manager, queries = QueueManager(Queries(AsyncpgDriver(connection))), Queries(AsyncpgDriver(producer))
+        manager, queries = (
+            QueueManager(Queries(AsyncpgDriver(connection))),
+            Queries(AsyncpgDriver(producer)),
+        )
         arrived: asyncio.Queue[float] = asyncio.Queue()
 
         async def stamp(job: Job) -> None:
@@ -150,7 +161,11 @@ def show(what: str, figures: dict[str, list[float]]) -> None:
     soniq = median(figures["soniq"])
     for name, values in figures.items():
         spread = f"{min(values):,.0f} to {max(values):,.0f}"
-        print(f"{what:<34}{name:<18}{median(values):>10,.0f}/s  {soniq / median(values):6.2f}   {spread}", flush=True)
+        print(
+            f"{what:<34}{name:<18}{median(values):>10,.0f}/s  {soniq / median(values):6.2f}  "
+            f" {spread}",
+            flush=True,
+        )
 
 
 async def main(url: str, rounds: int, jobs: int, modules: Path) -> None:
@@ -171,13 +186,25 @@ async def main(url: str, rounds: int, jobs: int, modules: Path) -> None:
 
     print(f"{'what':<34}{'':<18}{'':>12}  Soniq is   from to\n")
     for what, measures in {
-        "enqueue, one after the other": (lambda: bench.one_by_one(1_000), lambda: pgqueuer.one_by_one(1_000)),
-        "enqueue, 100 tasks at once": (lambda: bench.at_once(100, 200), lambda: pgqueuer.at_once(100, 50)),
+        "enqueue, one after the other": (
+            lambda: bench.one_by_one(1_000),
+            lambda: pgqueuer.one_by_one(1_000),
+        ),
+        "enqueue, 100 tasks at once": (
+            lambda: bench.at_once(100, 200),
+            lambda: pgqueuer.at_once(100, 50),
+        ),
         "enqueue in bulk": (lambda: bench.bulk(50_000), lambda: pgqueuer.bulk(50_000)),
     }.items():
-        both: dict[str, Measure] = {"soniq": fresh(bench, measures[0]), "pgqueuer": fresh(pgqueuer, measures[1])}
+        both: dict[str, Measure] = {
+            "soniq": fresh(bench, measures[0]),
+            "pgqueuer": fresh(pgqueuer, measures[1]),
+        }
         show(what, await in_turns(rounds, both))
-    processing: dict[str, Measure] = {"soniq": lambda: process(bench), "pgqueuer": lambda: process(pgqueuer)}
+    processing: dict[str, Measure] = {
+        "soniq": lambda: process(bench),
+        "pgqueuer": lambda: process(pgqueuer),
+    }
     if (modules / "node_modules" / "graphile-worker").exists():
         graphile = GraphileWorker(url, modules)
         processing["graphile-worker"] = lambda: graphile.process(jobs)
@@ -195,15 +222,22 @@ async def main(url: str, rounds: int, jobs: int, modules: Path) -> None:
     for share in (0.5, 0.99):
         at = {name: sorted(values)[int(len(values) * share)] for name, values in times.items()}
         for name, value in at.items():
-            print(f"{f'pick-up, p{share * 100:.0f}':<34}{name:<18}{value:>10.2f}ms  {at['soniq'] / value:6.2f}")
+            print(
+                f"{f'pick-up, p{share * 100:.0f}':<34}{name:<18}{value:>10.2f}ms "
+                f" {at['soniq'] / value:6.2f}"
+            )
     await bench.app.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=200_000, help="how many are processed in each round")
-    parser.add_argument("--modules", type=Path, default=Path(), help="where npm has installed graphile-worker")
+    parser.add_argument(
+        "--jobs", type=int, default=200_000, help="how many are processed in each round"
+    )
+    parser.add_argument(
+        "--modules", type=Path, default=Path(), help="where npm has installed graphile-worker"
+    )
     arguments = parser.parse_args()
     with server() as url:
         asyncio.run(main(url, arguments.rounds, arguments.jobs, arguments.modules))

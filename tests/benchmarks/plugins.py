@@ -1,6 +1,8 @@
-"""What plugins cost: jobs per second with none, with twenty, and with one that writes while jobs are settled.
+"""What plugins cost: jobs per second with none, with twenty, and with one that writes while jobs
+are settled.
 
-`python -m tests.benchmarks.plugins`. The variants take turns in each round; the ratios of the medians count.
+`python -m tests.benchmarks.plugins`. The variants take turns in each round; the ratios of the
+medians count.
 """
 
 import argparse
@@ -12,7 +14,8 @@ from typing import Any
 
 import asyncpg
 
-from soniq import JobContext, Outcome, Soniq, hookimpl
+from soniq import JobContext, Soniq, hookimpl
+from soniq.plugin import Outcome
 from tests.benchmarks.server import server
 
 SCHEMA = "bench_plugins"
@@ -87,7 +90,8 @@ async def main(url: str, rounds: int, jobs: int) -> None:
             figures[name].append(await measure(url, plugins, jobs))
     base = median(figures["no plugin"])
     print(
-        f"{rounds} rounds of {jobs:,} jobs that return at once\n\n{'plugins':<42}{'jobs/s':>10}   ratio   us a job more"
+        f"{rounds} rounds of {jobs:,} jobs that return at once\n\n{'plugins':<42}{'jobs/s':>10}  "
+        " ratio   us a job more"
     )
     for name, each in figures.items():
         more = (1 / median(each) - 1 / base) * 1e6
@@ -97,7 +101,9 @@ async def main(url: str, rounds: int, jobs: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=50_000, help="how many are processed in each round")
+    parser.add_argument(
+        "--jobs", type=int, default=50_000, help="how many are processed in each round"
+    )
     arguments = parser.parse_args()
     with server() as url:
         asyncio.run(main(url, arguments.rounds, arguments.jobs))

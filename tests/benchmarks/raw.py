@@ -1,8 +1,8 @@
 """The yardstick: a raw asyncpg loop with no features, on a table of its own.
 
-It keeps finished rows and their results, decodes and encodes JSON with msgspec, and settles and claims in one statement
-in batches of 500 with a cursor, so that what it leaves out is what Soniq adds: hooks, types, contexts, retries, leases,
-fencing, timeouts, dedup, lanes, history.
+It keeps finished rows and their results, decodes and encodes JSON with msgspec, and settles and
+claims in one statement in batches of 500 with a cursor, so that what it leaves out is what Soniq
+adds: hooks, types, contexts, retries, leases, fencing, timeouts, dedup, lanes, history.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ SETUP = f"""
 drop schema if exists {SCHEMA} cascade;
 create schema {SCHEMA};
 create table {SCHEMA}.job (
-    id uuid primary key, name text not null, status text not null default 'queued', args bytea not null, result bytea,
+    id uuid primary key, name text not null, status text not null default 'queued',
+    args bytea not null, result bytea,
     scheduled_at timestamptz not null default statement_timestamp()
 );
 create index on {SCHEMA}.job (scheduled_at, id) where status = 'queued';
@@ -125,7 +126,9 @@ class Raw:
         return count / took
 
     async def pick_up(self, count: int) -> list[float]:
-        """Milliseconds from just before an insert with NOTIFY until the job has been claimed, on an idle loop."""
+        """Milliseconds from just before an insert with NOTIFY until the job has been claimed, on an
+        idle loop.
+        """
         listener, producer = await asyncpg.connect(self._url), await asyncpg.connect(self._url)
         heard = asyncio.Event()
         await listener.add_listener("bench_raw", lambda *_: heard.set())

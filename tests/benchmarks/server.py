@@ -1,4 +1,6 @@
-"""The server that a benchmark runs on: the one in SONIQ_TEST_DATABASE_URL, or an embedded one in a temporary folder."""
+"""The server that a benchmark runs on: the one in SONIQ_TEST_DATABASE_URL, or an embedded one in a
+temporary folder.
+"""
 
 import os
 import tempfile

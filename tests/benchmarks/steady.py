@@ -1,7 +1,8 @@
-"""Minutes at a steady backlog, with an old transaction that keeps PostgreSQL from cleaning up: `make bench-steady`.
+"""Minutes at a steady backlog, with an old transaction that keeps PostgreSQL from cleaning up:
+`make bench-steady`.
 
-Worker processes run against a backlog that a feeder keeps at its size. Printed are the jobs settled in each ten
-seconds; what counts is the last minute against the first.
+Worker processes run against a backlog that a feeder keeps at its size. Printed are the jobs settled
+in each ten seconds; what counts is the last minute against the first.
 """
 
 import argparse
@@ -41,7 +42,9 @@ async def feed(app: Soniq, connection: "asyncpg.Connection[asyncpg.Record]", bac
     while True:
         missing = backlog - (enqueued - await settled(connection))
         for start in range(0, missing, 5_000):
-            await app.enqueue_many(job, [{"number": n} for n in range(start, min(start + 5_000, missing))])
+            await app.enqueue_many(
+                job, [{"number": n} for n in range(start, min(start + 5_000, missing))]
+            )
         enqueued += max(0, missing)
         await asyncio.sleep(0.05)
 
@@ -50,7 +53,8 @@ async def settled(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
     """How many jobs have been settled so far."""
     await connection.execute("select pg_stat_clear_snapshot()")
     count = await connection.fetchval(
-        "select n_tup_del from pg_stat_user_tables where schemaname = $1 and relname = 'job'", SCHEMA
+        "select n_tup_del from pg_stat_user_tables where schemaname = $1 and relname = 'job'",
+        SCHEMA,
     )
     return int(count or 0)
 
@@ -66,10 +70,15 @@ async def main(url: str, workers: int, seconds: int, backlog: int, *, hold: bool
     feeder = asyncio.create_task(feed(app, feeding, backlog))
     await asyncio.sleep(3)
     processes: list[Process] = [
-        await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.benchmarks.steady", "--worker", url)
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.benchmarks.steady", "--worker", url
+        )
         for _ in range(workers)
     ]
-    print(f"{workers} workers, backlog {backlog:,}, horizon {'held' if hold else 'free'}; jobs/s for each ten seconds")
+    print(
+        f"{workers} workers, backlog {backlog:,}, horizon {'held' if hold else 'free'}; jobs/s for"
+        " each ten seconds"
+    )
     rates: list[float] = []
     try:
         await asyncio.sleep(5)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.core.store.support import own_database
+from tests.core.postgres.support import own_database
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -28,13 +28,23 @@ async def own_database_url(database_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 def start_worker(own_database_url: str) -> Iterator[StartWorker]:
-    """Starts worker processes on the test's database; those that still run at the end are killed."""
+    """Starts worker processes on the test's database; those that still run at the end are
+    killed.
+    """
     started: list[subprocess.Popen[str]] = []
 
     def start(**settings: Any) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "tests.chaos.program", own_database_url, json.dumps(settings)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.chaos.program",
+            own_database_url,
+            json.dumps(settings),
+        ]
         started.append(
-            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
         )
         return started[-1]
 

@@ -1,4 +1,5 @@
-"""A worker process of the chaos tests: `python -m tests.chaos.program URL SETTINGS`, settings as JSON.
+"""A worker process of the chaos tests: `python -m tests.chaos.program URL SETTINGS`, settings as
+JSON.
 
 It works until SIGTERM, and then prints how many outcomes of each kind it has settled.
 """
@@ -13,7 +14,8 @@ from typing import Any
 
 import asyncpg
 
-from soniq import Outcome, Soniq, hookimpl
+from soniq import Soniq, hookimpl
+from soniq.plugin import Outcome
 
 
 class Settled:

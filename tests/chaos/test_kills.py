@@ -10,7 +10,7 @@ import pytest
 from soniq import Soniq
 from tests.chaos.conftest import StartWorker
 from tests.chaos.program import define
-from tests.core.store.support import eventually
+from tests.core.postgres.support import eventually
 
 JOBS = 2_000
 

@@ -11,7 +11,7 @@ import pytest
 from soniq import Soniq
 from tests.chaos.conftest import StartWorker
 from tests.chaos.program import define
-from tests.core.store.support import deadlocks, eventually
+from tests.core.postgres.support import deadlocks, eventually
 
 SECONDS = 60.0
 
@@ -44,8 +44,8 @@ async def test_four_processes_settle_and_claim_for_a_minute_without_a_deadlock_a
         printed, _ = await asyncio.to_thread(worker.communicate, timeout=30)
         settled.update(json.loads(printed))
     row = await connection.fetchrow(
-        "select count(*) as jobs, count(*) filter (where status = 'done') as done, sum(attempt) as attempts, "
-        "count(distinct worker_id) as workers from soniq.history"
+        "select count(*) as jobs, count(*) filter (where status = 'done') as done, sum(attempt) as"
+        " attempts, count(distinct worker_id) as workers from soniq.history"
     )
     await connection.close()
     await producer.close()

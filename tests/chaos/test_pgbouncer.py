@@ -1,4 +1,6 @@
-"""Behind a PgBouncer in transaction mode, where a session's state, prepared statements and LISTEN do not exist."""
+"""Behind a PgBouncer in transaction mode, where a session's state, prepared statements and LISTEN
+do not exist.
+"""
 
 import asyncio
 import os
@@ -17,13 +19,16 @@ from urllib.parse import parse_qs, quote, urlsplit
 import asyncpg
 import pytest
 
-from soniq import DatabaseUnsupported, Soniq
-from tests.core.store.support import eventually, working
+from soniq import DatabaseError, Soniq
+from soniq.errors import DatabaseUnsupported
+from tests.core.postgres.support import eventually, working
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
-PGBOUNCER = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+PGBOUNCER = shutil.which(
+    "pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+)
 
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer on this machine")
 
@@ -101,10 +106,14 @@ async def test_jobs_are_enqueued_and_run_in_every_way(url: str) -> None:
         for each in (app, other):
             each.job(name="count", unique=True, retry=0)(count)
         async with working(app), working(other):
-            ids = await asyncio.gather(*(other.enqueue("count", number=number) for number in range(300)))
+            ids = await asyncio.gather(
+                *(other.enqueue("count", number=number) for number in range(300))
+            )
             again = await other.enqueue("count", number=0)
             assert again.inserted or again == ids[0]
-            ids += await app.enqueue_many("count", [{"number": number} for number in range(300, 1_000)])
+            ids += await app.enqueue_many(
+                "count", [{"number": number} for number in range(300, 1_000)]
+            )
             results = await asyncio.gather(*(app.wait_for(job_id, 60) for job_id in ids[:50]))
             assert results == list(range(50))
             await eventually(lambda: _all_ended(app), 60)
@@ -173,7 +182,9 @@ async def test_an_injected_connection_commits_with_the_job(url: str, own_databas
     assert [row["number"] for row in rows] == list(range(100))
 
 
-async def test_an_enqueue_joins_the_transaction_of_a_connection_through_the_bouncer(url: str) -> None:
+async def test_an_enqueue_joins_the_transaction_of_a_connection_through_the_bouncer(
+    url: str,
+) -> None:
     async with app_behind(url) as app:
         app.job(name="nothing", unique=True)(_nothing)
         connection = await asyncpg.connect(url, statement_cache_size=0)
@@ -207,15 +218,23 @@ async def test_many_apps_share_few_connections_of_the_server(url: str) -> None:
     assert ran == Counter(range(2_000))
 
 
-async def test_a_role_that_begins_transactions_otherwise_is_refused(url: str, own_database_url: str) -> None:
+async def test_a_role_that_begins_transactions_otherwise_is_refused(
+    url: str, own_database_url: str
+) -> None:
     owner = await asyncpg.connect(own_database_url)
     await owner.execute(
-        f"alter database {urlsplit(own_database_url).path[1:]} set default_transaction_isolation = 'repeatable read'"
+        f"alter database {urlsplit(own_database_url).path[1:]} set default_transaction_isolation ="
+        " 'repeatable read'"
     )
     await owner.close()
     with pytest.raises(DatabaseUnsupported, match=r"repeatable read.*alter role"):
         async with app_behind(url):
             pass
+
+
+async def test_an_app_that_does_not_know_of_the_bouncer_is_told_the_setting(url: str) -> None:
+    with pytest.raises(DatabaseError, match="SONIQ_PGBOUNCER=true"):
+        await Soniq(url, discover=False).start()
 
 
 async def _all_ended(app: Soniq) -> bool:

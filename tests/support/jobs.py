@@ -1,0 +1,53 @@
+"""Jobs that have run, and a worker beside the test."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from soniq import Job, JobStatus, Soniq
+from tests.support.waiting import LIMIT, eventually
+
+
+async def status_of(app: Soniq, job_id: str) -> JobStatus:
+    """The status of a job that exists."""
+    status = await app.get_job_status(job_id)
+    assert status is not None
+    return status
+
+
+async def run_job(
+    app: Soniq, job: Job[..., Any] | str, *arguments: Any, **keywords: Any
+) -> JobStatus:
+    """Enqueue a job, work off all that is due, and say how the job stands then."""
+    job_id = await app.enqueue(job, *arguments, **keywords)
+    await app.run_worker(run_once=True)
+    return await status_of(app, job_id)
+
+
+async def finished(app: Soniq, job_id: str, limit: float = LIMIT) -> JobStatus:
+    """The status of a job once it is done, dead or cancelled."""
+
+    async def ask() -> JobStatus | None:
+        status = await status_of(app, job_id)
+        return status if status["status"] in ("done", "dead", "cancelled") else None
+
+    found = await eventually(ask, limit)
+    assert found is not None
+    return found
+
+
+@asynccontextmanager
+async def working(app: Soniq, **options: Any) -> "AsyncIterator[asyncio.Task[int]]":
+    """A worker of `app` beside the test; afterwards it is stopped, and has to end without an
+    error.
+    """
+    await app.start()
+    task = asyncio.create_task(app.run_worker(**options))
+    try:
+        yield task
+    finally:
+        while not task.done():  # also where it has not begun yet
+            app.stop_workers()
+            await asyncio.wait([task], timeout=0.1)
+    task.result()

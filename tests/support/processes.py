@@ -1,0 +1,58 @@
+"""Worker processes, and signals."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.support.waiting import LIMIT
+
+
+def signal_self(number: signal.Signals) -> None:
+    """Send a signal to this process, which must have a handler of its own for it: without one the
+    signal would end the whole run of the tests.
+    """
+    assert signal.getsignal(number) not in (signal.SIG_DFL, signal.default_int_handler)
+    os.kill(os.getpid(), number)
+
+
+class Process:
+    """A worker in a process of its own, made from a script; it says on its output what happens."""
+
+    def __init__(self, script: Path, environment: dict[str, str]) -> None:
+        self.output = script.with_suffix(f".{time.monotonic_ns()}.log")
+        with self.output.open("w") as output:
+            self.popen = subprocess.Popen(
+                [sys.executable, str(script)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+            )
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    async def says(self, words: str, limit: float = LIMIT) -> None:
+        """Wait until it has said `words`."""
+        ends = time.monotonic() + limit
+        while words not in self.said():
+            assert time.monotonic() < ends, f"it did not say {words!r} but:\n{self.said()}"
+            assert self.popen.poll() is None or words in self.said(), (
+                f"it ended, and said:\n{self.said()}"
+            )
+            await asyncio.sleep(0.02)
+
+    def send(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    async def ended(self, limit: float = LIMIT) -> int:
+        """Wait for its end; the exit code."""
+        return await asyncio.to_thread(self.popen.wait, limit)
+
+    def close(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait(10)
