@@ -1,13 +1,18 @@
-"""How old a job may get: what `expires=` means for jobs at hand, for retries, and for those that a person asks for."""
+"""How old a job may get: what `expires=` means for jobs at hand, for retries, and for those that a
+person asks for.
+"""
 
 import asyncio
 
 import asyncpg
 
 from soniq import Soniq
+from tests.support.jobs import run_job
 
 
-async def test_a_job_that_a_worker_has_at_hand_does_not_start_once_it_has_expired(app: Soniq) -> None:
+async def test_a_job_that_a_worker_has_at_hand_does_not_start_once_it_has_expired(
+    app: Soniq,
+) -> None:
     @app.job()
     async def one(seconds: float) -> None:
         if seconds:
@@ -36,10 +41,7 @@ async def test_a_retry_that_would_start_too_late_is_cancelled(
         await connection.execute(f"update {schema}.job set expires_at = now()")
         raise OSError("the disk is full")
 
-    job_id = await app.enqueue(fail, 1)
-    await app.run_worker(run_once=True)
-    status = await app.get_job_status(job_id)
-    assert status is not None
+    status = await run_job(app, fail, 1)
     assert (status["status"], status["attempt"]) == ("cancelled", 1)
     assert status["error"] is not None
     assert status["error"]["message"] == "expired before it started"

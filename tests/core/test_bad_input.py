@@ -16,15 +16,13 @@ from soniq import (
     Cancel,
     DatabaseError,
     DatabaseUnavailable,
-    DistributionConflict,
     InvalidJobId,
     JobFailed,
-    SchemaMissing,
-    SchemaTooNew,
     Soniq,
     SoniqError,
 )
-from soniq.lookup import JobStatus
+from soniq.errors import DistributionConflict, SchemaMissing, SchemaTooNew
+from soniq.status import JobStatus
 from soniq_embedded import EmbeddedServer
 from tests.conftest import MakeApp
 
@@ -58,26 +56,32 @@ async def refused(app: Soniq) -> DatabaseError:
     return caught.value
 
 
-# --- the database ----------------------------------------------------------------------------------------------------
+# --- the database --------------------------------------------------------------------------------
 
 
 async def test_a_port_where_nobody_listens_is_named_and_the_password_is_not() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    error = await refused(Soniq(f"postgresql://me:{PASSWORD}@127.0.0.1:{port}/myapp", discover=False))
+    error = await refused(
+        Soniq(f"postgresql://me:{PASSWORD}@127.0.0.1:{port}/myapp", discover=False)
+    )
     assert isinstance(error, DatabaseUnavailable)
     assert f"cannot connect to PostgreSQL at 127.0.0.1:{port}/myapp" in str(error)
 
 
 async def test_a_host_that_does_not_exist_is_named_and_the_password_is_not() -> None:
-    error = await refused(Soniq(f"postgresql://me:{PASSWORD}@nowhere.invalid/myapp", discover=False))
+    error = await refused(
+        Soniq(f"postgresql://me:{PASSWORD}@nowhere.invalid/myapp", discover=False)
+    )
     assert isinstance(error, DatabaseUnavailable)
     assert "cannot connect to PostgreSQL at nowhere.invalid:5432/myapp" in str(error)
 
 
 async def test_a_socket_that_is_not_there_is_named_and_the_password_is_not(tmp_path: Path) -> None:
-    error = await refused(Soniq(f"postgresql://me:{PASSWORD}@/myapp?host={tmp_path}", discover=False))
+    error = await refused(
+        Soniq(f"postgresql://me:{PASSWORD}@/myapp?host={tmp_path}", discover=False)
+    )
     assert isinstance(error, DatabaseUnavailable)
     assert f"cannot connect to PostgreSQL at {tmp_path}/myapp" in str(error)
 
@@ -102,7 +106,9 @@ async def test_what_is_no_postgresql_is_told(tmp_path: Path) -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        error = await refused(Soniq(f"postgresql://me:{PASSWORD}@127.0.0.1:{port}/myapp", discover=False))
+        error = await refused(
+            Soniq(f"postgresql://me:{PASSWORD}@127.0.0.1:{port}/myapp", discover=False)
+        )
     assert f"cannot connect to PostgreSQL at 127.0.0.1:{port}/myapp" in str(error)
 
 
@@ -114,7 +120,9 @@ async def test_a_database_that_does_not_exist_is_named(database_url: str) -> Non
     assert "does not exist" in str(error)
 
 
-async def test_a_wrong_password_is_not_shown_and_the_right_one_works(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_a_wrong_password_is_not_shown_and_the_right_one_works(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     with EmbeddedServer(tmp_path_factory.mktemp("guarded"), options={"fsync": "off"}) as server:
         url = urlsplit(server.start())
         connection = await asyncpg.connect(url.geturl())
@@ -135,7 +143,7 @@ async def test_a_wrong_password_is_not_shown_and_the_right_one_works(tmp_path_fa
         assert "wr/ng" not in everything(error)
         async with Soniq(as_guest(f"{PASSWORD}-right"), discover=False) as app:
             assert await app.jobs() == []
-            assert "-right" not in repr(app.database) + repr(app.settings)
+            assert "-right" not in repr(app._database) + repr(app.settings)
 
 
 async def test_after_an_unreachable_database_the_same_app_is_used_once_it_is_there(
@@ -149,7 +157,7 @@ async def test_after_an_unreachable_database_the_same_app_is_used_once_it_is_the
     await app.close()
 
 
-# --- the schema ------------------------------------------------------------------------------------------------------
+# --- the schema ----------------------------------------------------------------------------------
 
 
 async def test_a_schema_that_is_too_new_for_this_code_is_refused_and_left_alone(
@@ -157,18 +165,30 @@ async def test_a_schema_that_is_too_new_for_this_code_is_refused_and_left_alone(
 ) -> None:
     await app.start()
     name = app.settings.schema
-    await connection.execute(f"insert into {name}.migration (namespace, version, oldest) values ('soniq', 998, 1)")
+    await connection.execute(
+        f"insert into {name}.migration (namespace, version, oldest) values ('soniq', 998, 1)"
+    )
     async with make_app():
         pass  # newer, but made so that this code can live with it
-    await connection.execute(f"insert into {name}.migration (namespace, version, oldest) values ('soniq', 999, 999)")
+    await connection.execute(
+        f"insert into {name}.migration (namespace, version, oldest) values ('soniq', 999, 999)"
+    )
     for setup in (True, False):
         newer = make_app(setup=setup)
-        with pytest.raises(SchemaTooNew, match=rf"{name}.*version 999.*this Soniq knows \d+\. Upgrade soniq-core"):
+        with pytest.raises(
+            SchemaTooNew, match=rf"{name}.*version 999.*this Soniq knows \d+\. Upgrade soniq-core"
+        ):
             await newer.jobs()
-    assert await connection.fetchval(f"select count(*) from {name}.migration where version >= 998") == 2
+    assert (
+        await connection.fetchval(f"select count(*) from {name}.migration where version >= 998")
+        == 2
+    )
 
 
-async def test_a_schema_that_is_missing_is_not_made_with_setup_off(make_app: MakeApp, connection: Connection) -> None:
+@pytest.mark.new_schema
+async def test_a_schema_that_is_missing_is_not_made_with_setup_off(
+    make_app: MakeApp, connection: Connection
+) -> None:
     app = make_app(setup=False)
     with pytest.raises(SchemaMissing, match=r"are missing or older.*soniq setup") as caught:
         await app.enqueue("anything")
@@ -194,18 +214,21 @@ def as_role(url: str, role: str) -> str:
     return parts._replace(netloc=f"{role}:{PASSWORD}@{host}").geturl()
 
 
+@pytest.mark.new_schema
 async def test_a_role_that_may_not_create_is_told_what_to_do(
     make_app: MakeApp, connection: Connection, database_url: str, role: str, schema: str
 ) -> None:
     app = make_app(database_url=as_role(database_url, role))
     error = await refused(app)
     assert isinstance(error, SchemaMissing)
-    assert "cannot be made by this role (permission denied" in str(error)
+    assert "cannot be created by this role (permission denied" in str(error)
     assert "soniq setup" in str(error)
     assert await connection.fetchval("select to_regnamespace($1)", schema) is None
 
 
-async def test_a_role_that_may_not_read_the_tables_is_told_so(make_app: MakeApp, database_url: str, role: str) -> None:
+async def test_a_role_that_may_not_read_the_tables_is_told_so(
+    make_app: MakeApp, database_url: str, role: str
+) -> None:
     await make_app().start()
     error = await refused(make_app(database_url=as_role(database_url, role)))
     assert isinstance(error, SchemaMissing)
@@ -217,7 +240,9 @@ async def test_where_the_tables_are_current_no_right_to_create_is_needed(
 ) -> None:
     await make_app().start()
     await connection.execute(f"grant usage on schema {schema} to {role}")
-    await connection.execute(f"grant select, insert, update, delete on all tables in schema {schema} to {role}")
+    await connection.execute(
+        f"grant select, insert, update, delete on all tables in schema {schema} to {role}"
+    )
     app = make_app(database_url=as_role(database_url, role))
 
     @app.job(unique=True)
@@ -229,7 +254,7 @@ async def test_where_the_tables_are_current_no_right_to_create_is_needed(
     assert [await app.get_result(each) for each in ids] == [1, 2]
 
 
-# --- ids -------------------------------------------------------------------------------------------------------------
+# --- ids -----------------------------------------------------------------------------------------
 
 CALLS: dict[str, Callable[[Soniq, Any], Coroutine[Any, Any, object]]] = {
     "get_result": lambda app, wrong: app.get_result(wrong),
@@ -245,7 +270,9 @@ CALLS: dict[str, Callable[[Soniq, Any], Coroutine[Any, Any, object]]] = {
 async def test_an_id_that_is_no_uuid_is_refused_by_every_method(app: Soniq) -> None:
     for name, call in CALLS.items():
         for wrong in ("", "5", "not-a-uuid", "\0", "\ud800", 5, b"x", object(), "0" * 31, "g" * 32):
-            with pytest.raises(InvalidJobId, match="a job id is a UUID, as enqueue returns it; got") as caught:
+            with pytest.raises(
+                InvalidJobId, match="a job id is a UUID, as enqueue returns it; got"
+            ) as caught:
                 await call(app, wrong)
             assert caught.value.value is wrong, name
     for call in (CALLS["get_result"], CALLS["wait_for"]):
@@ -253,7 +280,7 @@ async def test_an_id_that_is_no_uuid_is_refused_by_every_method(app: Soniq) -> N
             await call(app, None)
 
 
-# --- the other distribution ------------------------------------------------------------------------------------------
+# --- the other distribution ----------------------------------------------------------------------
 
 
 async def test_the_original_distribution_beside_this_one_is_told(
@@ -264,12 +291,13 @@ async def test_the_original_distribution_beside_this_one_is_told(
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: soniq\nVersion: 0.1.0\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
-        DistributionConflict, match=r"soniq 0\.1\.0 is installed beside soniq-core.*pip uninstall soniq"
+        DistributionConflict,
+        match=r"soniq 0\.1\.0 is installed beside soniq-core.*pip uninstall soniq",
     ):
         await make_app().start()
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------
+# --- rows ----------------------------------------------------------------------------------------
 
 
 async def test_corrupt_arguments_end_that_job_dead_with_the_reason_and_their_neighbours_run(
@@ -283,7 +311,9 @@ async def test_corrupt_arguments_end_that_job_dead_with_the_reason_and_their_nei
     ids = [await app.enqueue(work, n) for n in range(2 * len(corrupt))]
     for job_id, stored in zip(ids[::2], corrupt, strict=True):
         await connection.execute(
-            f"update {app.settings.schema}.job set args = $2 where id = $1", uuid.UUID(job_id), stored
+            f"update {app.settings.schema}.job set args = $2 where id = $1",
+            uuid.UUID(job_id),
+            stored,
         )
     await app.run_worker(run_once=True)
     for n, (broken, sound) in enumerate(zip(ids[::2], ids[1::2], strict=True)):
@@ -306,7 +336,8 @@ async def test_a_corrupt_result_is_an_error_of_whoever_reads_it_and_names_the_jo
     ids = [await app.enqueue(work, n) for n in range(2)]
     await app.run_worker(run_once=True)
     await connection.execute(
-        f"update {app.settings.schema}.history set result = '\\xff' where id = $1", uuid.UUID(ids[0])
+        f"update {app.settings.schema}.history set result = '\\xff' where id = $1",
+        uuid.UUID(ids[0]),
     )
     for read in (app.get_result, app.wait_for):
         with pytest.raises(SoniqError, match="the result of work cannot be read"):
@@ -324,7 +355,8 @@ async def test_arguments_of_a_serializer_that_is_not_here_are_told_and_the_neigh
 
     ids = [await app.enqueue(work, n) for n in range(2)]
     await connection.execute(
-        f"update {app.settings.schema}.job set serializer = 'pickle' where id = $1", uuid.UUID(ids[0])
+        f"update {app.settings.schema}.job set serializer = 'pickle' where id = $1",
+        uuid.UUID(ids[0]),
     )
     await app.run_worker(run_once=True)
     error = (await known(app, ids[0]))["error"]
@@ -333,7 +365,7 @@ async def test_arguments_of_a_serializer_that_is_not_here_are_told_and_the_neigh
     assert await app.get_result(ids[1]) == 1
 
 
-# --- text that PostgreSQL cannot hold --------------------------------------------------------------------------------
+# --- text that PostgreSQL cannot hold ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", [RuntimeError, Cancel])

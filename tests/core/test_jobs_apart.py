@@ -10,16 +10,13 @@ from soniq import (
     InvalidArguments,
     InvalidOption,
     JobContext,
-    JobDefinitionError,
     Jobs,
     Soniq,
     SoniqError,
     UnknownJob,
 )
-from soniq.calls import EnqueueKeywords
-from soniq.defining import JobKeywords
-from soniq.enqueue.options import EnqueueOptions
-from soniq.job import JobOptions
+from soniq.errors import JobDefinitionError
+from soniq.job.options import EnqueueKeywords, EnqueueOptions, JobKeywords, JobOptions
 from tests.conftest import MakeApp
 
 
@@ -59,7 +56,9 @@ async def test_it_stays_the_function_it_is_and_is_named_like_any_other(jobs: Job
     assert shout.name == f"{__name__}.{shout.function.__qualname__}"
 
 
-async def test_two_apps_may_include_the_same_jobs(make_app: MakeApp, database_url: str, schema: str) -> None:
+async def test_two_apps_may_include_the_same_jobs(
+    make_app: MakeApp, database_url: str, schema: str
+) -> None:
     jobs = Jobs()
     job = jobs.job(name="double")(double)
     one, two = make_app(), make_app(schema=f"{schema}_two", max_attempts=9)
@@ -74,7 +73,9 @@ async def test_two_apps_may_include_the_same_jobs(make_app: MakeApp, database_ur
     assert await one.get_job_status(ids[1]) is None
 
 
-async def test_an_app_that_does_not_include_them_knows_them_not_and_says_how_to(app: Soniq, jobs: Jobs) -> None:
+async def test_an_app_that_does_not_include_them_knows_them_not_and_says_how_to(
+    app: Soniq, jobs: Jobs
+) -> None:
     job = jobs.job(name="double")(double)
     with pytest.raises(UnknownJob, match=r"no job named 'double'.*app\.include\(jobs\)") as caught:
         await app.enqueue(job, 1)
@@ -94,7 +95,9 @@ async def test_including_them_twice_changes_nothing(app: Soniq, jobs: Jobs) -> N
     assert list(app.registry) == ["double", "triple"]
 
 
-async def test_jobs_may_be_included_and_defined_once_the_app_is_in_use(app: Soniq, jobs: Jobs) -> None:
+async def test_jobs_may_be_included_and_defined_once_the_app_is_in_use(
+    app: Soniq, jobs: Jobs
+) -> None:
     await app.start()
     first = jobs.job(name="double")(double)
     app.include(jobs)
@@ -105,16 +108,22 @@ async def test_jobs_may_be_included_and_defined_once_the_app_is_in_use(app: Soni
     assert [await app.get_result(each) for each in ids] == [2, 3]
 
 
-async def test_a_name_that_the_app_has_is_refused_and_none_of_them_is_added(app: Soniq, jobs: Jobs) -> None:
+async def test_a_name_that_the_app_has_is_refused_and_none_of_them_is_added(
+    app: Soniq, jobs: Jobs
+) -> None:
     app.job(name="triple")(triple)
     jobs.job(name="double")(double)
     jobs.job(name="triple")(double)
-    with pytest.raises(JobDefinitionError, match=r"two jobs are named 'triple': .*test_jobs_apart.py:\d+ and "):
+    with pytest.raises(
+        JobDefinitionError, match=r"two jobs are named 'triple': .*test_jobs_apart.py:\d+ and "
+    ):
         app.include(jobs)
     assert list(app.registry) == ["triple"]
 
 
-async def test_a_name_that_comes_later_is_refused_by_all_if_one_has_it(make_app: MakeApp, jobs: Jobs) -> None:
+async def test_a_name_that_comes_later_is_refused_by_all_if_one_has_it(
+    make_app: MakeApp, jobs: Jobs
+) -> None:
     one, two = make_app(), make_app()
     for app in (one, two):
         app.include(jobs)
@@ -201,7 +210,7 @@ def test_the_keywords_of_the_decorator_are_the_options_of_a_job() -> None:
     assert list(JobKeywords.__annotations__) == list(JobOptions.__struct_fields__)
 
 
-# --- calls of the job itself -----------------------------------------------------------------------------------------
+# --- calls of the job itself ---------------------------------------------------------------------
 
 
 async def test_a_job_in_one_app_is_enqueued_there(app: Soniq, jobs: Jobs) -> None:
@@ -225,7 +234,9 @@ async def test_a_job_in_two_apps_asks_which(make_app: MakeApp, jobs: Jobs, schem
     one, two = make_app(), make_app(schema=f"{schema}_two")
     for app in (one, two):
         app.include(jobs)
-    with pytest.raises(InvalidOption, match=r"2 apps have the job double; say which: using\(app=\.\.\.\)") as caught:
+    with pytest.raises(
+        InvalidOption, match=r"2 apps have the job double; say which: using\(app=\.\.\.\)"
+    ) as caught:
         await job.enqueue(1)
     assert caught.value.option == "app"
     job_id = await job.using(app=two).enqueue(1)
@@ -256,7 +267,9 @@ async def test_a_closed_app_is_still_the_one_if_it_is_the_only_one(app: Soniq) -
     assert len(await app.jobs()) == 2
 
 
-async def test_an_app_that_does_not_have_the_job_cannot_be_chosen(make_app: MakeApp, jobs: Jobs) -> None:
+async def test_an_app_that_does_not_have_the_job_cannot_be_chosen(
+    make_app: MakeApp, jobs: Jobs
+) -> None:
     one, two = make_app(), make_app()
     job = one.job(name="double")(double)
     with pytest.raises(UnknownJob, match="include"):
@@ -280,7 +293,9 @@ async def test_options_stand_apart_from_the_arguments(app: Soniq) -> None:
 
 async def test_a_parameter_that_is_provided_may_say_so_and_is_not_passed(app: Soniq) -> None:
     @app.job(name="charge")
-    async def charge(order_id: int, ctx: JobContext = PROVIDED, connection: asyncpg.Connection = PROVIDED) -> str:
+    async def charge(
+        order_id: int, ctx: JobContext = PROVIDED, connection: asyncpg.Connection = PROVIDED
+    ) -> str:
         return f"{order_id} {ctx.job_name} {await connection.fetchval('select 1')}"
 
     job_id = await charge.enqueue(7)
@@ -293,14 +308,17 @@ async def test_a_parameter_that_nothing_provides_is_refused_at_the_start(app: So
     @app.job(name="charge")
     async def charge(order_id: int, tool: bytes = PROVIDED) -> None: ...
 
-    with pytest.raises(JobDefinitionError, match=r"charge: nothing provides the parameter 'tool', declared as .*bytes"):
+    with pytest.raises(
+        JobDefinitionError,
+        match=r"charge: nothing provides the parameter 'tool', declared as .*bytes",
+    ):
         await app.start()
 
 
 async def test_a_mistake_in_the_call_is_told_as_ever(app: Soniq) -> None:
     job = app.job(name="double")(double)
     using: Callable[..., object] = job.using
-    with pytest.raises(InvalidOption, match=r"using\(\) has no option dely=; there are app, .*delay"):
+    with pytest.raises(InvalidOption, match=r"using\(\) has no option dely=; did you mean delay="):
         using(dely=5)
     with pytest.raises(InvalidOption, match="args="):
         using(args={"n": 1})

@@ -1,4 +1,6 @@
-"""Reading jobs, and what a person does to them: status, result, list, wait, cancel, retry, prune."""
+"""Reading jobs, and what a person does to them: status, result, list, wait, cancel, retry,
+prune.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -20,22 +22,22 @@ from soniq import (
     JobId,
     JobNotFound,
     JobNotRetryable,
-    Outcome,
     SerializationError,
-    Serializer,
     Soniq,
     WaitTimeout,
     hookimpl,
 )
 from soniq.ids import IdFactory, parse_id
-from soniq.lookup import JobStatus
+from soniq.plugin import Outcome, Serializer
+from soniq.status import JobStatus
 from tests.conftest import MakeApp
 
 Connection = asyncpg.Connection
 
 KEYS = {
-    "job_id", "job_name", "status", "result", "error", "queue", "priority", "attempt", "max_attempts", "created_at",
-    "scheduled_at", "started_at", "finished_at", "worker_id", "tags", "progress",
+    "job_id", "job_name", "status", "result", "error", "queue", "priority", "attempt",
+    "max_attempts", "created_at", "scheduled_at", "started_at", "finished_at", "worker_id", "tags",
+    "progress", "held_by",
 }  # fmt: skip
 
 
@@ -51,10 +53,12 @@ class Report(msgspec.Struct):
     at: datetime
 
 
-# --- ids -------------------------------------------------------------------------------------------------------------
+# --- ids -----------------------------------------------------------------------------------------
 
 
-async def test_the_id_is_text_and_a_uuid_of_version_7_and_knows_what_its_enqueue_did(app: Soniq) -> None:
+async def test_the_id_is_text_and_a_uuid_of_version_7_and_knows_what_its_enqueue_did(
+    app: Soniq,
+) -> None:
     @app.job()
     async def work() -> int:
         return 5
@@ -70,7 +74,15 @@ async def test_the_id_is_text_and_a_uuid_of_version_7_and_knows_what_its_enqueue
     assert before.timestamp() <= (number.int >> 80) / 1000 <= datetime.now(UTC).timestamp() + 1
     await app.run_worker(run_once=True)
     form: Any
-    for form in (job_id, str(job_id), number, job_id.upper(), number.hex, f"{{{job_id}}}", number.urn):
+    for form in (
+        job_id,
+        str(job_id),
+        number,
+        job_id.upper(),
+        number.hex,
+        f"{{{job_id}}}",
+        number.urn,
+    ):
         assert await app.get_result(form) == 5
     assert (await known(app, job_id))["job_id"] == str(number)
 
@@ -95,7 +107,7 @@ def test_an_id_is_parsed_into_the_form_that_postgresql_writes() -> None:
         assert parse_id(form) == str(number)
 
 
-# --- status and result -----------------------------------------------------------------------------------------------
+# --- status and result ---------------------------------------------------------------------------
 
 
 async def test_the_status_of_a_job_has_these_keys_in_each_of_its_states(app: Soniq) -> None:
@@ -127,7 +139,12 @@ async def test_the_status_of_a_job_has_these_keys_in_each_of_its_states(app: Son
 
     def facts(status: JobStatus) -> tuple[object, ...]:
         set_ = [status["started_at"], status["finished_at"], status["worker_id"]]
-        return status["status"], status["attempt"], status["result"], *(each is not None for each in set_)
+        return (
+            status["status"],
+            status["attempt"],
+            status["result"],
+            *(each is not None for each in set_),
+        )
 
     assert facts(queued) == ("queued", 0, None, False, False, False)
     assert facts(running) == ("running", 1, None, True, False, True)
@@ -148,7 +165,9 @@ async def test_the_status_of_a_job_has_these_keys_in_each_of_its_states(app: Son
     assert cancelled["error"]["message"] == "why not"
 
 
-async def test_a_retry_shows_the_error_of_the_failed_attempt_and_a_success_afterwards_shows_none(app: Soniq) -> None:
+async def test_a_retry_shows_the_error_of_the_failed_attempt_and_a_success_afterwards_shows_none(
+    app: Soniq,
+) -> None:
     fail = True
 
     @app.job(retry=0)
@@ -165,7 +184,12 @@ async def test_a_retry_shows_the_error_of_the_failed_attempt_and_a_success_after
     job_id = await app.enqueue(work)
     await app.run_worker(run_once=True)
     status = await known(app, job_id)
-    assert (status["status"], status["attempt"], status["result"], status["error"]) == ("done", 2, 5, None)
+    assert (status["status"], status["attempt"], status["result"], status["error"]) == (
+        "done",
+        2,
+        5,
+        None,
+    )
 
 
 async def test_what_does_not_exist_has_neither_status_nor_result_nor_arguments(app: Soniq) -> None:
@@ -194,7 +218,12 @@ async def test_the_result_has_its_type_where_the_job_is_known_and_is_plain_where
     await app.run_worker(run_once=True)
     stranger = make_app()
     plain = {"total": "1.50", "at": "2026-01-02T00:00:00Z"}
-    assert await app.get_result(job_id) == (await known(app, job_id))["result"] == await app.wait_for(job_id) == report
+    assert (
+        await app.get_result(job_id)
+        == (await known(app, job_id))["result"]
+        == await app.wait_for(job_id)
+        == report
+    )
     assert await stranger.get_result(job_id) == (await known(stranger, job_id))["result"] == plain
     assert [each["result"] for each in await app.jobs()] == [None], "a list is without results"
 
@@ -229,27 +258,37 @@ class BackwardsPlugin:
         return [ReversedText()]
 
 
-async def test_a_row_keeps_the_name_of_its_serializer(make_app: MakeApp, connection: Connection) -> None:
+async def test_a_row_keeps_the_name_of_its_serializer(
+    make_app: MakeApp, connection: Connection
+) -> None:
     app, stranger = make_app(plugins=[BackwardsPlugin()]), make_app()
 
     @app.job(name="work")
     async def work(n: int) -> int:
         return n
 
-    json, backwards = await app.enqueue(work, 12), await app.enqueue(work, 12, serializer="backwards")
+    json, backwards = (
+        await app.enqueue(work, 12),
+        await app.enqueue(work, 12, serializer="backwards"),
+    )
     assert (
-        await connection.fetchval(f"select args from {app.settings.schema}.job where id = $1", UUID(backwards))
+        await connection.fetchval(
+            f"select args from {app.settings.schema}.job where id = $1", UUID(backwards)
+        )
         == b'}21:"n"{'
     )
     await app.run_worker(run_once=True)
     assert [await app.get_result(each) for each in (json, backwards)] == [12, 12]
     assert await stranger.get_result(json) == 12
     for read in (stranger.get_result, stranger.get_args):
-        with pytest.raises(SerializationError, match="of work needs the serializer 'backwards', which no plugin here"):
+        with pytest.raises(
+            SerializationError,
+            match="of work needs the serializer 'backwards', which no plugin here",
+        ):
             await read(backwards)
 
 
-# --- waiting ---------------------------------------------------------------------------------------------------------
+# --- waiting -------------------------------------------------------------------------------------
 
 
 async def test_waiting_returns_the_result_or_says_why_there_is_none(app: Soniq) -> None:
@@ -268,7 +307,11 @@ async def test_waiting_returns_the_result_or_says_why_there_is_none(app: Soniq) 
     done, dead, cancelled, dropped = await asyncio.gather(*waiting, return_exceptions=True)
     assert done == "done"
     assert isinstance(dead, JobFailed)
-    assert (dead.job_id, dead.error_type, dead.error_message) == (ids[1], "ValueError", "no such thing")
+    assert (dead.job_id, dead.error_type, dead.error_message) == (
+        ids[1],
+        "ValueError",
+        "no such thing",
+    )
     assert dead.traceback is not None
     assert "raise ValueError" in dead.traceback
     assert str(dead) == f"job {ids[1]} is dead: ValueError: no such thing"
@@ -285,7 +328,9 @@ async def test_waiting_ends_after_its_timeout_and_the_job_goes_on(app: Soniq) ->
 
     job_id = await app.enqueue(work)
     for timeout in (0, 0.05):
-        with pytest.raises(WaitTimeout, match=f"{job_id} was not finished after {timeout:g} s") as caught:
+        with pytest.raises(
+            WaitTimeout, match=f"{job_id} was not finished after {timeout:g} s"
+        ) as caught:
             await app.wait_for(job_id, timeout=timeout)
         assert isinstance(caught.value, TimeoutError)
         assert (caught.value.job_id, caught.value.timeout) == (job_id, timeout)
@@ -294,7 +339,7 @@ async def test_waiting_ends_after_its_timeout_and_the_job_goes_on(app: Soniq) ->
     assert await app.wait_for(job_id) == 5
 
 
-# --- the list --------------------------------------------------------------------------------------------------------
+# --- the list ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -318,15 +363,26 @@ async def listed(app: Soniq) -> list[JobId]:
     return [*ids, await app.enqueue("one", tags=["t"]), await app.enqueue("two", delay=60)]
 
 
-async def test_jobs_are_listed_newest_first_wherever_they_are(app: Soniq, listed: list[JobId]) -> None:
+async def test_jobs_are_listed_newest_first_wherever_they_are(
+    app: Soniq, listed: list[JobId]
+) -> None:
     jobs = await app.jobs()
     assert [each["job_id"] for each in jobs] == listed[::-1]
-    assert [each["status"] for each in jobs] == ["queued", "queued", "cancelled", "done", "dead", "done"]
+    assert [each["status"] for each in jobs] == [
+        "queued",
+        "queued",
+        "cancelled",
+        "done",
+        "dead",
+        "done",
+    ]
     for job in jobs:
         assert {**await known(app, job["job_id"]), "result": None} == job
 
 
-async def test_jobs_are_listed_by_status_name_queue_and_tag(app: Soniq, listed: list[JobId]) -> None:
+async def test_jobs_are_listed_by_status_name_queue_and_tag(
+    app: Soniq, listed: list[JobId]
+) -> None:
     async def places(**filters: Any) -> list[int]:
         return [listed.index(JobId(each["job_id"])) for each in await app.jobs(**filters)]
 
@@ -355,7 +411,8 @@ async def test_jobs_are_listed_that_finished_or_if_they_have_not_were_created_si
     await connection.execute(f"update {schema}.job set created_at = now() - interval '1 day'")
     await connection.execute(f"update {schema}.history set created_at = now() - interval '1 day'")
     await connection.execute(
-        f"update {schema}.history set finished_at = now() - interval '23 hours' where id = $1", UUID(old[0])
+        f"update {schema}.history set finished_at = now() - interval '23 hours' where id = $1",
+        UUID(old[0]),
     )
     new = await app.enqueue(fail, delay=60)
     since = datetime.now(UTC) - timedelta(hours=1)
@@ -377,7 +434,10 @@ async def test_jobs_are_listed_page_by_page(app: Soniq, listed: list[JobId]) -> 
 
 
 WRONG_FILTERS: list[tuple[dict[str, Any], str]] = [
-    ({"status": "finished"}, "status= is one of queued, held, running, done, dead, cancelled; got 'finished'"),
+    (
+        {"status": "finished"},
+        "status= is one of queued, held, running, done, dead, cancelled; got 'finished'",
+    ),
     ({"status": 5}, "status= is one of"),
     ({"since": "1h"}, "since= takes a datetime with a time zone"),
     ({"since": datetime(2030, 1, 1)}, "has no time zone"),
@@ -396,7 +456,7 @@ async def test_a_filter_that_cannot_be_is_refused(app: Soniq) -> None:
         assert caught.value.option in filters
 
 
-# --- cancel ----------------------------------------------------------------------------------------------------------
+# --- cancel --------------------------------------------------------------------------------------
 
 
 class Settled:
@@ -425,7 +485,10 @@ async def test_a_queued_job_is_cancelled_and_never_runs(make_app: MakeApp) -> No
     later = await app.enqueue(work, 3, delay=60)
     assert await app.cancel(ids[1], reason="not \0 needed")
     assert await app.cancel(later)
-    assert plugin.outcomes == [(ids[1], "cancelled", "cancel", "not \0 needed"), (later, "cancelled", "cancel", None)]
+    assert plugin.outcomes == [
+        (ids[1], "cancelled", "cancel", "not \0 needed"),
+        (later, "cancelled", "cancel", None),
+    ]
     assert await app.cancel(ids[1]) is False
     await app.run_worker(run_once=True)
     assert sorted(ran) == [0, 2]
@@ -465,7 +528,7 @@ async def test_a_running_job_is_cancelled_by_its_worker(app: Soniq, make_app: Ma
     assert (status["status"], status["attempt"], ended) == ("cancelled", 1, ["cancelled"])
 
 
-# --- retry -----------------------------------------------------------------------------------------------------------
+# --- retry ---------------------------------------------------------------------------------------
 
 
 async def test_a_dead_job_is_queued_again_with_all_its_attempts_and_its_options(app: Soniq) -> None:
@@ -492,12 +555,19 @@ async def test_a_dead_job_is_queued_again_with_all_its_attempts_and_its_options(
     fail = False
     await app.run_worker(run_once=True)
     after = await known(app, job_id)
-    assert (after["status"], after["result"], after["attempt"], after["error"]) == ("done", 5, 1, None)
+    assert (after["status"], after["result"], after["attempt"], after["error"]) == (
+        "done",
+        5,
+        1,
+        None,
+    )
     assert (after["queue"], after["priority"], after["tags"]) == ("q", 4, ["t"])
     assert seen == [(1, "q", {"a": 1}, 5), (2, "q", {"a": 1}, 5), (1, "q", {"a": 1}, 5)]
 
 
-async def test_a_cancelled_job_is_queued_again_with_all_its_attempts_and_without_the_reason(app: Soniq) -> None:
+async def test_a_cancelled_job_is_queued_again_with_all_its_attempts_and_without_the_reason(
+    app: Soniq,
+) -> None:
     ran = []
 
     @app.job(max_attempts=2, retry=3600, tags=["t"])
@@ -529,7 +599,9 @@ async def test_a_job_that_expired_runs_when_it_is_retried(app: Soniq) -> None:
     assert (await known(app, job_id))["status"] == "done"
 
 
-async def test_a_job_that_waits_for_its_next_attempt_is_due_at_once_and_nothing_else_of_it_changes(app: Soniq) -> None:
+async def test_a_job_that_waits_for_its_next_attempt_is_due_at_once_and_nothing_else_of_it_changes(
+    app: Soniq,
+) -> None:
     attempts = []
 
     @app.job(retry=3600, unique=True)
@@ -569,9 +641,16 @@ async def test_a_job_that_runs_is_held_or_is_done_cannot_be_retried(
     await app.run_worker(run_once=True)
     running, held = [await app.enqueue(work) for _ in range(2)]
     for job_id, status in ((running, "running"), (held, "held")):
-        await connection.execute(f"update {schema}.job set status = $2 where id = $1", UUID(job_id), status)
+        await connection.execute(
+            f"update {schema}.job set status = $2, held_by = $3 where id = $1",
+            UUID(job_id),
+            status,
+            ["me"] if status == "held" else None,
+        )
     for job_id, status in ((done, "done"), (running, "running"), (held, "held")):
-        with pytest.raises(JobNotRetryable, match=f"or queued job can be retried; {job_id} is {status}") as caught:
+        with pytest.raises(
+            JobNotRetryable, match=f"or queued job can be retried; {job_id} is {status}"
+        ) as caught:
             await app.retry(job_id)
         assert (caught.value.job_id, caught.value.status) == (job_id, status)
         assert (await known(app, job_id))["status"] == status
@@ -589,7 +668,7 @@ async def test_of_many_who_retry_one_job_all_find_it_queued_once(app: Soniq) -> 
     assert [each["status"] for each in await app.jobs()] == ["queued"]
 
 
-# --- prune -----------------------------------------------------------------------------------------------------------
+# --- prune ---------------------------------------------------------------------------------------
 
 
 async def test_prune_forgets_finished_jobs_by_age_and_status_and_nothing_else(app: Soniq) -> None:

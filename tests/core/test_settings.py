@@ -1,4 +1,6 @@
-"""Settings: arguments, then the environment, then defaults; and an app that reads them at its first use, not before."""
+"""Settings: arguments, then the environment, then defaults; and an app that reads them at its first
+use, not before.
+"""
 
 import asyncio
 import subprocess
@@ -25,12 +27,13 @@ EXAMPLES: dict[str, tuple[object, str, object]] = {
     "max_payload": (5, "6", 1_048_576),
     "max_attempts": (2, "3", 5),
     "keep": (5, "6", 604_800.0),
+    "keep_dead": (5.0, "6", None),
     "concurrency": (2, "3", 20),
     "prefetch": (0, "7", 500),
     "lease": (5, "6.5", 30.0),
     "poll_interval": (0.5, "0.25", 1.0),
     "grace": (0, "1", 30.0),
-    "horizon_alarm": (0, "60", 300.0),
+    "log_jobs": ("debug", "info", "info"),
     "hook_timeout": (1, "2.5", 5.0),
 }
 """For each setting: as an argument, as text in the environment, and its default."""
@@ -44,11 +47,11 @@ def test_every_setting_has_an_example_here() -> None:
 def test_an_argument_comes_before_the_environment_and_that_before_the_default(name: str) -> None:
     argument, text, default = EXAMPLES[name]
     environment = {f"SONIQ_{name.upper()}": text}
-    kind: Callable[[str], object] = type(argument if default is None else default)
+    kind: type = type(argument if default is None else default)
     assert getattr(load({}, {}), name) == default
     of_environment = getattr(load({}, environment), name)
     assert of_environment == (text == "true" if kind is bool else kind(text))
-    assert type(of_environment) is kind
+    assert isinstance(of_environment, kind)
     assert getattr(load({name: argument}, environment), name) == argument
     assert getattr(load({name: None}, environment), name) == of_environment, "None is not given"
     assert getattr(load({}, {f"SONIQ_{name.upper()}": ""}), name) == default, "empty is not set"
@@ -84,19 +87,24 @@ def test_settings_are_one_frozen_value() -> None:
         ("lease", "30", "30s"),
         ("poll_interval", 0, "0"),
         ("grace", -1, "-1"),
-        ("horizon_alarm", -1, "-1"),
         ("hook_timeout", 0, "0"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_naming_its_source(name: str, value: object, text: str) -> None:
+def test_a_value_that_cannot_be_is_refused_naming_its_source(
+    name: str, value: object, text: str
+) -> None:
     with pytest.raises(ConfigurationError, match=f"^{name}= .* cannot be used: ") as caught:
         load({name: value}, {})
     assert repr(value) in str(caught.value)
-    with pytest.raises(ConfigurationError, match=f"^SONIQ_{name.upper()} '{text}' cannot be used: "):
+    with pytest.raises(
+        ConfigurationError, match=f"^SONIQ_{name.upper()} '{text}' cannot be used: "
+    ):
         load({}, {f"SONIQ_{name.upper()}": text})
 
 
-@pytest.mark.parametrize("schema", ["", "1st", "Mine", "a-b", "a.b", 'a"b', "a\0", "x" * 41, "schöma"])
+@pytest.mark.parametrize(
+    "schema", ["", "1st", "Mine", "a-b", "a.b", 'a"b', "a\0", "x" * 41, "schöma"]
+)
 def test_a_schema_that_needs_quotes_is_refused(schema: str) -> None:
     with pytest.raises(ConfigurationError, match=r"schema .* lower-case letters"):
         load({"schema": schema}, {})
@@ -105,11 +113,13 @@ def test_a_schema_that_needs_quotes_is_refused(schema: str) -> None:
 def test_other_choices_than_those_there_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="unknown_jobs is 'error' or 'allow', not 'maybe'"):
         load({"unknown_jobs": "maybe"}, {})
-    with pytest.raises(ConfigurationError, match=r"no setting is named 'poolsize'; there are database_url, schema"):
+    with pytest.raises(
+        ConfigurationError, match=r"no setting is named 'poolsize'; there are database_url, schema"
+    ):
         load({"poolsize": 5}, {})
 
 
-# --- the URL ---------------------------------------------------------------------------------------------------------
+# --- the URL -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -146,7 +156,9 @@ def test_where_a_url_leads_is_shown_without_who_and_how(url: str, shown: str) ->
         ("postgresql://%2Frun%2Fpostgresql/myapp", ("/run/postgresql", None)),
     ],
 )
-def test_the_server_of_a_url_is_its_first_host_with_its_port(url: str, address: tuple[str, int | None]) -> None:
+def test_the_server_of_a_url_is_its_first_host_with_its_port(
+    url: str, address: tuple[str, int | None]
+) -> None:
     assert server_address(url) == address
 
 
@@ -165,7 +177,9 @@ def test_the_server_of_a_url_is_its_first_host_with_its_port(url: str, address: 
         "postgresql://me:secret@[::1/myapp",
     ],
 )
-def test_a_url_whose_password_cannot_be_told_from_the_rest_is_refused_and_not_shown(url: str) -> None:
+def test_a_url_whose_password_cannot_be_told_from_the_rest_is_refused_and_not_shown(
+    url: str,
+) -> None:
     for refuse in (lambda: check_url(url), lambda: load({"database_url": url}, {})):
         with pytest.raises(ConfigurationError, match="percent-encoded") as caught:
             refuse()
@@ -201,7 +215,7 @@ def test_settings_show_no_password() -> None:
     assert "database_url=None" in repr(load({}, {}))
 
 
-# --- an app and its first use ----------------------------------------------------------------------------------------
+# --- an app and its first use --------------------------------------------------------------------
 
 
 def test_the_constructor_needs_no_loop_and_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +309,9 @@ async def test_an_app_is_closed_twice_and_used_again(app: Soniq) -> None:
     assert [await app.get_result(each) for each in (first, second)] == [1, 2]
 
 
-async def test_what_is_being_enqueued_is_written_before_the_close(app: Soniq, make_app: MakeApp) -> None:
+async def test_what_is_being_enqueued_is_written_before_the_close(
+    app: Soniq, make_app: MakeApp
+) -> None:
     @app.job()
     async def work(n: int) -> None: ...
 
@@ -309,13 +325,13 @@ async def test_what_is_being_enqueued_is_written_before_the_close(app: Soniq, ma
 
 async def test_a_context_manager_sets_up_and_closes(make_app: MakeApp) -> None:
     async with make_app() as app:
-        assert app.database.settings is app.settings
+        assert app._database.settings is app.settings
         assert await app.jobs() == []
     with pytest.raises(SoniqError, match="has not been started"):
-        _ = app.database
+        _ = app._database
 
 
-# --- event loops -----------------------------------------------------------------------------------------------------
+# --- event loops ---------------------------------------------------------------------------------
 
 Use = Callable[[], Coroutine[Any, Any, None]]
 
@@ -362,9 +378,14 @@ asyncio.run(use())
 """
 
 
-def test_an_app_that_was_not_closed_is_used_again_once_its_event_loop_is(database_url: str, schema: str) -> None:
+def test_an_app_that_was_not_closed_is_used_again_once_its_event_loop_is(
+    database_url: str, schema: str
+) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", LOOP_AFTER_LOOP, database_url, schema], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", LOOP_AFTER_LOOP, database_url, schema],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ran.stdout.split("\n") == ["[0, 1, 2, 3, 4]"] * 3 + [""], ran.stderr
 
@@ -388,12 +409,15 @@ async def test_a_first_use_that_fails_for_many_at_once_can_be_tried_again_in_ano
     await _in_a_thread(use)
 
 
-async def test_use_in_two_live_event_loops_is_a_clear_error(app: Soniq) -> None:
+async def test_work_in_two_live_event_loops_is_a_clear_error(app: Soniq) -> None:
     await app.start()
 
     async def use() -> None:
-        with pytest.raises(SoniqError, match="in use in another event loop; close it there, or make an app for each"):
-            await app.jobs()
+        with pytest.raises(
+            SoniqError,
+            match="in use in another event loop; close it there, or make an app for each",
+        ):
+            await app.run_worker()
 
     await _in_a_thread(use)
     assert await app.jobs() == []

@@ -1,4 +1,6 @@
-"""Results that are streamed: an async iterator of bytes, or a file, kept in the row if it fits, or in a store."""
+"""Results that are streamed: an async iterator of bytes, or a file, kept in the row if it fits, or
+in a store.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -7,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from soniq import JobContext, JobDefinitionError, ResultStore, Soniq, hookimpl
+from soniq import JobContext, Soniq, hookimpl
+from soniq.errors import JobDefinitionError
+from soniq.plugin import ResultStore
 from tests.conftest import MakeApp
 
 MIB = 1_048_576
@@ -105,7 +109,9 @@ async def test_a_handler_may_return_an_iterator(app: Soniq) -> None:
 
 
 @pytest.mark.parametrize("threaded", [False, True])
-async def test_a_path_is_the_content_of_the_file(app: Soniq, tmp_path: Path, threaded: bool) -> None:
+async def test_a_path_is_the_content_of_the_file(
+    app: Soniq, tmp_path: Path, threaded: bool
+) -> None:
     file = tmp_path / "report"
     file.write_bytes(b"content")
 
@@ -128,7 +134,9 @@ async def test_one_without_annotation_is_streamed_as_well(app: Soniq) -> None:
     assert await app.get_result(await run(app, export)) == b"bytes"
 
 
-async def test_a_large_one_goes_to_the_store_piece_by_piece(shelved: Soniq, plugin: ShelfPlugin) -> None:
+async def test_a_large_one_goes_to_the_store_piece_by_piece(
+    shelved: Soniq, plugin: ShelfPlugin
+) -> None:
     @shelved.job()
     async def export() -> AsyncIterator[bytes]:
         return pieces(5)
@@ -140,7 +148,9 @@ async def test_a_large_one_goes_to_the_store_piece_by_piece(shelved: Soniq, plug
     assert len(await shelved.get_result(job_id)) == 5 * MIB
 
 
-async def test_a_small_one_is_offered_to_the_stores_like_any_other(shelved: Soniq, plugin: ShelfPlugin) -> None:
+async def test_a_small_one_is_offered_to_the_stores_like_any_other(
+    shelved: Soniq, plugin: ShelfPlugin
+) -> None:
     @shelved.job()
     async def export() -> AsyncIterator[bytes]:
         yield b"small"
@@ -149,7 +159,9 @@ async def test_a_small_one_is_offered_to_the_stores_like_any_other(shelved: Soni
     assert plugin.shelf.pieces == {}
 
 
-async def test_one_that_no_store_takes_and_that_does_not_fit_in_the_row_fails_the_attempt(app: Soniq) -> None:
+async def test_one_that_no_store_takes_and_that_does_not_fit_in_the_row_fails_the_attempt(
+    app: Soniq,
+) -> None:
     @app.job(max_attempts=1)
     async def export() -> AsyncIterator[bytes]:
         return pieces(5)
@@ -171,7 +183,9 @@ async def test_pruning_deletes_it(shelved: Soniq, plugin: ShelfPlugin) -> None:
     assert plugin.shelf.deleted == [job_id.encode()]
 
 
-async def test_an_error_in_the_middle_fails_the_attempt_and_the_iterator_is_closed(shelved: Soniq) -> None:
+async def test_an_error_in_the_middle_fails_the_attempt_and_the_iterator_is_closed(
+    shelved: Soniq,
+) -> None:
     closed = asyncio.Event()
 
     @shelved.job(max_attempts=1)
@@ -185,7 +199,10 @@ async def test_an_error_in_the_middle_fails_the_attempt_and_the_iterator_is_clos
     job_id = await run(shelved, export)
     status = await shelved.get_job_status(job_id)
     assert status is not None
-    assert (status["status"], status["error"] and status["error"]["message"]) == ("dead", "the source broke")
+    assert (status["status"], status["error"] and status["error"]["message"]) == (
+        "dead",
+        "the source broke",
+    )
     assert closed.is_set()
     assert await shelved.get_result(job_id, stream=True) is None
 
@@ -244,4 +261,6 @@ async def test_a_result_that_is_no_stream_can_be_read_as_its_stored_bytes(app: S
     async def add(a: int, b: int) -> int:
         return a + b
 
-    assert await collected(await app.get_result(await run(app, add, a=2, b=3), stream=True)) == [b"5"]
+    assert await collected(await app.get_result(await run(app, add, a=2, b=3), stream=True)) == [
+        b"5"
+    ]

@@ -1,4 +1,6 @@
-"""`app.sync`: the same calls from code that is not asynchronous: threads, exits, forks, and loops beside it."""
+"""`app.sync`: the same calls from code that is not asynchronous: threads, exits, forks, and loops
+beside it.
+"""
 
 import asyncio
 import contextvars
@@ -19,7 +21,6 @@ import asyncpg
 import pytest
 
 from soniq import (
-    EnqueueBatch,
     InvalidArguments,
     InvalidOption,
     JobFailed,
@@ -30,6 +31,7 @@ from soniq import (
     WaitTimeout,
     hookimpl,
 )
+from soniq.plugin import EnqueueBatch
 from soniq.sync import Sync
 from tests.conftest import MakeApp
 
@@ -61,11 +63,19 @@ def program(database_url: str, schema: str, tmp_path: Path) -> Program:
     def run(text: str) -> "subprocess.CompletedProcess[str]":
         file = tmp_path / "program.py"
         file.write_text(textwrap.dedent(head) + textwrap.dedent(text))
-        # what is left open is shown; that there are forks beside threads, which is what is tested, is not
-        warnings = ("-W", "default::ResourceWarning", "-W", "ignore:This process:DeprecationWarning")
+        # what is left open is shown; that there are forks beside threads, which is what is tested,
+        # is not
+        warnings = (
+            "-W",
+            "default::ResourceWarning",
+            "-W",
+            "ignore:This process:DeprecationWarning",
+        )
         command = [sys.executable, *warnings, str(file)]
         given = {**os.environ, "SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
-        return subprocess.run(command, env=given, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            command, env=given, capture_output=True, text=True, timeout=60, check=False
+        )
 
     return run
 
@@ -74,7 +84,7 @@ def loop_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "soniq sync"]
 
 
-# --- the calls --------------------------------------------------------------------------------------------------------
+# --- the calls -----------------------------------------------------------------------------------
 
 
 def test_a_script_enqueues_works_and_reads_without_a_loop_of_its_own(app: Soniq) -> None:
@@ -120,10 +130,14 @@ def test_the_typed_form_of_a_job_runs_as_a_coroutine_that_is_waited_for(app: Son
     job = app.sync.run(add.using(delay=3600).enqueue(a=1, b=2))
     status = app.sync.get_job_status(job)
     assert status is not None
-    assert (status["scheduled_at"] - status["created_at"]).total_seconds() == pytest.approx(3600, abs=5)
+    assert (status["scheduled_at"] - status["created_at"]).total_seconds() == pytest.approx(
+        3600, abs=5
+    )
 
 
-def test_a_generator_of_arguments_runs_in_the_callers_thread_and_its_error_reaches_the_caller(app: Soniq) -> None:
+def test_a_generator_of_arguments_runs_in_the_callers_thread_and_its_error_reaches_the_caller(
+    app: Soniq,
+) -> None:
     @app.job(name="add")
     def add(n: int) -> None: ...
 
@@ -169,7 +183,7 @@ def test_a_streamed_result_comes_piece_by_piece(app: Soniq) -> None:
     assert b"".join(chunks) == b"onetwo"
 
 
-# --- errors, limits, context ------------------------------------------------------------------------------------------
+# --- errors, limits, context ---------------------------------------------------------------------
 
 
 def test_an_error_is_the_same_and_its_traceback_leads_to_the_call(app: Soniq) -> None:
@@ -241,7 +255,9 @@ def test_ctrl_c_ends_the_wait_and_what_is_waited_for(app: Soniq) -> None:
     assert main is not None
 
     async def interrupted() -> None:
-        while sys._current_frames()[main].f_code.co_filename != threading.__file__:  # not waiting yet
+        while (
+            sys._current_frames()[main].f_code.co_filename != threading.__file__
+        ):  # not waiting yet
             await asyncio.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
         try:
@@ -255,7 +271,7 @@ def test_ctrl_c_ends_the_wait_and_what_is_waited_for(app: Soniq) -> None:
     assert app.sync.jobs() == []
 
 
-# --- threads ----------------------------------------------------------------------------------------------------------
+# --- threads -------------------------------------------------------------------------------------
 
 
 def test_threads_share_one_loop_and_their_enqueues_share_inserts(
@@ -297,7 +313,9 @@ def test_threads_share_one_loop_and_their_enqueues_share_inserts(
 async def _transactions(app: Soniq) -> list[int]:
     """How many jobs each transaction inserted."""
     async with app.connection() as connection:
-        rows = await connection.fetch(f"select count(*) from {app.settings.schema}.job group by xmin::text")
+        rows = await connection.fetch(
+            f"select count(*) from {app.settings.schema}.job group by xmin::text"
+        )
         return [row[0] for row in rows]
 
 
@@ -312,7 +330,7 @@ def test_a_connection_of_asyncpg_is_refused_because_it_belongs_to_another_loop(
     assert app.sync.jobs() == []
 
 
-# --- the end ----------------------------------------------------------------------------------------------------------
+# --- the end -------------------------------------------------------------------------------------
 
 
 def test_a_closed_app_can_be_used_again(app: Soniq) -> None:
@@ -423,7 +441,9 @@ def test_a_worker_that_the_main_thread_waits_for_ends_what_it_runs_when_it_is_to
     assert (done.returncode, done.stdout) == (0, "1 ended True\n"), done.stderr
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)]
+)
 def test_a_signal_before_the_worker_has_begun_ends_the_wait_for_it(
     program: Program, number: signal.Signals, status: int
 ) -> None:
@@ -442,7 +462,7 @@ def test_a_signal_before_the_worker_has_begun_ends_the_wait_for_it(
     assert done.returncode == status, done.stderr
 
 
-# --- forks ------------------------------------------------------------------------------------------------------------
+# --- forks ---------------------------------------------------------------------------------------
 
 BACKEND = """
 async def backend():
@@ -451,7 +471,7 @@ async def backend():
         return await connection.fetchval("select pg_backend_pid()")
 
 async def notified():
-    await asyncio.wait([eq._started._notifier._task])
+    await asyncio.wait([eq._runtime._notifier._task])
 
 def fork(child, end=sys.exit):
     pid = os.fork()
@@ -466,7 +486,9 @@ def ended_well(pid):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.parametrize("found", ["before", "after"])
-def test_a_child_has_a_thread_and_connections_of_its_own_and_the_parent_keeps_its(program: Program, found: str) -> None:
+def test_a_child_has_a_thread_and_connections_of_its_own_and_the_parent_keeps_its(
+    program: Program, found: str
+) -> None:
     done = program(f"""
         {textwrap.indent(BACKEND, " " * 8)}
         run = eq.sync.run if {found == "before"} else lambda coroutine: eq.sync.run(coroutine)
@@ -529,7 +551,7 @@ def test_in_a_child_the_app_has_not_been_started(program: Program) -> None:
 
         def child():
             try:
-                return int(bool(eq.database))
+                return int(bool(eq._database))
             except SoniqError:
                 return 0
 
@@ -569,7 +591,7 @@ def test_a_child_may_use_an_app_that_its_parent_has_in_a_loop(program: Program) 
     assert (done.returncode, done.stdout, done.stderr) == (0, "True True\nTrue True\n", "")
 
 
-# --- beside an event loop ---------------------------------------------------------------------------------------------
+# --- beside an event loop ------------------------------------------------------------------------
 
 
 async def test_a_call_where_an_event_loop_runs_says_what_to_do(app: Soniq) -> None:
@@ -609,8 +631,9 @@ async def test_a_handler_in_a_thread_may_enqueue_and_wait(app: Soniq) -> None:
 
 async def test_an_app_that_sync_has_in_use_says_how_both_work(app: Soniq) -> None:
     await asyncio.to_thread(app.sync.overview)
-    with pytest.raises(SoniqError, match=r"app\.sync\.close\(\)"):
-        await app.overview()
+    for needs_its_own in (app.run_worker(), app.start(), app.__aenter__()):
+        with pytest.raises(SoniqError, match=r"app\.sync\.close\(\)"):
+            await needs_its_own
     with pytest.raises(SoniqError, match=r"app\.sync\.close\(\)"):
         await app.close()
     app.sync.close()

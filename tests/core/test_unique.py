@@ -1,4 +1,6 @@
-"""`unique=Unique(...)`: which arguments make two jobs the same, for how long, and what a duplicate does."""
+"""`unique=Unique(...)`: which arguments make two jobs the same, for how long, and what a duplicate
+does.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,19 +12,17 @@ import msgspec
 import pytest
 
 from soniq import (
-    Dedup,
     InvalidOption,
     JobContext,
-    JobDefinition,
-    JobDefinitionError,
     JobId,
     Jobs,
-    NewJob,
     SerializationError,
     Soniq,
     Unique,
     hookimpl,
 )
+from soniq.errors import JobDefinitionError
+from soniq.plugin import Dedup, JobDefinition, NewJob
 from tests.conftest import MakeApp
 
 
@@ -30,7 +30,7 @@ async def sync_user(user_id: int, full: bool = False, *, note: Any = None) -> tu
     return user_id, full
 
 
-# --- by which arguments ----------------------------------------------------------------------------------------------
+# --- by which arguments --------------------------------------------------------------------------
 
 
 async def test_the_arguments_that_are_named_make_the_key(app: Soniq) -> None:
@@ -47,7 +47,9 @@ async def test_several_may_be_named_in_any_order_and_as_a_list(app: Soniq) -> No
     assert (await app.enqueue(job, 1, full=True, note=1)).inserted
     assert not (await app.enqueue(job, full=True, user_id=1, note=2)).inserted
     assert (await app.enqueue(job, 1)).inserted
-    assert not (await app.enqueue(job, 1, full=True, unique=Unique(by=("user_id", "full")))).inserted
+    assert not (
+        await app.enqueue(job, 1, full=True, unique=Unique(by=("user_id", "full")))
+    ).inserted
 
 
 async def test_a_default_counts_as_the_argument(app: Soniq) -> None:
@@ -112,11 +114,21 @@ async def test_values_that_differ_stay_apart(app: Soniq) -> None:
     @app.job(unique=True)
     async def work(value: Any) -> None: ...
 
-    values: list[object] = [1, "1", True, None, [1], {"a": 1}, 1.5, "2026-01-02T00:00:00Z", "2026-01-02T00:00:00+00:00"]
+    values: list[object] = [
+        1,
+        "1",
+        True,
+        None,
+        [1],
+        {"a": 1},
+        1.5,
+        "2026-01-02T00:00:00Z",
+        "2026-01-02T00:00:00+00:00",
+    ]
     assert all([(await app.enqueue(work, each)).inserted for each in values])
 
 
-# --- for how long, and what a duplicate does -------------------------------------------------------------------------
+# --- for how long, and what a duplicate does -----------------------------------------------------
 
 
 async def test_scope_queued_lets_one_wait_while_one_runs(app: Soniq) -> None:
@@ -166,7 +178,7 @@ async def test_keep_is_the_default_and_changes_nothing(app: Soniq) -> None:
     assert await job.get_result(first) == (42, False)
 
 
-# --- where it is said ------------------------------------------------------------------------------------------------
+# --- where it is said ----------------------------------------------------------------------------
 
 
 async def test_one_enqueue_may_say_it(app: Soniq) -> None:
@@ -199,7 +211,9 @@ async def test_the_jobs_of_a_jobs_may_have_it(app: Soniq) -> None:
     assert [(await app.enqueue(free, n)).inserted for n in (1, 2)] == [True, True]
 
 
-async def test_a_job_that_another_service_defines_may_be_unique_by_its_arguments(make_app: MakeApp) -> None:
+async def test_a_job_that_another_service_defines_may_be_unique_by_its_arguments(
+    make_app: MakeApp,
+) -> None:
     app = make_app(unknown_jobs="allow")
     rule = Unique(by=("n",))
     assert (await app.enqueue("elsewhere", n=1, m=1, unique=rule)).inserted
@@ -222,12 +236,16 @@ async def test_hooks_see_what_a_job_says_and_may_answer_first(make_app: MakeApp)
     app = make_app(plugins=[Keys()])
     rule = Unique(by=("user_id",))
     job = app.job(unique=rule)(sync_user)
-    ids = [await app.enqueue(job, 1, full=True), await app.enqueue(job, 2, full=True), await app.enqueue(job, 1)]
+    ids = [
+        await app.enqueue(job, 1, full=True),
+        await app.enqueue(job, 2, full=True),
+        await app.enqueue(job, 1),
+    ]
     assert [each.inserted for each in ids] == [True, False, True]
     assert seen == [rule, int] * 3
 
 
-# --- what cannot be --------------------------------------------------------------------------------------------------
+# --- what cannot be ------------------------------------------------------------------------------
 
 
 def test_a_name_that_is_no_parameter_is_refused_at_the_definition(app: Soniq) -> None:
@@ -245,7 +263,9 @@ async def test_a_parameter_that_is_provided_is_refused_at_the_start(app: Soniq) 
     @app.job(name="work", unique=Unique(by=("ctx",)))
     async def work(n: int, ctx: JobContext) -> None: ...
 
-    with pytest.raises(JobDefinitionError, match=r"work: .*names 'ctx', which is no parameter that is passed to it"):
+    with pytest.raises(
+        JobDefinitionError, match=r"work: .*names 'ctx', which is no parameter that is passed to it"
+    ):
         await app.start()
 
 
@@ -272,7 +292,8 @@ async def test_a_wrong_name_of_one_enqueue_is_refused_and_nothing_is_enqueued(ap
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"by": "user_id"}, {"by": (1,)}, {"scope": "ever"}, {"on_conflict": "drop"}, {"scope": None}]
+    "wrong",
+    [{"by": "user_id"}, {"by": (1,)}, {"scope": "ever"}, {"on_conflict": "drop"}, {"scope": None}],
 )
 def test_a_unique_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     make: Callable[..., object] = Unique

@@ -1,33 +1,39 @@
-"""Typed implementations of hooks as they may be written: neither checker reports anything, and Soniq loads them all."""
+"""Typed implementations of hooks as they may be written: neither checker reports anything, and
+Soniq loads them all.
+"""
 
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from typing import Any, NoReturn, assert_type
 
 import asyncpg
 import click
 
-from soniq import (
+from soniq import Cancel, JobContext, Jobs, JobStatus, Retry, Soniq, hookimpl
+from soniq.plugin import (
     NO_DEDUP,
-    Cancel,
     Dedup,
     EnqueueBatch,
-    JobContext,
+    ForgottenJob,
     JobDefinition,
     Migration,
     NewJob,
     Outcome,
     ResultStore,
-    Retry,
     Serializer,
-    Soniq,
     Task,
     TransactionConnection,
-    hookimpl,
 )
 
-# --- functions of a module, whatever their names --------------------------------------------------------------------
+# --- functions of a module, whatever their names -------------------------------------------------
 
 
 @hookimpl.database_url
@@ -38,6 +44,25 @@ def url_of(app: Soniq) -> str | None:
 @hookimpl.lifespan
 async def life(app: Soniq) -> AsyncIterator[None]:
     yield
+
+
+@hookimpl.withdraw_hooks
+def needs_less(app: Soniq) -> list[str]:
+    return ["settled"] if app.settings.pgbouncer else []
+
+
+@hookimpl.started
+async def at_the_start(app: Soniq) -> None: ...
+
+
+@hookimpl.jobs
+def no_jobs() -> Jobs:
+    return Jobs()
+
+
+@hookimpl.hookspecs
+def no_hooks() -> tuple[()]:
+    return ()
 
 
 @hookimpl.serializers
@@ -51,7 +76,9 @@ def no_stores() -> tuple[ResultStore, ...]:
 
 
 @hookimpl.provide
-def nothing(annotation: object, job: JobDefinition) -> Callable[[JobContext], AbstractAsyncContextManager[str]] | None:
+def nothing(
+    annotation: object, job: JobDefinition
+) -> Callable[[JobContext], AbstractAsyncContextManager[str]] | None:
     return None
 
 
@@ -64,6 +91,11 @@ def no_tasks(app: Soniq) -> Sequence[Task]:
     return ()
 
 
+@hookimpl.housekeeping
+def no_housekeeping(app: Soniq) -> Sequence[Callable[[], AbstractContextManager[None]]]:
+    return ()
+
+
 @hookimpl.migrations
 def no_migrations() -> Sequence[Migration]:
     return []
@@ -71,6 +103,16 @@ def no_migrations() -> Sequence[Migration]:
 
 @hookimpl.register_commands
 def no_commands(cli: click.Group) -> None: ...
+
+
+@hookimpl.status_fields
+async def how_it_stands(app: Soniq) -> dict[str, int]:
+    return {"open": 1}
+
+
+@hookimpl.inspect_fields
+def what_it_knows(app: Soniq, job: JobStatus) -> dict[str, str] | None:
+    return {"name": job["job_name"]}
 
 
 @hookimpl.adapt_connection
@@ -118,11 +160,15 @@ def later(ctx: JobContext, error: BaseException) -> float | Retry | Cancel | Non
 async def write(tx: TransactionConnection, outcomes: Sequence[Outcome]) -> None: ...
 
 
+@hookimpl.forgotten_tx
+async def forget(tx: TransactionConnection, jobs: Sequence[ForgottenJob]) -> None: ...
+
+
 @hookimpl.settled
 async def count(outcomes: Sequence[Outcome]) -> None: ...
 
 
-# --- the decorated function keeps its own type ----------------------------------------------------------------------
+# --- the decorated function keeps its own type ---------------------------------------------------
 
 
 @hookimpl.around_job(tryfirst=True)
@@ -155,7 +201,7 @@ async def uses(kept: Kept, ctx: JobContext) -> None:
     assert_type(kept.steps(), list[Migration])
 
 
-# --- fewer arguments, in any order, of wider types ------------------------------------------------------------------
+# --- fewer arguments, in any order, of wider types -----------------------------------------------
 
 
 class Fewer:
@@ -207,7 +253,7 @@ class Fewer:
     def without_anything() -> None: ...
 
 
-# --- methods and static methods -------------------------------------------------------------------------------------
+# --- methods and static methods ------------------------------------------------------------------
 
 
 class Methods:
@@ -252,7 +298,7 @@ class Methods:
     def count(self, outcomes: Sequence[Outcome]) -> None: ...
 
 
-# --- context managers: generator functions, and functions that return one ------------------------------------------
+# --- context managers: generator functions, and functions that return one ------------------------
 
 
 class Managers:
@@ -278,7 +324,7 @@ class Managers:
         return nullcontext()
 
 
-# --- by name, without types -----------------------------------------------------------------------------------------
+# --- by name, without types ----------------------------------------------------------------------
 
 
 class ByName:
@@ -292,7 +338,7 @@ class ByName:
     def noted(self, error: BaseException) -> None: ...
 
 
-# --- an app's own decorators: by position, under any names ----------------------------------------------------------
+# --- an app's own decorators: by position, under any names ---------------------------------------
 
 
 def decorate(app: Soniq) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 import asyncpg
 import click
 
-from soniq import EnqueueBatch, JobContext, JobDefinition, NewJob, Outcome, Serializer, Soniq, Task, hookimpl
+from soniq import JobContext, Soniq, hookimpl
+from soniq.plugin import EnqueueBatch, JobDefinition, NewJob, Outcome, Serializer, Task
 
 # --- a hook that does not exist -------------------------------------------------------------------------------------
 

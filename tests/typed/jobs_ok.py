@@ -1,4 +1,6 @@
-"""Jobs and their calls as they may be written: neither checker reports anything, and each result has its type."""
+"""Jobs and their calls as they may be written: neither checker reports anything, and each result
+has its type.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -6,13 +8,25 @@ from typing import Any, NoReturn, assert_type
 
 import asyncpg
 
-from soniq import PROVIDED, Backoff, Cancel, Job, JobContext, JobId, Jobs, Retry, Snooze, Soniq, Unique
+from soniq import (
+    PROVIDED,
+    Backoff,
+    Cancel,
+    Job,
+    JobContext,
+    JobId,
+    Jobs,
+    Retry,
+    Snooze,
+    Soniq,
+    Unique,
+)
 
 eq = Soniq(discover=False)
 jobs = Jobs(queue="mail", max_attempts=3)
 eq.include(jobs)
 
-# --- the decorator --------------------------------------------------------------------------------------------------
+# --- the decorator -------------------------------------------------------------------------------
 
 
 @eq.job
@@ -26,7 +40,9 @@ async def greet(name: str) -> str:
 
 
 @eq.job(name="b", queue="q", priority=-1, max_attempts=2, timeout=1.5, retry=Backoff(), unique=True)
-@jobs.job(serializer="json", tags=["t"], expires=60, keep=3600, unique=Unique(by=("n",), scope="queued"))
+@jobs.job(
+    serializer="json", tags=["t"], expires=60, keep=3600, unique=Unique(by=("n",), scope="queued")
+)
 def double(n: int) -> int:
     return 2 * n
 
@@ -76,24 +92,30 @@ async def fails() -> NoReturn:
 
 
 @eq.job()
-async def charge(order_id: int, ctx: JobContext = PROVIDED, connection: asyncpg.Connection = PROVIDED) -> bool:
+async def charge(
+    order_id: int, ctx: JobContext = PROVIDED, connection: asyncpg.Connection = PROVIDED
+) -> bool:
     return await connection.fetchval("select $1 = $2", order_id, ctx.attempt) is True
 
 
 assert_type(double(4), int)
 
 
-# --- its calls ------------------------------------------------------------------------------------------------------
+# --- its calls -----------------------------------------------------------------------------------
 
 
 async def enqueue(connection: "asyncpg.Connection[asyncpg.Record]", ctx: JobContext) -> None:
     assert_type(await sync_user.using(delay=60, dedup_key="k").enqueue(user_id=42), JobId)
     assert_type(await sync_user.enqueue(42, full=True), JobId)
     assert_type(await sync_user(42), int)
-    later = sync_user.using(app=eq, connection=connection, notify=False, unique=Unique(on_conflict="replace"), keep=5)
+    later = sync_user.using(
+        app=eq, connection=connection, notify=False, unique=Unique(on_conflict="replace"), keep=5
+    )
     await later.enqueue(1)
     await later.enqueue(2, True)
-    await greet.using(queue="q", priority=1, max_attempts=1, tags=("a",), headers={"a": 1}).enqueue("x")
+    await greet.using(queue="q", priority=1, max_attempts=1, tags=("a",), headers={"a": 1}).enqueue(
+        "x"
+    )
     await charge.enqueue(7)
     await charge.using(timeout=3).enqueue(order_id=7)
     await charge(7, ctx, connection)

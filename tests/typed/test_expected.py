@@ -1,4 +1,6 @@
-"""The typed form of hooks and jobs, as mypy and pyright see it: neither error more nor less than the files expect."""
+"""The typed form of hooks and jobs, as mypy and pyright see it: neither error more nor less than
+the files expect.
+"""
 
 import json
 import re
@@ -11,7 +13,17 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-FILES = tuple(HERE / f"{name}.py" for name in ("hooks_ok", "hooks_wrong", "jobs_ok", "jobs_wrong"))
+FILES = tuple(
+    HERE / f"{name}.py"
+    for name in (
+        "hooks_ok",
+        "hooks_wrong",
+        "jobs_ok",
+        "jobs_wrong",
+        "own_hooks_ok",
+        "own_hooks_wrong",
+    )
+)
 
 Found = tuple[str, int, str]
 """File, line, code of the error."""
@@ -39,12 +51,16 @@ def mypy() -> Iterator[Found]:
     """mypy's errors, with the settings of the checks."""
     output = run("-m", "mypy", "--output=json", *(str(file) for file in FILES))
     errors = [json.loads(line) for line in output.splitlines()]
-    yield from sorted((Path(e["file"]).name, e["line"], e["code"]) for e in errors if e["severity"] == "error")
+    yield from sorted(
+        (Path(e["file"]).name, e["line"], e["code"]) for e in errors if e["severity"] == "error"
+    )
 
 
 def pyright() -> Iterator[Found]:
     """pyright's errors and warnings, in its strict mode (pyrightconfig.json)."""
-    output = run("-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "--project", str(HERE))
+    output = run(
+        "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "--project", str(HERE)
+    )
     report = json.loads(output)
     assert report["summary"]["filesAnalyzed"] == len(FILES)
     yield from sorted(
@@ -54,7 +70,11 @@ def pyright() -> Iterator[Found]:
 
 
 def run(*command: str) -> str:
-    """What a tool prints. It ends with 1 where it has found errors; anything else is a failure of its own."""
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    """What a tool prints. It ends with 1 where it has found errors; anything else is a failure of
+    its own.
+    """
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stdout

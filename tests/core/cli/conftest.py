@@ -1,4 +1,6 @@
-"""A project of its own for each test: a folder with an app, and the command line in it as a real process."""
+"""A project of its own for each test: a folder with an app, and the command line in it as a real
+process.
+"""
 
 import json
 import os
@@ -13,6 +15,7 @@ import pytest
 
 from soniq import Soniq
 from tests.conftest import MakeApp
+from tests.support.forked_commands import ForkedCommands
 
 APP = """
 import asyncio, time
@@ -102,8 +105,9 @@ class Running:
 class Project:
     """A folder with the module `app`, and the environment in which commands run there."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], commands: ForkedCommands) -> None:
         self.folder = folder
+        self._commands = commands
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SONIQ_")},
             "SONIQ_PLUGINS": "",
@@ -120,23 +124,29 @@ class Project:
         path.write_text(textwrap.dedent(text))
         return path
 
-    def plugin(self, name: str, text: str, *, distribution: str | None = None, version: str = "1.0") -> None:
-        """Install a plugin as an installer would: a module, and metadata with an entry point that leads to it."""
+    def plugin(
+        self, name: str, text: str, *, distribution: str | None = None, version: str = "1.0"
+    ) -> None:
+        """Install a plugin as an installer would: a module, and metadata with an entry point that
+        leads to it.
+        """
         distribution = distribution or f"soniq-{name}"
         module = distribution.replace("-", "_")
         self.write(f"plugins/{module}.py", text)
         metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
         self.write(f"plugins/{module}-{version}.dist-info/METADATA", metadata)
-        self.write(f"plugins/{module}-{version}.dist-info/entry_points.txt", f"[soniq]\n{name} = {module}\n")
+        self.write(
+            f"plugins/{module}-{version}.dist-info/entry_points.txt",
+            f"[soniq]\n{name} = {module}\n",
+        )
         paths = [str(self.folder / "plugins"), os.environ.get("PYTHONPATH", "")]
         self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
     def soniq(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "soniq", *arguments],
-            cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, timeout=LIMIT,
-        )  # fmt: skip
+        return self._commands.run(
+            arguments, cwd=self.folder, env=self.environment | environment, timeout=LIMIT
+        )
 
     def json(self, *arguments: str, **environment: str) -> Any:
         """What a command that succeeds prints with --json."""
@@ -161,16 +171,21 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, database_url: str, schema: str) -> Iterator[Project]:
+def project(
+    tmp_path: Path, database_url: str, schema: str, forked_commands: ForkedCommands
+) -> Iterator[Project]:
     """A project whose environment leads to this test's schema."""
-    project = Project(tmp_path, {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema})
+    environment = {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
+    project = Project(tmp_path, environment, forked_commands)
     yield project
     project.close()
 
 
 @pytest.fixture
 async def producer(make_app: MakeApp) -> Soniq:
-    """An app that enqueues the project's jobs by name, in a process of its own; the tables are there."""
+    """An app that enqueues the project's jobs by name, in a process of its own; the tables are
+    there.
+    """
     producer = make_app(unknown_jobs="allow")
     await producer.start()
     return producer

@@ -18,8 +18,8 @@ def answered(project: Project, answer: str, *arguments: str) -> "subprocess.Comp
     os.write(ours, f"{answer}\n".encode())
     try:
         return subprocess.run(
-            [sys.executable, "-m", "soniq", *arguments],
-            cwd=project.folder, env=project.environment, stdin=theirs, capture_output=True, text=True, timeout=LIMIT,
+            [sys.executable, "-m", "soniq", *arguments], cwd=project.folder,
+            env=project.environment, stdin=theirs, capture_output=True, text=True, timeout=LIMIT,
         )  # fmt: skip
     finally:
         os.close(ours)
@@ -59,8 +59,13 @@ async def test_where_no_one_can_answer_all_needs_a_yes(project: Project, produce
         assert done.returncode == 2
         assert "where no one can answer, add --yes" in done.stderr
     assert await by_status(producer) == {"dead": 3}
-    assert project.json("retry", "--all", "--yes", "--queue", "default") == {"queued": 1, "left": {}}
-    assert project.soniq("retry", "--all", "--yes", "--name", "fail").stdout == "queued 2 jobs again\n"
+    assert project.json("retry", "--all", "--yes", "--queue", "default") == {
+        "queued": 1,
+        "left": {},
+    }
+    assert (
+        project.soniq("retry", "--all", "--yes", "--name", "fail").stdout == "queued 2 jobs again\n"
+    )
     assert project.soniq("retry", "--all", "--yes").stdout == "queued 0 jobs again\n"
 
 
@@ -70,33 +75,49 @@ async def test_retry_all_tells_which_jobs_stay_dead(project: Project, producer: 
     holder = await producer.enqueue("fail", max_attempts=1, dedup_key="only-one")
     done = project.soniq("retry", "--all", "--yes")
     assert (done.returncode, done.stdout) == (3, "queued 0 jobs again\n")
-    assert done.stderr == f"error: job {dead} stays dead: {holder} holds its dedup key and is not finished\n"
+    assert (
+        done.stderr
+        == f"error: job {dead} is still dead: {holder} holds its dedup key and is not finished\n"
+    )
 
 
-async def test_retry_all_queues_cancelled_jobs_where_they_are_meant(project: Project, producer: Soniq) -> None:
+async def test_retry_all_queues_cancelled_jobs_where_they_are_meant(
+    project: Project, producer: Soniq
+) -> None:
     cancelled = await producer.enqueue("fail", dedup_key="only-one")
     await producer.cancel(cancelled)
     holder = await producer.enqueue("fail", dedup_key="only-one", delay=60)
     done = project.soniq("retry", "--all", "--yes", "--status", "cancelled")
     assert (done.returncode, done.stdout) == (3, "queued 0 jobs again\n")
-    assert done.stderr == f"error: job {cancelled} stays cancelled: {holder} holds its dedup key and is not finished\n"
+    assert (
+        done.stderr
+        == f"error: job {cancelled} is still cancelled: {holder} holds its dedup key and is not"
+        " finished\n"
+    )
     project.soniq("cancel", holder)
     yes = answered(project, "y", "retry", "--all", "--status", "cancelled")
     assert "queue again 2 cancelled jobs? [y/N]" in yes.stderr
     assert await by_status(producer) == {"queued": 1, "cancelled": 1}
 
 
-async def test_retry_all_counts_what_is_queued_for_later_and_makes_it_due(project: Project, producer: Soniq) -> None:
+async def test_retry_all_counts_what_is_queued_for_later_and_makes_it_due(
+    project: Project, producer: Soniq
+) -> None:
     await producer.enqueue_many("fail", [{}] * 2, delay=3600)
     await producer.enqueue("fail")
     yes = answered(project, "y", "retry", "--all", "--status", "queued")
     assert (yes.returncode, yes.stdout) == (0, "made 2 jobs due now\n")
     assert "make due now 2 queued jobs? [y/N]" in yes.stderr
     assert (await producer.backlog())["default"]["waiting"] == 3
-    assert project.soniq("retry", "--all", "--yes", "--status", "queued").stdout == "made 0 jobs due now\n"
+    assert (
+        project.soniq("retry", "--all", "--yes", "--status", "queued").stdout
+        == "made 0 jobs due now\n"
+    )
 
 
-async def test_cancel_all_counts_asks_and_cancels_what_waits(project: Project, producer: Soniq) -> None:
+async def test_cancel_all_counts_asks_and_cancels_what_waits(
+    project: Project, producer: Soniq
+) -> None:
     for tag in ("red", "red", "blue"):
         await producer.enqueue("fail", tags=[tag])
     done = answered(project, "y", "cancel", "--all", "--tag", "red", "--reason", "withdrawn")
@@ -110,13 +131,18 @@ async def test_cancel_all_counts_asks_and_cancels_what_waits(project: Project, p
     ("arguments", "said"),
     [
         ([], "name the jobs by their ids, or say --all"),
-        (["--all", "01900000-0000-7000-8000-000000000000"], "name the jobs by their ids, or say --all"),
+        (
+            ["--all", "01900000-0000-7000-8000-000000000000"],
+            "name the jobs by their ids, or say --all",
+        ),
         (["--yes", "01900000-0000-7000-8000-000000000000"], "go with --all"),
         (["--all", "--status", "done"], "Invalid value for '--status'"),
     ],
 )
 @pytest.mark.parametrize("command", ["retry", "cancel"])
-def test_wrong_usage_is_told(project: Project, command: str, arguments: list[str], said: str) -> None:
+def test_wrong_usage_is_told(
+    project: Project, command: str, arguments: list[str], said: str
+) -> None:
     done = project.soniq(command, *arguments)
     assert done.returncode == 2
     assert said in done.stderr

@@ -7,6 +7,8 @@ from soniq import Soniq
 
 from .conftest import Project
 
+pytestmark = pytest.mark.new_schema
+
 
 async def test_setup_makes_the_tables_and_then_says_that_all_is_current(
     project: Project, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
@@ -43,8 +45,8 @@ def test_the_options_take_the_place_of_the_environment(
     project: Project, producer: Soniq, database_url: str, schema: str
 ) -> None:
     done = project.soniq(
-        "status", "--database-url", database_url, "--schema", schema,
-        SONIQ_APP="nowhere:eq", SONIQ_DATABASE_URL="postgresql://127.0.0.1:1/nowhere", SONIQ_SCHEMA="nowhere",
+        "status", "--database-url", database_url, "--schema", schema, SONIQ_APP="nowhere:eq",
+        SONIQ_DATABASE_URL="postgresql://127.0.0.1:1/nowhere", SONIQ_SCHEMA="nowhere",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("no jobs")
@@ -65,12 +67,20 @@ def test_the_app_of_the_environment_is_used(project: Project) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql://eva:s3cret@127.0.0.1:1/shop", "cannot connect to PostgreSQL at 127.0.0.1:1/shop: "),
-        ("mysql://eva:s3cret@127.0.0.1/shop", "the database URL must begin with postgresql://; this is mysql://..."),
+        (
+            "postgresql://eva:s3cret@127.0.0.1:1/shop",
+            "cannot connect to PostgreSQL at 127.0.0.1:1/shop: ",
+        ),
+        (
+            "mysql://eva:s3cret@127.0.0.1/shop",
+            "the database URL must begin with postgresql://; this is mysql://...",
+        ),
         ("postgresql://eva:s3cret@127.0.0.1:http/shop", "the database URL cannot be read: "),
     ],
 )
-def test_a_url_that_leads_nowhere_is_an_error_without_the_password(project: Project, url: str, said: str) -> None:
+def test_a_url_that_leads_nowhere_is_an_error_without_the_password(
+    project: Project, url: str, said: str
+) -> None:
     done = project.soniq("jobs", "--database-url", url)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {said}")

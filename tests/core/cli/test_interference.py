@@ -1,4 +1,6 @@
-"""Worker processes among others: signals to all, a supervisor that is killed, modules of the project."""
+"""Worker processes among others: signals to all, a supervisor that is killed, modules of the
+project.
+"""
 
 import asyncio
 import contextlib
@@ -10,9 +12,13 @@ import sys
 import pytest
 
 from soniq import Soniq, WaitTimeout
-from tests.core.worker.helpers import eventually, status_of
+from tests.support.jobs import status_of
+from tests.support.waiting import eventually
 
 from .conftest import Project
+
+# A process that is killed may leave one that has not ended yet
+pytestmark = pytest.mark.new_schema
 
 
 async def workers(app: Soniq) -> set[int]:
@@ -20,7 +26,9 @@ async def workers(app: Soniq) -> set[int]:
     return {worker["pid"] for worker in (await app.overview())["workers"]}
 
 
-async def test_a_signal_to_all_processes_at_once_leaves_the_grace_time(project: Project, producer: Soniq) -> None:
+async def test_a_signal_to_all_processes_at_once_leaves_the_grace_time(
+    project: Project, producer: Soniq
+) -> None:
     """What systemd does to a unit whose KillMode is not said."""
     running = project.start("worker", "app:eq", "--processes", "2")
 
@@ -56,7 +64,9 @@ async def test_a_memory_limit_that_is_reached_at_once_is_told_and_no_storm_of_pr
     assert (await status_of(producer, job_id))["status"] == "done"
 
 
-async def test_a_worker_whose_supervisor_is_killed_while_it_starts_stops(project: Project, producer: Soniq) -> None:
+async def test_a_worker_whose_supervisor_is_killed_while_it_starts_stops(
+    project: Project, producer: Soniq
+) -> None:
     project.plugin(
         "slow",
         """
@@ -82,7 +92,9 @@ async def test_a_worker_whose_supervisor_is_killed_while_it_starts_stops(project
     assert left == set()
 
 
-async def test_a_worker_that_a_handler_starts_is_not_supervised(project: Project, producer: Soniq) -> None:
+async def test_a_worker_that_a_handler_starts_is_not_supervised(
+    project: Project, producer: Soniq
+) -> None:
     project.write(
         "other.py",
         """
@@ -116,11 +128,15 @@ async def test_a_module_of_the_project_does_not_hide_one_of_python(
     project.write("calendar.py", "days = 7\n")
     project.write("queue.py", "x = 7\n")
     job_id = await producer.enqueue("add", a=1, b=1)
-    path = project.write("bin/soniq", f"#!{sys.executable}\nimport sys\nfrom soniq.cli import main\nsys.exit(main())\n")
+    path = project.write(
+        "bin/soniq",
+        f"#!{sys.executable}\nimport sys\nfrom soniq.cli import main\nsys.exit(main())\n",
+    )
     path.chmod(0o755)
     process = subprocess.Popen(
         [sys.executable, str(path), "worker", "app:eq", "--processes", processes],
-        cwd=project.folder, env=project.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=project.folder, env=project.environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )  # fmt: skip
     result = None
     with contextlib.suppress(WaitTimeout):

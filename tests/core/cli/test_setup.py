@@ -15,13 +15,17 @@ from .conftest import Project
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
+pytestmark = pytest.mark.new_schema
+
 PLUGIN = """
-from soniq import Migration, hookimpl
+from soniq import hookimpl
+from soniq.plugin import Migration
 
 @hookimpl
 def migrations():
     return [
-        Migration(version=1, sql="create table {schema}.note (text text default ':a;''') -- the first"),
+        Migration(
+            version=1, sql="create table {schema}.note (text text default ':a;''') -- the first"),
         Migration(version=2, sql="create view {schema}.waiting as select id from {soniq}.job"),
     ]
 """
@@ -48,7 +52,9 @@ def psql(url: str, script: str) -> None:
 
 
 async def columns(connection: "Connection", schema: str) -> list[tuple[object, ...]]:
-    """All that is in a schema and its plugin's: tables with their columns, indexes, functions, partitions."""
+    """All that is in a schema and its plugin's: tables with their columns, indexes, functions,
+    partitions.
+    """
     rows = await connection.fetch(
         """
         select relname, relkind, attname, format_type(atttypid, atttypmod), attnotnull
@@ -77,7 +83,14 @@ async def test_the_sql_that_is_printed_makes_what_setup_makes(
     assert with_plugin.soniq("setup", SONIQ_SCHEMA=f"{schema}_other").returncode == 0
     made = await columns(connection, schema)
     assert made == await columns(connection, f"{schema}_other")
-    assert {row[0] for row in made} > {"job", "history", "migration", "note", "waiting", "settle_and_claim_1"}
+    assert {row[0] for row in made} > {
+        "job",
+        "history",
+        "migration",
+        "note",
+        "waiting",
+        "settle_and_claim_1",
+    }
 
 
 async def test_an_app_that_sets_nothing_up_works_on_what_the_sql_made(
@@ -148,7 +161,9 @@ async def test_check_says_when_the_partitions_end_too_early(
 async def test_tables_that_are_too_new_are_an_error_and_nothing_is_missing(
     project: Project, producer: Soniq, schema: str, connection: "Connection", option: str
 ) -> None:
-    await connection.execute(f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', 999, 999)")
+    await connection.execute(
+        f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', 999, 999)"
+    )
     done = project.soniq("setup", option)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Upgrade soniq-core" in done.stderr
@@ -156,7 +171,9 @@ async def test_tables_that_are_too_new_are_an_error_and_nothing_is_missing(
 
 @pytest.mark.parametrize("option", ["--check", "--sql"])
 def test_a_database_that_is_not_there_is_an_error(project: Project, option: str) -> None:
-    done = project.soniq("setup", option, SONIQ_DATABASE_URL="postgresql://eva:s3cret@127.0.0.1:1/shop")
+    done = project.soniq(
+        "setup", option, SONIQ_DATABASE_URL="postgresql://eva:s3cret@127.0.0.1:1/shop"
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert "cannot connect to PostgreSQL at 127.0.0.1:1/shop" in done.stderr
     assert "s3cret" not in done.stderr
@@ -177,5 +194,7 @@ async def test_setup_makes_the_partitions_ahead_where_the_tables_are_current(
     await connection.execute(f"drop table {schema}.{last['name']}")
     found = project.json("setup")
     assert (found["steps"], found["partitions"]) == ([], [last["name"]])
-    assert await connection.fetchval("select to_regclass($1) is not null", f"{schema}.{last['name']}")
+    assert await connection.fetchval(
+        "select to_regclass($1) is not null", f"{schema}.{last['name']}"
+    )
     assert project.soniq("setup").stdout.endswith(": all is current\n")

@@ -3,7 +3,6 @@
 import asyncio
 import importlib
 import sys
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint, entry_points
@@ -11,59 +10,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import asyncpg
 import pytest
 
-from soniq import Job, JobStatus, Soniq, hookimpl
+from soniq import Soniq, hookimpl
 from tests.core.hooks.support import Install, MakePlugin, Run, Work
+from tests.support.jobs import run_job
 
 
 @pytest.fixture(autouse=True)
 def _only_embedded_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of this repository's plugins only the embedded one is found, whichever are installed."""
     root = Path(__file__).parents[3]
-    hidden = {folder.name for folder in (*root.glob("plugins/*"), *root.glob("examples/plugins/*"))} - {"embedded"}
+    hidden = {
+        folder.name for folder in (*root.glob("plugins/*"), *root.glob("examples/plugins/*"))
+    } - {"embedded"}
 
     def visible(group: str) -> list[EntryPoint]:
         return [point for point in entry_points(group=group) if point.name not in hidden]
 
-    monkeypatch.setattr("soniq.hooks.manager.entry_points", visible)
-
-
-@pytest.fixture(scope="session")
-def shared_schema(database_url: str) -> Iterator[str]:
-    """The name of one schema for all tests here; it is dropped when they have run."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    yield name
-
-    async def drop() -> None:
-        connection = await asyncpg.connect(database_url)
-        await connection.execute(f"drop schema if exists {name} cascade")
-        await connection.close()
-
-    asyncio.run(drop())
-
-
-@pytest.fixture
-async def schema(database_url: str, shared_schema: str) -> AsyncIterator[str]:
-    """A schema that is empty, and is emptied afterwards: that is quicker than making the tables for each test."""
-    yield shared_schema
-    connection = await asyncpg.connect(database_url)
-    tables = await connection.fetch(
-        "select relname from pg_class where relnamespace = to_regnamespace($1) and relkind in ('r', 'p') "
-        "and not relispartition and relname not in ('migration', 'retention')",
-        shared_schema,
-    )
-    if tables:
-        await connection.execute(
-            f"delete from {shared_schema}.migration where namespace <> 'soniq';"
-            + "".join(f"delete from {shared_schema}.{table['relname']};" for table in tables)
-        )
-    for row in await connection.fetch(
-        "select nspname from pg_namespace where starts_with(nspname, $1)", f"{shared_schema}_"
-    ):
-        await connection.execute(f'drop schema "{row["nspname"]}" cascade')
-    await connection.close()
+    monkeypatch.setattr("soniq.hooks.discovery.entry_points", visible)
 
 
 @pytest.fixture
@@ -83,15 +48,7 @@ def make_plugin() -> MakePlugin:
 @pytest.fixture
 def run() -> Run:
     """Enqueues a job, works off all that is due, and says how the job stands then."""
-
-    async def run(app: Soniq, job: Job[..., Any], **arguments: Any) -> JobStatus:
-        job_id = await app.enqueue(job, **arguments)
-        await app.run_worker(run_once=True)
-        status = await app.get_job_status(job_id)
-        assert status is not None
-        return status
-
-    return run
+    return run_job
 
 
 @pytest.fixture
@@ -130,14 +87,20 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]) -
     monkeypatch.syspath_prepend(str(folder))
     modules: list[str] = []
 
-    def install(plugin: str, source: str, *, distribution: str | None = None, attribute: str = "Plugin") -> str:
+    def install(
+        plugin: str, source: str, *, distribution: str | None = None, attribute: str = "Plugin"
+    ) -> str:
         distribution = distribution or f"soniq-{plugin}"
         module = f"installed_{distribution.replace('-', '_')}_{plugin}"
-        (folder / f"{module}.py").write_text(f"from soniq import hookimpl\nfrom recorded import calls\n\n{source}")
+        (folder / f"{module}.py").write_text(
+            f"from soniq import hookimpl\nfrom recorded import calls\n\n{source}"
+        )
         information = folder / f"{distribution.replace('-', '_')}-1.0.dist-info"
         information.mkdir()
         target = f"{module}:{attribute}" if attribute else module
-        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (information / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n"
+        )
         (information / "entry_points.txt").write_text(f"[soniq]\n{plugin} = {target}\n")
         importlib.invalidate_caches()
         modules.append(module)

@@ -1,4 +1,5 @@
-"""The contract as text: hooks, the values they take and return, what a plugin uses of the app, the exported names.
+"""The contract as text: hooks, the values they take and return, what an app is to a plugin, the
+exported names.
 
 `python -m tests.core.hooks.snapshot` writes it to contract.txt.
 """
@@ -10,36 +11,48 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import soniq
-from soniq.hooks import specs
+from soniq import plugin
+from soniq.hooks import own, own_spec, specs
 
 FILE = Path(__file__).parent / "contract.txt"
 
 VALUES = (
-    soniq.JobContext, soniq.Outcome, soniq.EnqueueBatch, soniq.NewJob, soniq.Dedup, soniq.Task, soniq.Migration,
-    soniq.JobDefinition, soniq.Serializer, soniq.ResultStore, soniq.StreamingResultStore, soniq.Stash, soniq.StashKey,
-    soniq.Retry, soniq.Snooze, soniq.Cancel, soniq.QueueBacklog,
+    plugin.App, soniq.JobContext, plugin.Outcome, plugin.ForgottenJob, plugin.EnqueueBatch, plugin.NewJob, plugin.Dedup, plugin.Task,
+    plugin.Migration, plugin.JobDefinition, plugin.Serializer, plugin.BindingSerializer, plugin.Payload, plugin.ResultStore,
+    plugin.StreamingResultStore, plugin.Stash, plugin.StashKey, soniq.Retry, soniq.Snooze,
+    soniq.Cancel, soniq.QueueBacklog, plugin.LoadedPlugin, plugin.Implementation, plugin.hookspec,
+    own_spec.OwnSpec, own.Observer, own.FirstResult, own.Collected,
 )  # fmt: skip
-OF_THE_APP = ("connection", "plugin_schema", "server_address", "backlog", "settings", "registry")
+CHOICES = ("OutcomeStatus", "OutcomeKind")
+OF_HOOKS = ("implementations", "collect", "plugin")
 
 
 def contract() -> str:
     """The contract of this version, a line for each thing that a plugin may rely on."""
     lines = [f"version {specs.CONTRACT_VERSION}", "", "# hooks"]
-    for name, spec in specs.SPECS.items():
-        only = ", def only" if name in specs.DEF_ONLY else ""
-        lines += ["", f"since {specs.SINCE[name]}, {specs.KINDS[name]}{only}", _signature(_parsed(spec))]
+    for hook in specs.HOOKS.values():
+        only = ", def only" if hook.def_only else ""
+        lines += [
+            "",
+            f"since {hook.since}, {hook.kind}{only}",
+            _signature(_parsed(hook.function)),
+        ]
     lines += ["", "# values"]
     for value in VALUES:
         lines += ["", f"class {value.__name__}", *(f"    {member}" for member in members(value))]
-    own = {name: getattr(soniq.Soniq, name) for name in OF_THE_APP}
-    lines += ["", "# of the app", ""]
-    lines += [_signature(_parsed(each.fget if isinstance(each, property) else each)) for each in own.values()]
+    lines += ["", *(f"{name} = {getattr(plugin, name)}" for name in CHOICES)]
+    lines += ["", "# of the hooks of an app", ""]
+    lines += [_signature(_parsed(getattr(plugin.Hooks, name))) for name in OF_HOOKS]
+    lines += ["", _signature(_parsed(plugin.load_plugins))]
     lines += ["", "# exported by soniq", "", *sorted(soniq.__all__)]
+    lines += ["", "# exported by soniq.plugin", "", *sorted(plugin.__all__)]
     return "\n".join(lines) + "\n"
 
 
 def members(kind: type) -> Iterator[str]:
-    """The public fields and methods of a class, each in a line, in the order in which they are written."""
+    """The public fields and methods of a class, each in a line, in the order in which they are
+    written.
+    """
     parsed = _parsed(kind)
     assert isinstance(parsed, ast.ClassDef)
     for node in parsed.body:

@@ -18,10 +18,17 @@ Run = Callable[..., Awaitable[JobStatus]]
 
 
 class Install(Protocol):
-    """Installs a distribution that has a plugin, as pip would; returns the name of the plugin's module."""
+    """Installs a distribution that has a plugin, as pip would; returns the name of the plugin's
+    module.
+    """
 
     def __call__(
-        self, plugin: str, source: str, *, distribution: str | None = None, attribute: str = "Plugin"
+        self,
+        plugin: str,
+        source: str,
+        *,
+        distribution: str | None = None,
+        attribute: str = "Plugin",
     ) -> str: ...
 
 

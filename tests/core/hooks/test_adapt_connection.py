@@ -1,4 +1,6 @@
-"""adapt_connection: what `connection=` takes is what a plugin, or the core's own, makes a connection of."""
+"""adapt_connection: what `connection=` takes is what a plugin, or the core's own, makes a
+connection of.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,7 +10,9 @@ import asyncpg
 import psycopg
 import pytest
 
-from soniq import EnqueueBatch, InvalidOption, PluginError, Soniq, TransactionConnection
+from soniq import InvalidOption, Soniq
+from soniq.errors import PluginError
+from soniq.plugin import EnqueueBatch, TransactionConnection
 from tests.core.hooks.support import MakeApp, MakePlugin
 
 if TYPE_CHECKING:
@@ -69,7 +73,9 @@ async def test_what_a_plugin_adapts_decides_about_the_jobs(
         await transaction.start()
         ids = [await app.enqueue("job", 1, connection=Unit(connection))]
         ids += [await app.enqueue("unique", 2, connection=Unit(connection))]
-        ids += await app.enqueue_many("job", [{"n": n} for n in range(100)], connection=Unit(connection))
+        ids += await app.enqueue_many(
+            "job", [{"n": n} for n in range(100)], connection=Unit(connection)
+        )
         again = await app.enqueue("unique", 2, connection=Unit(connection))
         assert (again, again.inserted) == (ids[1], False)
         assert await app.get_job_status(ids[0]) is None
@@ -130,32 +136,42 @@ async def test_none_asks_the_next_and_the_first_result_wins(
     assert thin.asked
 
 
-async def test_an_error_goes_to_the_caller_and_nothing_is_enqueued(make_app: MakeApp, make_plugin: MakePlugin) -> None:
+async def test_an_error_goes_to_the_caller_and_nothing_is_enqueued(
+    make_app: MakeApp, make_plugin: MakePlugin
+) -> None:
     app = defined(make_app(plugins=[make_plugin("broken", adapt_connection=lambda obj: 1 / 0)]))
     with pytest.raises(ZeroDivisionError):
         await app.enqueue("job", 1, connection="anything")
     assert await app.jobs() == []
 
 
-async def test_an_answer_that_is_no_connection_is_an_error(make_app: MakeApp, make_plugin: MakePlugin) -> None:
+async def test_an_answer_that_is_no_connection_is_an_error(
+    make_app: MakeApp, make_plugin: MakePlugin
+) -> None:
     app = defined(make_app(plugins=[make_plugin("wrong", adapt_connection=lambda obj: "a string")]))
     with pytest.raises(PluginError, match="adapt_connection returned 'a string'"):
         await app.enqueue("job", 1, connection="anything")
     assert await app.jobs() == []
 
 
-async def test_what_nobody_adapts_is_an_error_that_names_its_type(make_app: MakeApp, database_url: str) -> None:
+async def test_what_nobody_adapts_is_an_error_that_names_its_type(
+    make_app: MakeApp, database_url: str
+) -> None:
     app = defined(make_app())
     with pytest.raises(InvalidOption, match=r"not builtins\.str; .*adapt_connection") as caught:
         await app.enqueue("job", 1, connection="anything")
     assert caught.value.option == "connection"
     async with await psycopg.AsyncConnection.connect(database_url) as other:
-        with pytest.raises(InvalidOption, match=r"psycopg\.AsyncConnection; soniq-sqlalchemy takes"):
+        with pytest.raises(
+            InvalidOption, match=r"psycopg\.AsyncConnection; the plugin soniq-psycopg"
+        ):
             await app.enqueue_many("job", [{"n": 1}], connection=other)
     assert await app.jobs() == []
 
 
-async def test_asyncpgs_own_connections_are_adapted_by_the_core(make_app: MakeApp, connection: "Connection") -> None:
+async def test_asyncpgs_own_connections_are_adapted_by_the_core(
+    make_app: MakeApp, connection: "Connection"
+) -> None:
     app = defined(make_app())
     await app.start()
     async with app.connection() as of_the_pool, of_the_pool.transaction():

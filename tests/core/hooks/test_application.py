@@ -1,4 +1,6 @@
-"""The application's own hooks: @app.before_job, @app.after_job, @app.on_error and @app.around_job."""
+"""The application's own hooks: @app.before_job, @app.after_job, @app.on_error and
+@app.around_job.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from soniq import JobContext, PluginError, Soniq, SoniqError
+from soniq import JobContext, Soniq, SoniqError
+from soniq.errors import PluginError
 from tests.core.hooks.support import Run, Work
 
 
@@ -66,7 +69,9 @@ async def test_a_method_may_be_one(app: Soniq, calls: list[str], run: Run) -> No
 def test_one_that_needs_more_is_refused_where_it_is_defined(
     app: Soniq, hook: str, function: Callable[..., Any], said: str
 ) -> None:
-    with pytest.raises(PluginError, match=rf"{hook} calls its functions with {said}; .* needs more"):
+    with pytest.raises(
+        PluginError, match=rf"{hook} calls its functions with {said}; .* needs more"
+    ):
         getattr(app, hook)(function)
 
 

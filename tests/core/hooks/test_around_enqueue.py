@@ -6,7 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from soniq import EnqueueBatch, JobContext, SerializationError, Soniq
+from soniq import JobContext, SerializationError, Soniq
+from soniq.plugin import EnqueueBatch
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
 
 
@@ -41,7 +42,9 @@ def watched(make_app: MakeApp, make_plugin: MakePlugin, batches: list[EnqueueBat
     return make_app(plugins=[make_plugin("watches", around_enqueue=around_enqueue)])
 
 
-async def test_headers_that_it_changes_reach_the_job(make_app: MakeApp, make_plugin: MakePlugin, run: Run) -> None:
+async def test_headers_that_it_changes_reach_the_job(
+    make_app: MakeApp, make_plugin: MakePlugin, run: Run
+) -> None:
     seen: list[object] = []
 
     def around_enqueue(batch: EnqueueBatch) -> Iterator[None]:
@@ -59,7 +62,9 @@ async def test_headers_that_it_changes_reach_the_job(make_app: MakeApp, make_plu
     assert seen == [{"caller": 1, "plugin": {"for": "job", "args": {"a": 1, "b": 2}}}]
 
 
-async def test_the_callers_own_headers_are_not_changed(make_app: MakeApp, make_plugin: MakePlugin) -> None:
+async def test_the_callers_own_headers_are_not_changed(
+    make_app: MakeApp, make_plugin: MakePlugin
+) -> None:
     def around_enqueue(batch: EnqueueBatch) -> Iterator[None]:
         batch.jobs[0].headers["plugin"] = 1
         yield
@@ -116,7 +121,9 @@ async def test_it_knows_the_callers_connection(
     assert [batch.connection for batch in batches] == [None, connection]
 
 
-async def test_they_nest_and_leave_in_reverse(make_app: MakeApp, make_plugin: MakePlugin, calls: list[str]) -> None:
+async def test_they_nest_and_leave_in_reverse(
+    make_app: MakeApp, make_plugin: MakePlugin, calls: list[str]
+) -> None:
     def around(name: str) -> Any:
         async def around_enqueue() -> AsyncIterator[None]:
             calls.append(f"enter {name}")
@@ -157,7 +164,10 @@ class TestErrors:
             yield
 
         app = make_app(
-            plugins=[make_plugin("outer", around_enqueue=outer), make_plugin("refuses", around_enqueue=refuses)]
+            plugins=[
+                make_plugin("outer", around_enqueue=outer),
+                make_plugin("refuses", around_enqueue=refuses),
+            ]
         )
 
         @app.job()

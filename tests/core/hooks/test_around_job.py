@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from soniq import AttemptTimeout, JobContext, Outcome, Retry, Soniq, StashKey
+from soniq import JobContext, Retry, Soniq
+from soniq.errors import AttemptTimeout
+from soniq.plugin import Outcome, StashKey
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
 
 
@@ -121,7 +123,9 @@ async def test_it_may_be_written_in_each_of_these_forms(
     make_app: MakeApp, make_plugin: MakePlugin, calls: list[str], run: Run, form: Form, where: str
 ) -> None:
     function = form(calls)
-    app = make_app(plugins=[make_plugin("around", around_job=function)] if where == "plugin" else [])
+    app = make_app(
+        plugins=[make_plugin("around", around_job=function)] if where == "plugin" else []
+    )
     if where == "application":
         app.around_job(function)
 
@@ -147,7 +151,9 @@ async def test_it_may_want_no_part_in_an_attempt(
     assert [record for record in caplog.records if record.name == "soniq.hooks"] == []
 
 
-async def test_it_goes_from_before_the_decoding_to_after_after_job(app: Soniq, calls: list[str], run: Run) -> None:
+async def test_it_goes_from_before_the_decoding_to_after_after_job(
+    app: Soniq, calls: list[str], run: Run
+) -> None:
     @app.around_job
     async def around(ctx: JobContext) -> AsyncIterator[None]:
         calls.append(f"enter, args {ctx.args}, outcome {ctx.outcome}")
@@ -167,7 +173,9 @@ async def test_it_goes_from_before_the_decoding_to_after_after_job(app: Soniq, c
     ]  # fmt: skip
 
 
-async def test_what_it_sets_in_the_context_and_the_stash_reaches_the_handler(app: Soniq, run: Run) -> None:
+async def test_what_it_sets_in_the_context_and_the_stash_reaches_the_handler(
+    app: Soniq, run: Run
+) -> None:
     current: ContextVar[str] = ContextVar("current", default="nothing")
     key: StashKey[str] = StashKey("key")
     seen: list[object] = []
@@ -223,7 +231,9 @@ class TestWhatItSees:
         assert outcome is not None
         assert (outcome.job_id, outcome.status, outcome.kind) == (status["job_id"], "done", "done")
 
-    async def test_of_a_failure_with_attempts_left_and_of_the_last_one(self, app: Soniq, run: Run, seen: Seen) -> None:
+    async def test_of_a_failure_with_attempts_left_and_of_the_last_one(
+        self, app: Soniq, run: Run, seen: Seen
+    ) -> None:
         raised = HandlerError("this very one")
 
         @app.job(max_attempts=2, retry=0)
@@ -247,7 +257,12 @@ class TestWhatItSees:
         [(error, outcome)] = seen
         assert isinstance(error, Retry)
         assert outcome is not None
-        assert (outcome.status, outcome.kind, outcome.delay, outcome.error) == ("queued", "retry", 3600, None)
+        assert (outcome.status, outcome.kind, outcome.delay, outcome.error) == (
+            "queued",
+            "retry",
+            3600,
+            None,
+        )
 
     async def test_of_a_timeout_which_is_inside_it(self, app: Soniq, run: Run, seen: Seen) -> None:
         @app.job(timeout=0.05, max_attempts=1)
@@ -329,7 +344,11 @@ class TestErrors:
         assert status["status"] == "dead"
         assert status["error"] is not None
         assert status["error"]["message"] == "cannot enter"
-        assert calls == ["enter outer", "on_error cannot enter", "leave outer with cannot enter, dead"]
+        assert calls == [
+            "enter outer",
+            "on_error cannot enter",
+            "leave outer with cannot enter, dead",
+        ]
 
     async def test_one_that_never_yields_fails_the_attempt(self, app: Soniq, run: Run) -> None:
         @app.around_job
@@ -376,7 +395,9 @@ class TestErrors:
         status = await run(app, handler)
         assert (status["status"], status["result"]) == ("done", 5)
         assert calls == ["enter", "leave"]
-        messages = [record.getMessage() for record in caplog.records if record.name == "soniq.hooks"]
+        messages = [
+            record.getMessage() for record in caplog.records if record.name == "soniq.hooks"
+        ]
         assert [message.partition(" failed")[0] for message in messages] == [
             "around_job of cancels", "around_job of breaks",
         ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""background_tasks: they run beside a worker, are started again when they fail, and some run in one worker only."""
+"""background_tasks: they run beside a worker, are started again when they fail, and some run in one
+worker only.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,7 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from soniq import PluginError, Soniq, Task
+from soniq import Soniq
+from soniq.errors import InvalidOption, PluginError
+from soniq.plugin import Task
 from tests.core.hooks.support import MakeApp, MakePlugin, Work
 
 LIMIT = 20.0
@@ -23,7 +27,9 @@ def app_with(make_app: MakeApp, make_plugin: MakePlugin) -> Callable[..., Soniq]
             assert isinstance(app, Soniq)
             return list(tasks)
 
-        return make_app(plugins=[make_plugin("busy", background_tasks=background_tasks)], **settings)
+        return make_app(
+            plugins=[make_plugin("busy", background_tasks=background_tasks)], **settings
+        )
 
     return app_with
 
@@ -62,7 +68,9 @@ async def test_they_start_with_the_worker_and_are_cancelled_when_it_stops(
     assert two.ended.is_set()
 
 
-async def test_they_run_beside_a_worker_that_works_off_all_that_is_due(app_with: Callable[..., Soniq]) -> None:
+async def test_they_run_beside_a_worker_that_works_off_all_that_is_due(
+    app_with: Callable[..., Soniq],
+) -> None:
     running = Running()
     app = app_with(Task(name="one", run=running))
 
@@ -77,7 +85,10 @@ async def test_they_run_beside_a_worker_that_works_off_all_that_is_due(app_with:
 
 @pytest.mark.parametrize("error", [ValueError("boom"), asyncio.CancelledError("own")])
 async def test_one_that_fails_is_logged_with_its_plugin_and_started_again_after_a_pause(
-    app_with: Callable[..., Soniq], work: Work, caplog: pytest.LogCaptureFixture, error: BaseException
+    app_with: Callable[..., Soniq],
+    work: Work,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
 ) -> None:
     starts: list[float] = []
     again = asyncio.Event()
@@ -97,7 +108,9 @@ async def test_one_that_fails_is_logged_with_its_plugin_and_started_again_after_
     assert record.exc_info is not None
 
 
-async def test_one_that_ends_is_not_started_again(app_with: Callable[..., Soniq], work: Work) -> None:
+async def test_one_that_ends_is_not_started_again(
+    app_with: Callable[..., Soniq], work: Work
+) -> None:
     starts: list[str] = []
     looked = asyncio.Event()
 
@@ -113,13 +126,19 @@ async def test_one_that_ends_is_not_started_again(app_with: Callable[..., Soniq]
         await asyncio.sleep(0.8)  # two renewals of a lease of a second
         looked.set()
 
-    tasks = [Task(name="a", run=ends("a")), Task(name="b", run=ends("b"), elected=True), Task(name="looks", run=looks)]
+    tasks = [
+        Task(name="a", run=ends("a")),
+        Task(name="b", run=ends("b"), elected=True),
+        Task(name="looks", run=looks),
+    ]
     async with work(app_with(*tasks, lease=1.0)):
         await until(looked)
     assert sorted(starts) == ["a", "b"]
 
 
-async def test_one_that_does_not_fail_with_another_goes_on(app_with: Callable[..., Soniq], work: Work) -> None:
+async def test_one_that_does_not_fail_with_another_goes_on(
+    app_with: Callable[..., Soniq], work: Work
+) -> None:
     running, failed = Running(), asyncio.Event()
 
     async def fails() -> None:
@@ -130,6 +149,19 @@ async def test_one_that_does_not_fail_with_another_goes_on(app_with: Callable[..
     async with work(app_with(Task(name="fails", run=fails), Task(name="goes on", run=running))):
         await until(failed)
         assert not running.ended.is_set()
+
+
+@pytest.mark.parametrize("lease", [0, 0.1, -1.0, float("nan"), float("inf"), "10", True])
+def test_a_lease_that_no_election_could_keep_is_refused(lease: float) -> None:
+    with pytest.raises(InvalidOption, match="lease= is from"):
+        Task(name="single", run=Running(), elected=True, lease=lease)
+
+
+OTHER = """
+insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names)
+values (gen_random_uuid(), 3600, 1, 1, 'elsewhere', '0', '{{}}') returning id
+"""
+"""Another worker, whose row is there."""
 
 
 class TestElected:
@@ -183,8 +215,10 @@ class TestElected:
         running = Running()
         app = app_with(Task(name="single", run=running, elected=True), lease=1.0)
         await app.start()
+        other = await connection.fetchval(OTHER.format(schema=schema))
         await connection.execute(
-            f"insert into {schema}.election values ('busy.single', gen_random_uuid(), now() + interval '1 hour')"
+            f"insert into {schema}.election values ('busy.single', $1, now() + interval '1 hour')",
+            other,
         )
         async with work(app):
             await asyncio.sleep(0.5)  # a renewal
@@ -204,16 +238,20 @@ class TestElected:
         async with work(app):
             await until(running.started)
             running.started.clear()
+            other = await connection.fetchval(OTHER.format(schema=schema))
             await connection.execute(
-                f"update {schema}.election set worker_id = gen_random_uuid(), until = now() + interval '1 hour' "
-                "where name = 'busy.single'"
+                f"update {schema}.election set worker_id = $1, until = now() + interval '1 hour'"
+                " where name = 'busy.single'",
+                other,
             )
             await until(running.ended)
             assert not running.started.is_set()
             await connection.execute(f"update {schema}.election set until = now()")
             await until(running.started)
 
-    async def test_one_that_fails_is_started_again_too(self, app_with: Callable[..., Soniq], work: Work) -> None:
+    async def test_one_that_fails_is_started_again_too(
+        self, app_with: Callable[..., Soniq], work: Work
+    ) -> None:
         starts: list[int] = []
         again = asyncio.Event()
 
@@ -235,4 +273,6 @@ async def test_an_error_in_the_hook_itself_is_one_that_names_the_plugin(
         raise KeyError("boom")
 
     with pytest.raises(PluginError, match="background_tasks of breaks failed: KeyError: 'boom'"):
-        await make_app(plugins=[make_plugin("breaks", background_tasks=background_tasks)]).run_worker(run_once=True)
+        await make_app(
+            plugins=[make_plugin("breaks", background_tasks=background_tasks)]
+        ).run_worker(run_once=True)

@@ -6,7 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from soniq import Cancel, JobContext, Outcome, Retry, Snooze, Soniq
+from soniq import Cancel, JobContext, Retry, Snooze, Soniq
+from soniq.plugin import Outcome
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
 
 
@@ -24,7 +25,10 @@ def outcomes() -> list[list[Outcome]]:
 
 @pytest.fixture
 def app(
-    make_app: MakeApp, make_plugin: MakePlugin, claims: list[list[JobContext]], outcomes: list[list[Outcome]]
+    make_app: MakeApp,
+    make_plugin: MakePlugin,
+    claims: list[list[JobContext]],
+    outcomes: list[list[Outcome]],
 ) -> Soniq:
     """An app with a plugin that keeps what it is told."""
 
@@ -58,12 +62,16 @@ async def test_claimed_gets_the_contexts_of_a_claim_before_they_start(
     assert calls[0] == "after 1 claims"
 
 
-async def test_a_claim_that_brings_nothing_is_not_told(app: Soniq, claims: list[list[JobContext]]) -> None:
+async def test_a_claim_that_brings_nothing_is_not_told(
+    app: Soniq, claims: list[list[JobContext]]
+) -> None:
     await app.run_worker(run_once=True)
     assert claims == []
 
 
-async def test_settled_gets_each_outcome_once_in_batches(app: Soniq, outcomes: list[list[Outcome]]) -> None:
+async def test_settled_gets_each_outcome_once_in_batches(
+    app: Soniq, outcomes: list[list[Outcome]]
+) -> None:
     @app.job(name="job", queue="q")
     async def handler(a: int) -> None: ...
 
@@ -72,7 +80,9 @@ async def test_settled_gets_each_outcome_once_in_batches(app: Soniq, outcomes: l
     told = [outcome for batch in outcomes for outcome in batch]
     assert sorted(outcome.job_id for outcome in told) == sorted(ids)
     assert len(outcomes) < 25
-    assert {(o.job_name, o.queue, o.attempt, o.status, o.kind) for o in told} == {("job", "q", 1, "done", "done")}
+    assert {(o.job_name, o.queue, o.attempt, o.status, o.kind) for o in told} == {
+        ("job", "q", 1, "done", "done")
+    }
 
 
 async def test_settled_comes_after_the_commit(
@@ -85,7 +95,11 @@ async def test_settled_comes_after_the_commit(
     seen: list[object] = []
 
     async def settled(outcomes: Sequence[Outcome]) -> None:
-        seen.append(await connection.fetchval(f"select status from {schema}.history where id = $1", outcomes[0].job_id))
+        seen.append(
+            await connection.fetchval(
+                f"select status from {schema}.history where id = $1", outcomes[0].job_id
+            )
+        )
 
     app = make_app(plugins=[make_plugin("looks", settled=settled)])
 
@@ -144,11 +158,16 @@ async def test_settled_hears_once_of_a_job_that_was_completed_in_a_connections_t
         await connection.execute("select 1")
 
     status = await run(app, handler)
-    assert [[(o.job_id, o.status) for o in batch] for batch in outcomes] == [[(status["job_id"], "done")]]
+    assert [[(o.job_id, o.status) for o in batch] for batch in outcomes] == [
+        [(status["job_id"], "done")]
+    ]
 
 
 async def test_settled_hears_of_a_job_that_expired_before_it_started(
-    app: Soniq, outcomes: list[list[Outcome]], connection: "asyncpg.Connection[asyncpg.Record]", schema: str
+    app: Soniq,
+    outcomes: list[list[Outcome]],
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
 ) -> None:
     @app.job(expires=3600)
     async def handler() -> None:
@@ -157,7 +176,9 @@ async def test_settled_hears_of_a_job_that_expired_before_it_started(
     job_id = await app.enqueue(handler)
     await connection.execute(f"update {schema}.job set expires_at = now() - interval '1 second'")
     await app.run_worker(run_once=True)
-    assert [[(o.job_id, o.status, o.kind) for o in batch] for batch in outcomes] == [[(job_id, "cancelled", "cancel")]]
+    assert [[(o.job_id, o.status, o.kind) for o in batch] for batch in outcomes] == [
+        [(job_id, "cancelled", "cancel")]
+    ]
 
 
 async def test_settled_hears_nothing_of_a_job_that_goes_back_because_its_name_is_unknown(

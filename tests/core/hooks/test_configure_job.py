@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
-from soniq import Backoff, JobDefinition, JobDefinitionError, NewJob, PluginError, Soniq, hookimpl
+from soniq import Backoff, Soniq, hookimpl
+from soniq.errors import JobDefinitionError, PluginError
+from soniq.plugin import JobDefinition, NewJob
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
 
 
@@ -22,7 +24,9 @@ class Every(msgspec.Struct, frozen=True):
 
 
 @pytest.fixture
-def app_with(make_app: MakeApp, make_plugin: MakePlugin) -> Callable[[Callable[[JobDefinition], None]], Soniq]:
+def app_with(
+    make_app: MakeApp, make_plugin: MakePlugin
+) -> Callable[[Callable[[JobDefinition], None]], Soniq]:
     """An app with a plugin that configures jobs so."""
 
     def app_with(configure: Callable[[JobDefinition], None]) -> Soniq:
@@ -67,14 +71,24 @@ async def test_it_fills_what_the_author_left_open(app_with: AppWith) -> None:
 
     async def handler() -> None: ...
 
-    open_, said = app.job(name="open")(handler), app.job(name="said", queue="q", priority=0, max_attempts=9)(handler)
+    open_, said = (
+        app.job(name="open")(handler),
+        app.job(name="said", queue="q", priority=0, max_attempts=9)(handler),
+    )
     for job, expected in ((open_, ("mail", 7, 2, ["tagged"])), (said, ("q", 0, 9, ["tagged"]))):
         status = await app.get_job_status(await app.enqueue(job))
         assert status is not None
-        assert (status["queue"], status["priority"], status["max_attempts"], status["tags"]) == expected
+        assert (
+            status["queue"],
+            status["priority"],
+            status["max_attempts"],
+            status["tags"],
+        ) == expected
 
 
-async def test_what_an_earlier_one_filled_a_later_one_sees(make_app: MakeApp, make_plugin: MakePlugin) -> None:
+async def test_what_an_earlier_one_filled_a_later_one_sees(
+    make_app: MakeApp, make_plugin: MakePlugin
+) -> None:
     seen: list[object] = []
 
     def fills(job: JobDefinition) -> None:
@@ -84,7 +98,9 @@ async def test_what_an_earlier_one_filled_a_later_one_sees(make_app: MakeApp, ma
     def looks(job: JobDefinition) -> None:
         seen.append(job.queue)
 
-    app = make_app(plugins=[make_plugin("one", configure_job=fills), make_plugin("two", configure_job=looks)])
+    app = make_app(
+        plugins=[make_plugin("one", configure_job=fills), make_plugin("two", configure_job=looks)]
+    )
 
     @app.job()
     async def handler() -> None: ...
@@ -94,7 +110,9 @@ async def test_what_an_earlier_one_filled_a_later_one_sees(make_app: MakeApp, ma
 
 
 class Everywhere:
-    """A plugin with all the hooks that run for one job, which leaves out those jobs that have no `Limit`."""
+    """A plugin with all the hooks that run for one job, which leaves out those jobs that have no
+    `Limit`.
+    """
 
     name = "everywhere"
 
@@ -104,7 +122,15 @@ class Everywhere:
     @hookimpl
     def configure_job(self, job: JobDefinition) -> None:
         if job.option(Limit) is None:
-            job.exclude(self.name, "around_job", "before_job", "after_job", "on_error", "retry_delay", "dedup_key")
+            job.exclude(
+                self.name,
+                "around_job",
+                "before_job",
+                "after_job",
+                "on_error",
+                "retry_delay",
+                "dedup_key",
+            )
 
     @hookimpl
     def around_job(self) -> Iterator[None]:
@@ -136,7 +162,9 @@ class Everywhere:
         self.calls.append("dedup_key")
 
 
-async def test_a_job_can_be_taken_out_of_a_plugins_hooks(make_app: MakeApp, calls: list[str], run: Run) -> None:
+async def test_a_job_can_be_taken_out_of_a_plugins_hooks(
+    make_app: MakeApp, calls: list[str], run: Run
+) -> None:
     app = make_app(plugins=[Everywhere(calls)])
     app.before_job(lambda: calls.append("own"))
     failures = iter([True, False, False])
@@ -166,7 +194,10 @@ async def test_an_error_ends_the_start_and_names_the_plugin_and_the_job(app_with
     async def handler() -> None: ...
 
     for _ in range(2):
-        with pytest.raises(PluginError, match=r"configure_job of configures failed for the-job: .*must be 1 or more"):
+        with pytest.raises(
+            PluginError,
+            match=r"configure_job of configures failed for the-job: .*must be 1 or more",
+        ):
             await app.start()
 
 

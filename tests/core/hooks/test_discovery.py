@@ -1,4 +1,6 @@
-"""Which plugins an app has: installed ones, SONIQ_PLUGINS, those passed to it; and what is refused when they load."""
+"""Which plugins an app has: installed ones, SONIQ_PLUGINS, those passed to it; and what is refused
+when they load.
+"""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from soniq import ConfigurationError, JobContext, PluginError, Soniq, hookimpl
+from soniq import ConfigurationError, JobContext, Soniq, hookimpl
+from soniq.errors import PluginError
+from soniq.plugin import load_plugins
 from soniq_embedded import EmbeddedPlugin
 from tests.core.hooks.support import Install, MakePlugin
 
@@ -22,11 +26,17 @@ Loaded = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def loaded() -> Loaded:
-    """The plugins that an app loads, by name with their source; the defaults, and those that are blocked, left out."""
+    """The plugins that an app loads, by name with their source; the defaults, and those that are
+    blocked, left out.
+    """
 
     def loaded(**arguments: Any) -> dict[str, str]:
-        plugins = Soniq(**arguments).load_plugins().plugins
-        return {each.name: each.source for each in plugins if each.source != "default" and not each.blocked}
+        plugins = load_plugins(Soniq(**arguments)).plugins
+        return {
+            each.name: each.source
+            for each in plugins
+            if each.source != "default" and not each.blocked
+        }
 
     return loaded
 
@@ -61,7 +71,9 @@ class TestChoice:
         assert sorted(loaded()) == expected
 
     @pytest.mark.parametrize("chosen", ["alpha,-beta", "-alpha,beta"])
-    def test_mixed_signs_are_an_error(self, loaded: Loaded, monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
+    def test_mixed_signs_are_an_error(
+        self, loaded: Loaded, monkeypatch: pytest.MonkeyPatch, chosen: str
+    ) -> None:
         monkeypatch.setenv("SONIQ_PLUGINS", chosen)
         with pytest.raises(ConfigurationError, match=f"SONIQ_PLUGINS={chosen}: either"):
             loaded()
@@ -78,7 +90,9 @@ class TestChoice:
         self, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SONIQ_PLUGINS", "xyz")
-        with pytest.raises(ConfigurationError, match=r"'xyz' is installed; installed: .*alpha.*beta"):
+        with pytest.raises(
+            ConfigurationError, match=r"'xyz' is installed; installed: .*alpha.*beta"
+        ):
             loaded()
 
     def test_without_discovery_there_are_none_and_the_environment_is_not_asked(
@@ -90,7 +104,7 @@ class TestChoice:
 
     def test_the_defaults_are_always_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SONIQ_PLUGINS", "")
-        names = [each.name for each in Soniq().load_plugins().plugins if each.source == "default"]
+        names = [each.name for each in load_plugins(Soniq()).plugins if each.source == "default"]
         assert names == ["json", "connections", "dedup", "backoff", "results-in-row", "injection"]
 
     def test_one_that_is_blocked_is_listed_and_not_even_imported(
@@ -98,17 +112,23 @@ class TestChoice:
     ) -> None:
         module = install("gamma", "raise AssertionError('imported')")
         monkeypatch.setenv("SONIQ_PLUGINS", "-gamma")
-        [gamma] = [each for each in Soniq().load_plugins().plugins if each.name == "gamma"]
+        [gamma] = [each for each in load_plugins(Soniq()).plugins if each.name == "gamma"]
         assert gamma.blocked == "SONIQ_PLUGINS=-gamma"
         assert (gamma.distribution, gamma.version) == ("soniq-gamma", "1.0")
         assert module not in sys.modules
 
     def test_the_list_says_where_each_is_from_and_which_hooks_it_has(self) -> None:
-        [alpha] = [each for each in Soniq().load_plugins().plugins if each.name == "alpha"]
-        assert (alpha.distribution, alpha.version, alpha.source) == ("soniq-alpha", "1.0", "discovered")
+        [alpha] = [each for each in load_plugins(Soniq()).plugins if each.name == "alpha"]
+        assert (alpha.distribution, alpha.version, alpha.source) == (
+            "soniq-alpha",
+            "1.0",
+            "discovered",
+        )
         assert list(alpha.hooks) == ["before_job"]
 
-    def test_the_constructor_loads_nothing(self, install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_constructor_loads_nothing(
+        self, install: Install, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         module = install("gamma", "raise AssertionError('imported')")
         monkeypatch.setenv("SONIQ_PLUGINS", "nonsense,-nonsense")
         Soniq()
@@ -127,10 +147,16 @@ class TestPassed:
         for chosen in (None, "", "-alpha", "alpha"):
             if chosen is not None:
                 monkeypatch.setenv("SONIQ_PLUGINS", chosen)
-            plugins = [each for each in Soniq(plugins=[configured]).load_plugins().plugins if each.name == "alpha"]
+            plugins = [
+                each
+                for each in load_plugins(Soniq(plugins=[configured])).plugins
+                if each.name == "alpha"
+            ]
             assert [(each.source, each.blocked) for each in plugins] == [("passed", None)]
 
-    def test_its_name_is_that_of_the_entry_point_also_where_the_package_only_hands_it_on(self, loaded: Loaded) -> None:
+    def test_its_name_is_that_of_the_entry_point_also_where_the_package_only_hands_it_on(
+        self, loaded: Loaded
+    ) -> None:
         assert EmbeddedPlugin.__module__ != "soniq_embedded"
         assert loaded(plugins=[EmbeddedPlugin("folder")]) == {"embedded": "passed"}
 
@@ -141,38 +167,57 @@ class TestPassed:
         loaded()
         assert loaded(plugins=[vars(sys.modules[module])["Plugin"]()])["alpha"] == "passed"
 
-    def test_its_name_is_that_of_the_entry_point_where_that_is_a_module(self, loaded: Loaded, install: Install) -> None:
+    def test_its_name_is_that_of_the_entry_point_where_that_is_a_module(
+        self, loaded: Loaded, install: Install
+    ) -> None:
         module = install("alpha", "@hookimpl\ndef before_job(): ...", attribute="")
         assert loaded()["alpha"] == "discovered"
         assert loaded(plugins=[sys.modules[module]])["alpha"] == "passed"
 
-    def test_without_an_entry_point_its_name_is_its_own_or_that_of_its_type(self, loaded: Loaded) -> None:
+    def test_without_an_entry_point_its_name_is_its_own_or_that_of_its_type(
+        self, loaded: Loaded
+    ) -> None:
         class Named:
             name = "my-plugin"
 
         class Nameless: ...
 
-        assert loaded(discover=False, plugins=[Named(), Nameless()]) == {"my-plugin": "passed", "Nameless": "passed"}
+        assert loaded(discover=False, plugins=[Named(), Nameless()]) == {
+            "my-plugin": "passed",
+            "Nameless": "passed",
+        }
 
-    def test_a_class_is_instantiated(self, loaded: Loaded, install: Install, calls: list[str]) -> None:
+    def test_a_class_is_instantiated(
+        self, loaded: Loaded, install: Install, calls: list[str]
+    ) -> None:
         class Plugin:
             def __init__(self) -> None:
                 calls.append("passed")
 
         install("alpha", f"{EMPTY}\n    def __init__(self):\n        calls.append('discovered')")
-        assert loaded(plugins=[Plugin]) == {"Plugin": "passed", "alpha": "discovered", "embedded": "discovered"}
+        assert loaded(plugins=[Plugin]) == {
+            "Plugin": "passed",
+            "alpha": "discovered",
+            "embedded": "discovered",
+        }
         assert calls == ["passed", "discovered"]
 
     def test_two_of_one_name_are_an_error(self, loaded: Loaded, make_plugin: MakePlugin) -> None:
-        with pytest.raises(PluginError, match="two of the plugins passed to the app are named 'twice'"):
+        with pytest.raises(
+            PluginError, match="two of the plugins passed to the app are named 'twice'"
+        ):
             loaded(plugins=[make_plugin("twice"), make_plugin("twice")])
 
     @pytest.mark.parametrize("name", ["application", "soniq"])
-    def test_a_reserved_name_is_an_error(self, loaded: Loaded, make_plugin: MakePlugin, name: str) -> None:
+    def test_a_reserved_name_is_an_error(
+        self, loaded: Loaded, make_plugin: MakePlugin, name: str
+    ) -> None:
         with pytest.raises(PluginError, match=f"named '{name}', which is reserved"):
             loaded(plugins=[make_plugin(name)])
 
-    def test_the_name_of_a_default_is_an_error(self, loaded: Loaded, make_plugin: MakePlugin) -> None:
+    def test_the_name_of_a_default_is_an_error(
+        self, loaded: Loaded, make_plugin: MakePlugin
+    ) -> None:
         with pytest.raises(PluginError, match="'json'"):
             loaded(plugins=[make_plugin("json")])
 
@@ -180,7 +225,7 @@ class TestPassed:
         class NeedsArguments:
             def __init__(self, key: str) -> None: ...
 
-        with pytest.raises(PluginError, match=r"'NeedsArguments' cannot be made.*key"):
+        with pytest.raises(PluginError, match=r"'NeedsArguments' cannot be created.*key"):
             loaded(plugins=[NeedsArguments])
 
 
@@ -215,41 +260,81 @@ class TestBroken:
     @pytest.mark.parametrize(
         ("source", "said"),
         [
-            ("@hookimpl\ndef before_jobs(ctx): ...", "no hook named 'before_jobs'; did you mean 'before_job'"),
+            (
+                "@hookimpl\ndef before_jobs(ctx): ...",
+                "no hook named 'before_jobs'; did you mean 'before_job'",
+            ),
             ("@hookimpl\ndef xyz(): ...", "no hook named 'xyz'$"),
-            ("@hookimpl(optionalhook=True)\ndef before_jobs(ctx): ...", "no hook named 'before_jobs'"),
             (
                 "@hookimpl(specname='after_jobb')\ndef mine(): ...",
                 "no hook named 'after_jobb'; did you mean 'after_job'",
             ),
-            ("@hookimpl\ndef before_job(ctxt): ...", "before_job has no argument 'ctxt'; did you mean 'ctx'"),
-            ("@hookimpl\ndef after_job(xyz): ...", "after_job has no argument 'xyz'; it offers ctx, result"),
-            ("@hookimpl\ndef serializers(app): ...", "serializers has no argument 'app'; it offers none"),
+            (
+                "@hookimpl\ndef before_job(ctxt): ...",
+                "before_job has no argument 'ctxt'; did you mean 'ctx'",
+            ),
+            (
+                "@hookimpl\ndef after_job(xyz): ...",
+                "after_job has no argument 'xyz'; it offers ctx, result",
+            ),
+            (
+                "@hookimpl\ndef serializers(app): ...",
+                "serializers has no argument 'app'; it offers none",
+            ),
             ("@hookimpl\ndef before_job(*, ctx): ...", "before_job: ctx must be a plain argument"),
-            ("@hookimpl\ndef before_job(ctx=None): ...", "before_job: ctx=None must be a plain argument"),
-            ("@hookimpl\ndef before_job(*args): ...", r"before_job: \*args must be a plain argument"),
-            ("@hookimpl\ndef before_job(ctx, **rest): ...", r"before_job: \*\*rest must be a plain argument"),
-            ("@hookimpl(wrapper=True)\ndef before_job(ctx):\n    yield", "before_job is a pluggy wrapper"),
-            ("@hookimpl(hookwrapper=True)\ndef before_job(ctx):\n    yield", "before_job is a pluggy wrapper"),
+            (
+                "@hookimpl\ndef before_job(ctx=None): ...",
+                "before_job: ctx=None must be a plain argument",
+            ),
+            (
+                "@hookimpl\ndef before_job(*args): ...",
+                r"before_job: \*args must be a plain argument",
+            ),
+            (
+                "@hookimpl\ndef before_job(ctx, **rest): ...",
+                r"before_job: \*\*rest must be a plain argument",
+            ),
+            (
+                "@hookimpl(wrapper=True)\ndef before_job(ctx):\n    yield",
+                "before_job is a pluggy wrapper",
+            ),
+            (
+                "@hookimpl(hookwrapper=True)\ndef before_job(ctx):\n    yield",
+                "before_job is a pluggy wrapper",
+            ),
             ("@hookimpl\nasync def serializers(): ...", "serializers .*write it with def"),
-            ("@hookimpl\nasync def background_tasks():\n    yield", "background_tasks .*write it with def"),
-            ("import functools\nbefore_job = hookimpl(functools.partial(print))", "before_job .*is no function"),
+            (
+                "@hookimpl\nasync def background_tasks():\n    yield",
+                "background_tasks .*write it with def",
+            ),
+            (
+                "import functools\nbefore_job = hookimpl(functools.partial(print))",
+                "before_job .*is no function",
+            ),
         ],
     )
-    def test_a_hook_that_is_written_wrongly(self, loaded: Loaded, install: Install, source: str, said: str) -> None:
+    def test_a_hook_that_is_written_wrongly(
+        self, loaded: Loaded, install: Install, source: str, said: str
+    ) -> None:
         install("alpha", source, attribute="")
         with pytest.raises(PluginError, match=said) as caught:
             loaded()
         assert str(caught.value).startswith("the plugin 'alpha' (from soniq-alpha): ")
         assert (caught.value.plugin, caught.value.distribution) == ("alpha", "soniq-alpha")
 
-    def test_one_that_is_passed_is_checked_in_the_same_way(self, loaded: Loaded, make_plugin: MakePlugin) -> None:
+    def test_one_that_is_passed_is_checked_in_the_same_way(
+        self, loaded: Loaded, make_plugin: MakePlugin
+    ) -> None:
         def before_job(contxt: JobContext) -> None: ...
 
-        with pytest.raises(PluginError, match="the plugin 'mine': before_job has no argument 'contxt'"):
+        with pytest.raises(
+            PluginError, match="the plugin 'mine': before_job has no argument 'contxt'"
+        ):
             loaded(plugins=[make_plugin("mine", before_job=before_job)])
 
-    @pytest.mark.parametrize("hook", ["serializers", "provide", "configure_job", "migrations", "register_commands"])
+    @pytest.mark.parametrize(
+        "hook", ["serializers", "provide", "configure_job", "migrations", "register_commands"]
+    )
     def test_a_hook_for_def_only_is_refused_as_async_def(
         self, loaded: Loaded, make_plugin: MakePlugin, hook: str
     ) -> None:
@@ -264,7 +349,9 @@ class TestBroken:
             await Soniq(database_url).start()
 
 
-def test_a_hook_may_have_another_name_in_the_plugin(make_plugin: MakePlugin, loaded: Loaded) -> None:
+def test_a_hook_may_have_another_name_in_the_plugin(
+    make_plugin: MakePlugin, loaded: Loaded
+) -> None:
     class Plugin:
         @hookimpl(specname="before_job")
         def note_the_start(self, ctx: JobContext) -> None: ...
@@ -273,7 +360,7 @@ def test_a_hook_may_have_another_name_in_the_plugin(make_plugin: MakePlugin, loa
         @hookimpl
         def after_job(ctx: JobContext) -> None: ...
 
-    plugin = Soniq(plugins=[Plugin()], discover=False).load_plugins().plugins[0]
+    plugin = load_plugins(Soniq(plugins=[Plugin()], discover=False)).plugins[0]
     assert list(plugin.hooks) == ["after_job", "before_job"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from soniq import HookTimeout
+from soniq.errors import HookTimeout
 from soniq.hooks.dispatch import limited
 
 

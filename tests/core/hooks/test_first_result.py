@@ -1,4 +1,6 @@
-"""dedup_key, retry_delay and database_url: the nearest is asked first, and the first result wins."""
+"""dedup_key, retry_delay and database_url: the nearest is asked first, and the first result
+wins.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -8,21 +10,19 @@ import asyncpg
 import pytest
 
 from soniq import (
-    NO_DEDUP,
     Backoff,
     Cancel,
     ConfigurationError,
-    Dedup,
     InvalidOption,
     Job,
     JobContext,
     JobStatus,
-    NewJob,
-    PluginError,
     Retry,
     Soniq,
     SoniqError,
 )
+from soniq.errors import PluginError
+from soniq.plugin import NO_DEDUP, Dedup, NewJob
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
 
 
@@ -30,7 +30,9 @@ class TestDedupKey:
     """Asked for each job whose enqueue names no dedup_key=."""
 
     @pytest.fixture
-    def with_key(self, make_app: MakeApp, make_plugin: MakePlugin) -> Callable[[object], tuple[Soniq, Job[..., Any]]]:
+    def with_key(
+        self, make_app: MakeApp, make_plugin: MakePlugin
+    ) -> Callable[[object], tuple[Soniq, Job[..., Any]]]:
         """An app with a job whose key a plugin says."""
 
         def with_key(answer: object) -> tuple[Soniq, Job[..., Any]]:
@@ -84,7 +86,11 @@ class TestDedupKey:
 
     async def test_none_asks_the_next_down_to_the_cores_own(self, with_key: Any) -> None:
         app, job = with_key(None)
-        assert await app.enqueue(job, a=1) == await app.enqueue(job, a=1) != await app.enqueue(job, a=2)
+        assert (
+            await app.enqueue(job, a=1)
+            == await app.enqueue(job, a=1)
+            != await app.enqueue(job, a=2)
+        )
 
     async def test_that_of_the_call_takes_precedence_and_none_is_asked(self, with_key: Any) -> None:
         def refuses(job: NewJob) -> None:
@@ -100,7 +106,8 @@ class TestDedupKey:
         assert ids[0] == ids[2] != ids[1] == ids[3]
 
     @pytest.mark.parametrize(
-        ("answer", "error"), [(lambda job: 1 / 0, ZeroDivisionError), (17, PluginError), ("", InvalidOption)]
+        ("answer", "error"),
+        [(lambda job: 1 / 0, ZeroDivisionError), (17, PluginError), ("", InvalidOption)],
     )
     async def test_an_error_and_a_wrong_answer_go_to_the_caller_and_nothing_is_enqueued(
         self, with_key: Any, answer: object, error: type[Exception]
@@ -130,7 +137,10 @@ class TestRetryDelay:
 
                 return retry_delay
 
-            plugins = [make_plugin(f"answer-{n}", retry_delay=answering(each)) for n, each in enumerate(answers)]
+            plugins = [
+                make_plugin(f"answer-{n}", retry_delay=answering(each))
+                for n, each in enumerate(answers)
+            ]
             app = make_app(plugins=plugins)
 
             @app.job(**options)
@@ -177,7 +187,13 @@ class TestRetryDelay:
         assert 0.5 < self.delay(await failing(None)) < 20
 
     @pytest.mark.parametrize(
-        "own", [1000, Backoff(first=1000, jitter=0), lambda ctx, error: 1000, lambda ctx, error: Retry(1000)]
+        "own",
+        [
+            1000,
+            Backoff(first=1000, jitter=0),
+            lambda ctx, error: 1000,
+            lambda ctx, error: Retry(1000),
+        ],
     )
     async def test_the_jobs_own_retry_takes_precedence(self, failing: Any, own: object) -> None:
         assert 999 < self.delay(await failing(2000, retry=own)) < 1100
@@ -193,7 +209,12 @@ class TestDatabaseUrl:
     """Asked where no URL was given."""
 
     async def test_the_first_result_is_used(
-        self, make_app: MakeApp, make_plugin: MakePlugin, database_url: str, calls: list[str], run: Run
+        self,
+        make_app: MakeApp,
+        make_plugin: MakePlugin,
+        database_url: str,
+        calls: list[str],
+        run: Run,
     ) -> None:
         def saying(name: str, url: str | None) -> Any:
             def provide(app: Soniq) -> str | None:
@@ -202,7 +223,11 @@ class TestDatabaseUrl:
 
             return make_plugin(name, database_url=provide)
 
-        plugins = [saying("none", None), saying("one", database_url), saying("two", "postgresql://nowhere/at-all")]
+        plugins = [
+            saying("none", None),
+            saying("one", database_url),
+            saying("two", "postgresql://nowhere/at-all"),
+        ]
         app = make_app(database_url=None, plugins=plugins)
 
         @app.job()
@@ -211,7 +236,9 @@ class TestDatabaseUrl:
         assert (await run(app, handler))["status"] == "done"
         assert calls == ["none", "one"]
 
-    async def test_it_is_not_asked_where_one_was_given(self, make_app: MakeApp, make_plugin: MakePlugin) -> None:
+    async def test_it_is_not_asked_where_one_was_given(
+        self, make_app: MakeApp, make_plugin: MakePlugin
+    ) -> None:
         def refuses() -> str:
             raise AssertionError("asked")
 
@@ -224,14 +251,19 @@ class TestDatabaseUrl:
             raise OSError("no room")
 
         app = make_app(database_url=None, plugins=[make_plugin("full", database_url=fails)])
-        with pytest.raises(PluginError, match="database_url of full failed: OSError: no room") as caught:
+        with pytest.raises(
+            PluginError, match="database_url of full failed: OSError: no room"
+        ) as caught:
             await app.start()
         assert caught.value.plugin == "full"
 
     async def test_a_url_that_is_not_postgresqls_ends_the_start_and_is_not_shown(
         self, make_app: MakeApp, make_plugin: MakePlugin
     ) -> None:
-        app = make_app(database_url=None, plugins=[make_plugin("odd", database_url=lambda: "mysql://me:secret@host")])
+        app = make_app(
+            database_url=None,
+            plugins=[make_plugin("odd", database_url=lambda: "mysql://me:secret@host")],
+        )
         with pytest.raises(ConfigurationError) as caught:
             await app.start()
         assert "secret" not in str(caught.value)
@@ -240,7 +272,9 @@ class TestDatabaseUrl:
         with pytest.raises(ConfigurationError, match=r"SONIQ_DATABASE_URL.*soniq-embedded"):
             await make_app(database_url=None).start()
 
-    async def test_the_app_cannot_be_used_in_it(self, make_app: MakeApp, make_plugin: MakePlugin) -> None:
+    async def test_the_app_cannot_be_used_in_it(
+        self, make_app: MakeApp, make_plugin: MakePlugin
+    ) -> None:
         async def uses_it(app: Soniq) -> str:
             await app.enqueue("job")
             return "postgresql://unreached"

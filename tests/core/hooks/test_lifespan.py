@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from soniq import DatabaseError, JobDefinition, PluginError, Soniq, SoniqError
+from soniq import DatabaseError, Soniq, SoniqError
+from soniq.errors import PluginError
+from soniq.plugin import JobDefinition
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
 
 
@@ -64,7 +66,9 @@ async def test_it_is_entered_again_where_the_app_is_used_again_after_its_close(
     assert calls == ["enter one", "leave one"] * 2
 
 
-async def test_it_surrounds_the_work(make_app: MakeApp, living: Living, calls: list[str], run: Run) -> None:
+async def test_it_surrounds_the_work(
+    make_app: MakeApp, living: Living, calls: list[str], run: Run
+) -> None:
     app = make_app(plugins=[living("one")])
 
     @app.job()
@@ -76,7 +80,9 @@ async def test_it_surrounds_the_work(make_app: MakeApp, living: Living, calls: l
     assert calls == ["enter one", "handler", "leave one"]
 
 
-async def test_a_plain_generator_will_do_and_it_gets_the_app(make_app: MakeApp, make_plugin: MakePlugin) -> None:
+async def test_a_plain_generator_will_do_and_it_gets_the_app(
+    make_app: MakeApp, make_plugin: MakePlugin
+) -> None:
     seen: list[Soniq] = []
 
     def lifespan(app: Soniq) -> Iterator[None]:
@@ -99,7 +105,9 @@ async def test_an_error_while_entering_ends_the_start_names_the_plugin_and_leave
         calls.append("enter broken")
         yield
 
-    app = make_app(plugins=[living("one"), make_plugin("broken", lifespan=lifespan), living("three")])
+    app = make_app(
+        plugins=[living("one"), make_plugin("broken", lifespan=lifespan), living("three")]
+    )
     for _ in range(2):
         with pytest.raises(PluginError, match="lifespan of broken failed: no network") as caught:
             await app.jobs()
@@ -115,7 +123,9 @@ async def test_what_fails_after_it_leaves_it_again(
     make_app: MakeApp, make_plugin: MakePlugin, living: Living, calls: list[str]
 ) -> None:
     with pytest.raises(DatabaseError):
-        await make_app(plugins=[living("one")], database_url="postgresql://127.0.0.1:1/none").start()
+        await make_app(
+            plugins=[living("one")], database_url="postgresql://127.0.0.1:1/none"
+        ).start()
     assert calls == ["enter one", "leave one"]
 
     def configure_job(job: JobDefinition) -> None:
@@ -145,7 +155,9 @@ async def test_an_error_while_leaving_is_logged_and_the_others_still_leave(
         yield
         raise error
 
-    app = make_app(plugins=[living("one"), make_plugin("broken", lifespan=lifespan), living("three")])
+    app = make_app(
+        plugins=[living("one"), make_plugin("broken", lifespan=lifespan), living("three")]
+    )
     await app.start()
     await app.close()
     assert calls == ["enter one", "enter three", "leave three", "leave one"]
@@ -153,14 +165,19 @@ async def test_an_error_while_leaving_is_logged_and_the_others_still_leave(
     assert await app.jobs() == []
 
 
-async def test_it_cannot_swallow_why_the_start_failed(make_app: MakeApp, make_plugin: MakePlugin) -> None:
+async def test_it_cannot_swallow_why_the_start_failed(
+    make_app: MakeApp, make_plugin: MakePlugin
+) -> None:
     async def lifespan() -> AsyncIterator[None]:
         try:
             yield
         except Exception:
             return
 
-    app = make_app(plugins=[make_plugin("swallows", lifespan=lifespan)], database_url="postgresql://127.0.0.1:1/none")
+    app = make_app(
+        plugins=[make_plugin("swallows", lifespan=lifespan)],
+        database_url="postgresql://127.0.0.1:1/none",
+    )
     with pytest.raises(DatabaseError):
         await app.start()
 
@@ -172,7 +189,9 @@ async def test_it_may_want_no_part_in_an_app(make_app: MakeApp, make_plugin: Mak
     await make_app(plugins=[make_plugin("absent", lifespan=lifespan)]).start()
 
 
-async def test_the_app_cannot_be_used_before_it_has_started(make_app: MakeApp, make_plugin: MakePlugin) -> None:
+async def test_the_app_cannot_be_used_before_it_has_started(
+    make_app: MakeApp, make_plugin: MakePlugin
+) -> None:
     async def lifespan(app: Soniq) -> AsyncIterator[None]:
         await app.jobs()
         yield
@@ -180,3 +199,21 @@ async def test_the_app_cannot_be_used_before_it_has_started(make_app: MakeApp, m
     app = make_app(plugins=[make_plugin("early", lifespan=lifespan)])
     with pytest.raises(SoniqError, match="is being started"):
         await asyncio.wait_for(app.start(), 10)
+
+
+async def test_it_may_close_the_app_as_it_is_left_and_cannot_use_it_any_more(
+    make_app: MakeApp, make_plugin: MakePlugin, calls: list[str]
+) -> None:
+    async def lifespan(app: Soniq) -> AsyncIterator[None]:
+        yield
+        with pytest.raises(SoniqError, match="is being closed"):
+            await app.jobs()
+        await app.close()
+        calls.append("left")
+
+    app = make_app(plugins=[make_plugin("closes", lifespan=lifespan)])
+    await app.start()
+    await asyncio.wait_for(app.close(), 10)
+    assert calls == ["left"]
+    assert app.closed
+    assert await app.jobs() == []

@@ -1,4 +1,6 @@
-"""Observers: before_job, after_job, on_error, claimed and settled. None of them takes a job down."""
+"""Observers: before_job, after_job, on_error, claimed and settled. None of them takes a job
+down.
+"""
 
 import asyncio
 import functools
@@ -10,7 +12,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from soniq import AttemptTimeout, JobContext, RetriesExhausted, Retry, Soniq, WorkerLost
+from soniq import JobContext, Retry, Soniq
+from soniq.errors import AttemptTimeout, RetriesExhausted, WorkerLost
 from tests.core.hooks.support import MakeApp, MakePlugin, Run, Work
 
 OBSERVERS = ["before_job", "after_job", "on_error", "claimed", "settled"]
@@ -59,10 +62,14 @@ async def waits_for_ever() -> None:
 
 
 class TestIsolation:
-    """What an observer does wrong is logged, with its plugin's name; the job and the other observers go on."""
+    """What an observer does wrong is logged, with its plugin's name; the job and the other
+    observers go on.
+    """
 
     @pytest.fixture
-    def check(self, make_app: MakeApp, make_plugin: MakePlugin, run: Run, caplog: pytest.LogCaptureFixture) -> Any:
+    def check(
+        self, make_app: MakeApp, make_plugin: MakePlugin, run: Run, caplog: pytest.LogCaptureFixture
+    ) -> Any:
         async def check(hook: str, function: Callable[..., Any], *said: str) -> None:
             others: list[str] = []
             app = make_app(
@@ -129,7 +136,9 @@ class TestIsolation:
     async def test_a_value_that_is_returned_has_no_effect(self, check: Any) -> None:
         await check("before_job", lambda: Retry(1), "returned Retry", "no effect")
 
-    async def test_the_log_has_the_traceback(self, check: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_the_log_has_the_traceback(
+        self, check: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
         await check("before_job", raises_at_once(ValueError("boom")))
         assert "in broken" in caplog.text
 
@@ -219,7 +228,8 @@ class TestWhen:
 
         await run(app, handler)
         assert calls == [
-            "before 1", "error 1 HandlerError(1)", "before 2", "error 2 HandlerError(2)", "before 3", "after 3 well",
+            "before 1", "error 1 HandlerError(1)", "before 2", "error 2 HandlerError(2)",
+            "before 3", "after 3 well",
         ]  # fmt: skip
 
     async def test_on_error_gets_the_exception_itself(self, app: Soniq, run: Run) -> None:
@@ -261,7 +271,9 @@ class TestWhen:
         async def handler(own: asyncpg.Connection) -> None:
             await own.execute(f"insert into {schema}_own.effect values (1)")
 
-        await connection.execute(f"create schema {schema}_own; create table {schema}_own.effect (number integer)")
+        await connection.execute(
+            f"create schema {schema}_own; create table {schema}_own.effect (number integer)"
+        )
         await run(app, handler)
         assert seen == [1]
 
@@ -272,8 +284,8 @@ class TestWhen:
         app.on_error(lambda ctx, error: calls.append(type(error).__name__))
 
         @app.job(max_attempts=1)
-        async def handler() -> Any:
-            return object()
+        async def handler() -> int:
+            return object()  # type: ignore[return-value]
 
         assert (await run(app, handler))["status"] == "dead"
         assert calls == ["SerializationError"]
@@ -294,7 +306,12 @@ class TestWhen:
         assert calls == [AttemptTimeout.__name__]
 
     async def test_a_jobs_timeout_ends_it_also_while_an_observer_waits(
-        self, make_app: MakeApp, make_plugin: MakePlugin, calls: list[str], run: Run, caplog: pytest.LogCaptureFixture
+        self,
+        make_app: MakeApp,
+        make_plugin: MakePlugin,
+        calls: list[str],
+        run: Run,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         app = make_app(plugins=[make_plugin("slow", before_job=waits_for_ever)], hook_timeout=60.0)
         app.on_error(lambda ctx, error: calls.append(type(error).__name__))
@@ -324,12 +341,13 @@ class TestWhen:
 
         job_id = await app.enqueue(handler)
         await connection.execute(
-            f"update {schema}.job set status = 'running', claim = 7, worker_id = gen_random_uuid(), suspect = true, "
-            "started = true, started_at = now()"
+            f"update {schema}.job set status = 'running', claim = 7, worker_id = gen_random_uuid(),"
+            " suspect = true, started = true, started_at = now()"
         )
         await connection.execute(
-            f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names, seen_at) "
-            f"select worker_id, 1, 1, 1, 'gone', '0', '{{}}', now() - interval '1 minute' from {schema}.job"
+            f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names,"
+            " seen_at) select worker_id, 1, 1, 1, 'gone', '0', '{}', now() - interval '1 minute'"
+            f" from {schema}.job"
         )
         async with work(app):
             await asyncio.wait_for(told.wait(), 20)
@@ -338,9 +356,13 @@ class TestWhen:
 
 
 class TestContextVariables:
-    """What before_job sets reaches the handler and all that follows in the attempt, and no other job."""
+    """What before_job sets reaches the handler and all that follows in the attempt, and no other
+    job.
+    """
 
-    async def test_they_reach_the_handler_and_the_other_hooks_of_the_attempt(self, app: Soniq, run: Run) -> None:
+    async def test_they_reach_the_handler_and_the_other_hooks_of_the_attempt(
+        self, app: Soniq, run: Run
+    ) -> None:
         current: ContextVar[str] = ContextVar("current", default="nothing")
         seen: dict[str, str] = {}
 
@@ -414,7 +436,9 @@ class TestContextVariables:
         assert seen == ["nothing", "around"] * 3
 
 
-async def test_a_retry_with_no_attempt_left_reaches_on_error_as_retries_exhausted(app: Soniq, run: Run) -> None:
+async def test_a_retry_with_no_attempt_left_reaches_on_error_as_retries_exhausted(
+    app: Soniq, run: Run
+) -> None:
     seen: list[BaseException] = []
     app.on_error(lambda ctx, error: seen.append(error))
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from soniq import JobContext, NewJob, Soniq, hookimpl
+from soniq import JobContext, Soniq, hookimpl
+from soniq.plugin import NewJob
 from tests.core.hooks.support import Install, MakeApp, MakePlugin, Run
 
 
@@ -67,9 +68,20 @@ async def test_discovered_plugins_come_by_name_then_those_passed_then_the_applic
 async def test_tryfirst_and_trylast_count_within_a_group_only(
     make_app: MakeApp, install: Install, calls: list[str], run: Run
 ) -> None:
-    for name, options in (("a", "trylast=True"), ("b", ""), ("c", "tryfirst=True"), ("d", ""), ("e", "tryfirst=True")):
+    for name, options in (
+        ("a", "trylast=True"),
+        ("b", ""),
+        ("c", "tryfirst=True"),
+        ("d", ""),
+        ("e", "tryfirst=True"),
+    ):
         install(name, INSTALLED.format(name=name, options=options))
-    passed = [Last("p last", calls), Normal("p", calls), First("p first", calls), Last("p last 2", calls)]
+    passed = [
+        Last("p last", calls),
+        Normal("p", calls),
+        First("p first", calls),
+        Last("p last 2", calls),
+    ]
     app = make_app(discover=True, plugins=[*passed, First("p first 2", calls)])
     app.before_job(lambda: calls.append("own"))
 
@@ -79,7 +91,19 @@ async def test_tryfirst_and_trylast_count_within_a_group_only(
     await app.enqueue(handler)
     calls.clear()
     await app.run_worker(run_once=True)
-    assert calls == ["c", "e", "b", "d", "a", "p first", "p first 2", "p", "p last", "p last 2", "own"]
+    assert calls == [
+        "c",
+        "e",
+        "b",
+        "d",
+        "a",
+        "p first",
+        "p first 2",
+        "p",
+        "p last",
+        "p last 2",
+        "own",
+    ]
 
 
 @pytest.mark.parametrize("hook", ["before_job", "after_job", "on_error"])
@@ -132,7 +156,8 @@ class Plugin:
 
     await run(app, handler)
     assert calls == [
-        "enter found", "enter passed", "enter own", "handler", "leave own", "leave passed", "leave found",
+        "enter found", "enter passed", "enter own", "handler", "leave own", "leave passed",
+        "leave found",
     ]  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import pytest
 
-from soniq import InvalidArguments, JobContext, JobDefinitionError, PluginError, Retry, Soniq
+from soniq import InvalidArguments, JobContext, Retry, Soniq
+from soniq.errors import JobDefinitionError, PluginError
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
 
 
@@ -70,8 +71,12 @@ async def test_the_value_is_made_for_each_attempt_and_not_passed_by_the_caller(
         await app.enqueue(handler, a=1, client=2)
 
 
-@pytest.mark.parametrize("annotation", [Client, Client | None, Annotated[Client, "meta"], Annotated[Client | None, 1]])
-async def test_optional_and_annotated_are_taken_off(app_with: Callable[..., Soniq], run: Run, annotation: Any) -> None:
+@pytest.mark.parametrize(
+    "annotation", [Client, Client | None, Annotated[Client, "meta"], Annotated[Client | None, 1]]
+)
+async def test_optional_and_annotated_are_taken_off(
+    app_with: Callable[..., Soniq], run: Run, annotation: Any
+) -> None:
     app = app_with(lambda ctx: nullcontext(Client()))
 
     async def handler(client: Any = None) -> str:
@@ -130,7 +135,9 @@ async def test_several_leave_in_reverse_and_each_sees_the_error(
 
 
 @pytest.mark.parametrize("signal", [False, True])
-async def test_it_cannot_swallow_an_error_or_a_signal(app_with: Callable[..., Soniq], run: Run, signal: bool) -> None:
+async def test_it_cannot_swallow_an_error_or_a_signal(
+    app_with: Callable[..., Soniq], run: Run, signal: bool
+) -> None:
     @asynccontextmanager
     async def factory(ctx: JobContext) -> AsyncIterator[Client]:
         try:
@@ -167,7 +174,9 @@ async def test_an_error_while_entering_fails_the_attempt_and_those_entered_are_l
         raise HandlerError("no session to be had")
 
     factories = {Client: first, Session: broken}
-    app = make_app(plugins=[make_plugin("provider", provide=lambda annotation: factories.get(annotation))])
+    app = make_app(
+        plugins=[make_plugin("provider", provide=lambda annotation: factories.get(annotation))]
+    )
     app.before_job(lambda: calls.append("before"))
     app.on_error(lambda ctx, error: calls.append(f"on_error {error}"))
 
@@ -179,7 +188,9 @@ async def test_an_error_while_entering_fails_the_attempt_and_those_entered_are_l
     assert calls == ["left", "on_error no session to be had"]
 
 
-async def test_an_error_while_leaving_fails_the_attempt(app_with: Callable[..., Soniq], run: Run) -> None:
+async def test_an_error_while_leaving_fails_the_attempt(
+    app_with: Callable[..., Soniq], run: Run
+) -> None:
     @asynccontextmanager
     async def factory(ctx: JobContext) -> AsyncIterator[Client]:
         yield Client()
@@ -206,7 +217,12 @@ async def test_the_nearest_that_knows_the_type_provides_it_before_the_cores_own(
 
         return make_plugin(name, provide=provide)
 
-    plugins = [providing("none", None), providing("one", Client), providing("two", Client), providing("3", JobContext)]
+    plugins = [
+        providing("none", None),
+        providing("one", Client),
+        providing("two", Client),
+        providing("3", JobContext),
+    ]
     app = make_app(plugins=plugins)
 
     @app.job()
@@ -227,7 +243,9 @@ async def test_an_error_at_the_registration_names_the_plugin_and_the_job(
     @app.job(name="the-job")
     async def handler(a: int) -> None: ...
 
-    with pytest.raises(PluginError, match=r"provide of breaks failed for the-job: KeyError: 'no such type'"):
+    with pytest.raises(
+        PluginError, match=r"provide of breaks failed for the-job: KeyError: 'no such type'"
+    ):
         await app.start()
 
 

@@ -1,4 +1,6 @@
-"""result_stores: asked in order whether they take a result; the row keeps the store's name and its reference."""
+"""result_stores: asked in order whether they take a result; the row keeps the store's name and its
+reference.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +8,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from soniq import JobContext, PluginError, ResultStore, SerializationError, Soniq
+from soniq import JobContext, SerializationError, Soniq
+from soniq.errors import PluginError
+from soniq.plugin import ResultStore
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
 
 
@@ -74,7 +78,9 @@ async def test_they_are_asked_in_order_until_one_takes_it_the_row_last(
     for length in (2000, 200, 20):
         assert (await run(app, text, length=length))["result"] == "x" * length
     assert (large.asked, middle.asked, never.asked) == (3, 2, 1)
-    rows = await connection.fetch(f"select result_store, result, id from {schema}.history order by id")
+    rows = await connection.fetch(
+        f"select result_store, result, id from {schema}.history order by id"
+    )
     assert [(row["result_store"], row["result"]) for row in rows] == [
         ("large", f"large/{rows[0]['id']}".encode()),
         ("middle", f"middle/{rows[1]['id']}".encode()),
@@ -82,7 +88,9 @@ async def test_they_are_asked_in_order_until_one_takes_it_the_row_last(
     ]
 
 
-async def test_a_result_over_the_limit_of_the_row_may_go_to_a_store(app_with: Any, run: Run) -> None:
+async def test_a_result_over_the_limit_of_the_row_may_go_to_a_store(
+    app_with: Any, run: Run
+) -> None:
     shelf = Shelf("shelf", 1000)
     app = app_with(shelf, max_payload=2000)
     assert (await run(app, text_job(app), length=5000))["result"] == "x" * 5000
@@ -122,7 +130,9 @@ async def test_pruning_deletes_what_is_in_the_store(app_with: Any, run: Run) -> 
     assert shelf.kept == {}
 
 
-async def test_pruning_without_the_store_keeps_what_is_in_it(app_with: Any, make_app: MakeApp, run: Run) -> None:
+async def test_pruning_without_the_store_keeps_what_is_in_it(
+    app_with: Any, make_app: MakeApp, run: Run
+) -> None:
     shelf = Shelf("shelf", 100)
     app, without = app_with(shelf), make_app()
     text = text_job(app)
@@ -138,7 +148,9 @@ async def test_a_store_that_is_missing_is_a_clear_error(app_with: Any, make_app:
     app, without = app_with(Shelf("shelf")), make_app()
     job_id = await app.enqueue(text_job(app), length=3)
     await app.run_worker(run_once=True)
-    with pytest.raises(SerializationError, match="the result of text is in the store 'shelf', which no plugin here"):
+    with pytest.raises(
+        SerializationError, match="the result of text is in the store 'shelf', which no plugin here"
+    ):
         await without.get_result(job_id)
 
 
@@ -154,5 +166,8 @@ async def test_no_result_asks_no_store(app_with: Any, run: Run) -> None:
 
 
 async def test_two_of_one_name_end_the_start(app_with: Any) -> None:
-    with pytest.raises(PluginError, match="result_stores of results-in-row: 'row' is provided by plugin-row already"):
+    with pytest.raises(
+        PluginError,
+        match="result_stores of results-in-row: 'row' is provided by plugin-row already",
+    ):
         await app_with(Shelf("row")).start()

@@ -7,7 +7,9 @@ import asyncpg
 import msgspec
 import pytest
 
-from soniq import InvalidOption, JobDefinitionError, PluginError, Serializer, Soniq
+from soniq import InvalidOption, Soniq
+from soniq.errors import JobDefinitionError, PluginError
+from soniq.plugin import Serializer
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
 
 
@@ -34,7 +36,11 @@ def packed(make_plugin: MakePlugin) -> object:
 
 
 async def test_a_job_that_names_one_has_its_arguments_and_result_in_it(
-    make_app: MakeApp, packed: object, connection: "asyncpg.Connection[asyncpg.Record]", schema: str, run: Run
+    make_app: MakeApp,
+    packed: object,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
+    run: Run,
 ) -> None:
     app = make_app(plugins=[packed])
 
@@ -101,17 +107,23 @@ async def test_at_a_worker_without_it_the_attempt_fails_and_another_worker_can_r
     assert await with_it.get_result(job_id) == 4
 
 
-async def test_a_job_that_names_an_unknown_one_is_an_error_that_lists_them(make_app: MakeApp, packed: object) -> None:
+async def test_a_job_that_names_an_unknown_one_is_an_error_that_lists_them(
+    make_app: MakeApp, packed: object
+) -> None:
     app = make_app(plugins=[packed])
 
     @app.job(serializer="pakced")
     async def handler() -> None: ...
 
-    with pytest.raises(JobDefinitionError, match=r"no serializer named 'pakced'; there are json, packed"):
+    with pytest.raises(
+        JobDefinitionError, match=r"no serializer named 'pakced'; there are json, packed"
+    ):
         await app.start()
 
 
-async def test_a_call_that_names_an_unknown_one_is_an_error_and_nothing_is_enqueued(app: Soniq) -> None:
+async def test_a_call_that_names_an_unknown_one_is_an_error_and_nothing_is_enqueued(
+    app: Soniq,
+) -> None:
     @app.job()
     async def handler() -> None: ...
 
@@ -120,13 +132,19 @@ async def test_a_call_that_names_an_unknown_one_is_an_error_and_nothing_is_enque
     assert await app.jobs() == []
 
 
-async def test_two_of_one_name_end_the_start(make_app: MakeApp, packed: object, make_plugin: MakePlugin) -> None:
+async def test_two_of_one_name_end_the_start(
+    make_app: MakeApp, packed: object, make_plugin: MakePlugin
+) -> None:
     other = make_plugin("other", serializers=lambda: [Packed()])
-    with pytest.raises(PluginError, match="serializers of other: 'packed' is provided by packs already"):
+    with pytest.raises(
+        PluginError, match="serializers of other: 'packed' is provided by packs already"
+    ):
         await make_app(plugins=[packed, other]).start()
 
 
-async def test_an_error_ends_the_start_and_names_the_plugin(make_app: MakeApp, make_plugin: MakePlugin) -> None:
+async def test_an_error_ends_the_start_and_names_the_plugin(
+    make_app: MakeApp, make_plugin: MakePlugin
+) -> None:
     def serializers() -> list[Serializer]:
         raise OSError("no key")
 

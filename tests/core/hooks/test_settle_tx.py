@@ -1,4 +1,6 @@
-"""settle_tx: what a plugin writes in the transaction that settles is committed with the outcome, or not at all."""
+"""settle_tx: what a plugin writes in the transaction that settles is committed with the outcome, or
+not at all.
+"""
 
 import asyncio
 import sys
@@ -9,7 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from soniq import Cancel, JobContext, Migration, Outcome, PluginError, Snooze, Soniq, hookimpl
+from soniq import Cancel, JobContext, Snooze, Soniq, hookimpl
+from soniq.errors import PluginError
+from soniq.plugin import Migration, Outcome
 from tests.core.hooks.support import MakeApp, Run, Work
 
 Connection = asyncpg.Connection  # the class itself: that is how a handler asks for one
@@ -54,7 +58,9 @@ class Ledger:
         """What is committed, by status, kind and attempt."""
         assert self.app is not None
         async with self.app.connection() as connection:
-            rows = await connection.fetch(f"select status, kind, attempt from {self.table} order by attempt, kind")
+            rows = await connection.fetch(
+                f"select status, kind, attempt from {self.table} order by attempt, kind"
+            )
         return [(row["status"], row["kind"], row["attempt"]) for row in rows]
 
 
@@ -70,7 +76,9 @@ def app(make_app: MakeApp, ledger: Ledger) -> Soniq:
     return make_app(plugins=[ledger])
 
 
-async def test_what_it_writes_is_committed_with_the_outcome(app: Soniq, ledger: Ledger, run: Run) -> None:
+async def test_what_it_writes_is_committed_with_the_outcome(
+    app: Soniq, ledger: Ledger, run: Run
+) -> None:
     @app.job()
     async def one() -> int:
         return 1
@@ -90,7 +98,8 @@ async def test_each_attempt_that_counts_is_told_once(app: Soniq, ledger: Ledger,
 
 
 @pytest.mark.parametrize(
-    ("signal", "entry"), [(Snooze(60), ("queued", "snooze")), (Cancel("enough"), ("cancelled", "cancel"))]
+    ("signal", "entry"),
+    [(Snooze(60), ("queued", "snooze")), (Cancel("enough"), ("cancelled", "cancel"))],
 )
 async def test_signals_are_told(
     app: Soniq, ledger: Ledger, run: Run, signal: Exception, entry: tuple[str, str]
@@ -115,7 +124,9 @@ async def test_an_error_fails_the_attempt_and_nothing_of_either_is_committed(
     status = await run(app, one)
     assert (status["status"], status["result"]) == ("dead", None)
     assert status["error"] is not None
-    assert "settle_tx of ledger failed: RuntimeError: the ledger is full" in status["error"]["message"]
+    assert (
+        "settle_tx of ledger failed: RuntimeError: the ledger is full" in status["error"]["message"]
+    )
     assert await ledger.entries() == [("dead", "dead", 1)]
 
 
@@ -144,10 +155,14 @@ async def test_an_outcome_that_is_refused_three_times_is_settled_without(
     assert (await run(app, one))["status"] == "dead"
     assert await ledger.entries() == []
     assert len(ledger.told) == 3
-    assert "is settled without it: settle_tx of ledger failed" in caplog.text
+    assert (
+        "is settled without the plugin that refuses it: settle_tx of ledger failed" in caplog.text
+    )
 
 
-async def test_a_lock_that_another_transaction_holds_is_no_refusal(app: Soniq, ledger: Ledger, run: Run) -> None:
+async def test_a_lock_that_another_transaction_holds_is_no_refusal(
+    app: Soniq, ledger: Ledger, run: Run
+) -> None:
     refused = 0
 
     def once(_: Outcome) -> bool:
@@ -167,7 +182,9 @@ async def test_a_lock_that_another_transaction_holds_is_no_refusal(app: Soniq, l
     assert await ledger.entries() == [("done", "done", 1)]
 
 
-async def test_one_that_hangs_is_ended_after_the_hooks_time(make_app: MakeApp, ledger: Ledger, run: Run) -> None:
+async def test_one_that_hangs_is_ended_after_the_hooks_time(
+    make_app: MakeApp, ledger: Ledger, run: Run
+) -> None:
     class Hangs:
         name = "hangs"
 
@@ -197,7 +214,9 @@ async def test_a_completion_in_a_handlers_transaction_is_told_once_inside_it(
     assert [len(batch) for batch in ledger.told] == [1]
 
 
-async def test_an_error_rolls_back_a_handlers_transaction(app: Soniq, ledger: Ledger, run: Run, schema: str) -> None:
+async def test_an_error_rolls_back_a_handlers_transaction(
+    app: Soniq, ledger: Ledger, run: Run, schema: str
+) -> None:
     ledger.fail = lambda outcome: outcome.status == "done"
 
     @app.job(max_attempts=1)
@@ -236,7 +255,9 @@ async def test_an_error_in_a_cancel_goes_to_whoever_cancels_and_nothing_is_cance
 
 @pytest.fixture
 async def orphans(app: Soniq, schema: str) -> Callable[[int], Awaitable[list[str]]]:
-    """Makes jobs that a worker which is no more had started and written down, with one attempt each."""
+    """Makes jobs that a worker which is no more had started and written down, with one attempt
+    each.
+    """
 
     @app.job(max_attempts=1, name="orphan")
     async def orphan() -> None: ...
@@ -245,12 +266,14 @@ async def orphans(app: Soniq, schema: str) -> Callable[[int], Awaitable[list[str
         ids = [await app.enqueue(orphan) for _ in range(count)]
         async with app.connection() as connection:
             await connection.execute(
-                f"update {schema}.job set status = 'running', suspect = true, started = true, claim = 1, "
-                "worker_id = gen_random_uuid(), started_at = now()"
+                f"update {schema}.job set status = 'running', suspect = true, started = true, claim"
+                " = 1, worker_id = gen_random_uuid(), started_at = now()"
             )
-            await connection.execute(  # a worker that was silent for too long: looked at on the first rescue
-                f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names, seen_at) "
-                "values (gen_random_uuid(), 1, 1, 1, 'host', '0', '{}', now() - interval '1 hour')"
+            # A worker that was silent for too long: looked at on the first rescue
+            await connection.execute(
+                f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version,"
+                " names, seen_at) values (gen_random_uuid(), 1, 1, 1, 'host', '0', '{}', now() -"
+                " interval '1 hour')"
             )
         return [str(id_) for id_ in ids]
 
@@ -289,7 +312,10 @@ async def test_an_error_in_the_rescue_takes_no_neighbour_with_it(
     async with work(app):
         assert await until_finished(app, ids) == ["dead"] * 3
     assert await ledger.entries() == [("dead", "lost", 1)] * 2
-    assert f"job {ids[1]} is rescued without it: settle_tx of ledger failed" in caplog.text
+    assert (
+        f"job {ids[1]} is rescued without the plugin that refuses it: settle_tx of ledger failed"
+        in caplog.text
+    )
 
 
 async def test_a_plugin_that_refuses_takes_no_other_plugins_write_with_it(
@@ -359,19 +385,25 @@ async def test_a_row_that_somebody_else_has_locked_stops_no_other_job(
         await transaction.start()
         await connection.execute(f"select from {schema}.job for update")
         locked.set()
-        assert await until_finished(app, [await app.enqueue(free) for _ in range(3)]) == ["done"] * 3
+        assert (
+            await until_finished(app, [await app.enqueue(free) for _ in range(3)]) == ["done"] * 3
+        )
         await transaction.rollback()
         assert await until_finished(app, [waits]) == ["done"]
     assert len(await ledger.entries()) == 4
 
 
-async def test_on_error_hears_of_an_attempt_that_it_refused(app: Soniq, ledger: Ledger, run: Run) -> None:
+async def test_on_error_hears_of_an_attempt_that_it_refused(
+    app: Soniq, ledger: Ledger, run: Run
+) -> None:
     heard: list[tuple[str, str, str | None]] = []
     ledger.fail = lambda outcome: outcome.status == "done"
 
     @app.on_error
     def on_error(ctx: JobContext, error: BaseException) -> None:
-        heard.append((ctx.job_id, type(error).__name__, ctx.outcome.status if ctx.outcome else None))
+        heard.append(
+            (ctx.job_id, type(error).__name__, ctx.outcome.status if ctx.outcome else None)
+        )
 
     @app.job(max_attempts=1)
     async def one() -> int:
@@ -411,7 +443,9 @@ async def test_a_worker_that_is_killed_inside_it_leaves_neither_the_write_nor_th
 ) -> None:
     await app.start()
     (tmp_path / "killed.py").write_text(KILLED)
-    process = await asyncio.create_subprocess_exec(sys.executable, str(tmp_path / "killed.py"), database_url, schema)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(tmp_path / "killed.py"), database_url, schema
+    )
     assert await asyncio.wait_for(process.wait(), 30) == -9
     assert await connection.fetchval("select to_regclass($1)", f"{schema}.effect") is None
     assert [job["status"] for job in await app.jobs()] == ["running"]
@@ -434,7 +468,9 @@ class Enqueues:
     async def settle_tx(self, tx: Connection, outcomes: Sequence[Outcome]) -> None:
         assert self.app is not None
         for outcome in outcomes:
-            await self.app.enqueue("follow", args={}, connection=tx, queue=f"after {outcome.job_id}", delay=3600)
+            await self.app.enqueue(
+                "follow", args={}, connection=tx, queue=f"after {outcome.job_id}", delay=3600
+            )
 
 
 async def test_it_may_enqueue_also_where_the_pool_has_one_connection(
@@ -445,18 +481,25 @@ async def test_it_may_enqueue_also_where_the_pool_has_one_connection(
     @app.job(max_attempts=1, name="one")
     async def one() -> None: ...
 
-    ids = [await app.enqueue(one), await app.enqueue(one, delay=3600), await app.enqueue(one, delay=3600)]
+    ids = [
+        await app.enqueue(one),
+        await app.enqueue(one, delay=3600),
+        await app.enqueue(one, delay=3600),
+    ]
     await app.run_worker(run_once=True)
     assert await app.cancel(ids[1])
     async with app.connection() as connection:
         await connection.execute(  # as a worker that died leaves it
-            f"update {schema}.job set status = 'running', suspect = true, started = true, claim = 1, "
-            "worker_id = gen_random_uuid(), started_at = now() where name = 'one'"
+            f"update {schema}.job set status = 'running', suspect = true, started = true, claim ="
+            " 1, worker_id = gen_random_uuid(), started_at = now() where name = 'one'"
         )
         await connection.execute(
-            f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names, seen_at) "
-            "values (gen_random_uuid(), 1, 1, 1, 'host', '0', '{}', now() - interval '1 hour')"
+            f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names,"
+            " seen_at) values (gen_random_uuid(), 1, 1, 1, 'host', '0', '{}', now() - interval"
+            " '1 hour')"
         )
     async with work(app):
         assert await until_finished(app, ids) == ["done", "cancelled", "dead"]
-    assert {job["queue"] for job in await app.jobs(name="follow")} == {f"after {id_}" for id_ in ids}
+    assert {job["queue"] for job in await app.jobs(name="follow")} == {
+        f"after {id_}" for id_ in ids
+    }

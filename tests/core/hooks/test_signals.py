@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from soniq import Cancel, JobContext, JobStatus, RetriesExhausted, Retry, Signal, Snooze, Soniq
+from soniq import Cancel, JobContext, JobStatus, Retry, Signal, Snooze, Soniq
+from soniq.errors import RetriesExhausted
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
 
 
@@ -45,7 +46,15 @@ class TestHandler:
     @pytest.mark.parametrize("how", ["raises", "returns"])
     @pytest.mark.parametrize("kind", ["async def", "def"])
     async def test_it_is_obeyed(
-        self, app: Soniq, calls: list[str], run: Run, how: str, kind: str, signal: Signal, expected: str, used: int
+        self,
+        app: Soniq,
+        calls: list[str],
+        run: Run,
+        how: str,
+        kind: str,
+        signal: Signal,
+        expected: str,
+        used: int,
     ) -> None:
         app.after_job(lambda: calls.append("after"))
         app.on_error(lambda: calls.append("error"))
@@ -62,7 +71,9 @@ class TestHandler:
         def threaded() -> Any:
             return end()
 
-        assert_obeyed(await run(app, app.job()(waiting if kind == "async def" else threaded)), expected, used)
+        assert_obeyed(
+            await run(app, app.job()(waiting if kind == "async def" else threaded)), expected, used
+        )
         assert calls == []
 
     async def test_a_retry_without_a_delay_takes_the_jobs_own(self, app: Soniq, run: Run) -> None:
@@ -130,7 +141,9 @@ class TestOnError:
     """Raised by on_error, they take the place of what would follow the failure."""
 
     @pytest.mark.parametrize(("signal", "expected", "used"), SIGNALS)
-    async def test_it_is_obeyed(self, app: Soniq, run: Run, signal: Signal, expected: str, used: int) -> None:
+    async def test_it_is_obeyed(
+        self, app: Soniq, run: Run, signal: Signal, expected: str, used: int
+    ) -> None:
         app.on_error(raising(signal))
 
         @app.job(retry=0)
@@ -169,7 +182,9 @@ class TestOnError:
         assert status["error"]["message"] == "its own"
         assert calls == ["HandlerError", "HandlerError"]
 
-    async def test_it_keeps_the_error_of_the_attempt_that_is_tried_again(self, app: Soniq, run: Run) -> None:
+    async def test_it_keeps_the_error_of_the_attempt_that_is_tried_again(
+        self, app: Soniq, run: Run
+    ) -> None:
         app.on_error(raising(Retry(3600)))
 
         @app.job()

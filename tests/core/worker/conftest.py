@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.worker.helpers import Process
+from soniq.worker import interrupts
+from tests.support.processes import Process
 
 StartWorker = Callable[..., Process]
 
@@ -27,14 +28,28 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture(autouse=True)
+def _nobody_listens_for_signals() -> None:
+    """Begin as a process does in which no worker ever ran, whatever ran in this one before."""
+    interrupts._forget_the_parents_workers()
+
+
 @pytest.fixture
 def start_worker(database_url: str, schema: str, tmp_path: Path) -> Iterator[StartWorker]:
-    """Starts a process that defines the jobs of `code` on an app called `app`, and works. All are ended."""
+    """Starts a process that defines the jobs of `code` on an app called `app`, and works. All are
+    ended.
+    """
     made: list[Process] = []
 
-    def start(code: str, *, options: dict[str, object] | None = None, **settings: object) -> Process:
+    def start(
+        code: str, *, options: dict[str, object] | None = None, **settings: object
+    ) -> Process:
         script = tmp_path / f"worker{len(made)}.py"
-        script.write_text(HEAD.format(settings=settings) + textwrap.dedent(code) + END.format(options=options or {}))
+        script.write_text(
+            HEAD.format(settings=settings)
+            + textwrap.dedent(code)
+            + END.format(options=options or {})
+        )
         made.append(Process(script, {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}))
         return made[-1]
 

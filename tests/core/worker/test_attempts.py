@@ -11,8 +11,9 @@ from uuid import UUID
 import pytest
 
 from soniq import Soniq
-from soniq.job import JobContext, Outcome, StashKey
-from tests.core.worker.helpers import status_of
+from soniq.job import JobContext
+from soniq.plugin import Outcome, StashKey
+from tests.support.jobs import run_job, status_of
 
 
 async def test_a_context_has_the_facts_of_its_job(app: Soniq) -> None:
@@ -152,9 +153,7 @@ async def test_a_failed_attempt_leaves_type_message_and_traceback(app: Soniq) ->
     async def broken() -> None:
         raise LookupError("no such order")
 
-    job_id = await app.enqueue(broken)
-    await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
+    status = await run_job(app, broken)
     assert status["status"] == "dead"
     assert status["attempt"] == 1
     error = status["error"]
@@ -197,9 +196,7 @@ async def test_an_error_that_json_cannot_hold_is_kept_as_far_as_it_can_be(app: S
     async def odd() -> None:
         raise _Odd
 
-    job_id = await app.enqueue(odd)
-    await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
+    status = await run_job(app, odd)
     assert status["status"] == "dead"
     assert status["error"] is not None
     assert "half a pair" in status["error"]["message"]
@@ -220,7 +217,9 @@ async def test_no_exception_of_a_handler_ends_the_worker(app: Soniq, threaded: b
         async def asynchronous() -> None:
             raise kind("from the handler")
 
-        return app.job(name=kind.__name__, max_attempts=1)(synchronous if threaded else asynchronous)
+        return app.job(name=kind.__name__, max_attempts=1)(
+            synchronous if threaded else asynchronous
+        )
 
     @app.job()
     async def neighbour() -> str:
@@ -255,24 +254,26 @@ async def test_a_handler_with_a_result_of_the_wrong_type_has_failed(app: Soniq) 
     async def liar() -> int:
         return "five"  # type: ignore[return-value] # the lie
 
-    job_id = await app.enqueue(liar)
-    await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
+    status = await run_job(app, liar)
     assert status["status"] == "dead"
     assert status["error"] is not None
     assert "int" in status["error"]["message"]
     assert "str" in status["error"]["message"]
 
 
-async def test_corrupt_bytes_end_a_job_dead_at_once_and_its_neighbours_run(app: Soniq, schema: str) -> None:
+async def test_corrupt_bytes_end_a_job_dead_at_once_and_its_neighbours_run(
+    app: Soniq, schema: str
+) -> None:
     @app.job(max_attempts=5)
     async def double(number: int) -> int:
         return number * 2
 
     bad = await app.enqueue(double, number=1)
     good = await app.enqueue(double, number=2)
-    async with app.database.acquire() as connection:
-        await connection.execute(f"update {schema}.job set args = '\\xff00'::bytea where id = $1", UUID(bad))
+    async with app._database.acquire() as connection:
+        await connection.execute(
+            f"update {schema}.job set args = '\\xff00'::bytea where id = $1", UUID(bad)
+        )
     await app.run_worker(run_once=True)
     status = await status_of(app, bad)
     assert (status["status"], status["attempt"]) == ("dead", 1)
@@ -300,7 +301,9 @@ async def test_each_attempt_has_a_context_of_its_own(app: Soniq) -> None:
     assert tenant.get() == "none"
 
 
-async def test_a_failure_is_logged_in_one_readable_line(app: Soniq, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_is_logged_in_one_readable_line(
+    app: Soniq, caplog: pytest.LogCaptureFixture
+) -> None:
     @app.job(name="broken", max_attempts=2, retry=0.0)
     async def broken() -> None:
         raise LookupError("no such order\nof two lines")

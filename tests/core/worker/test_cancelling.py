@@ -9,9 +9,11 @@ from uuid import UUID
 import pytest
 
 from soniq import Cancel, JobCancelled, Soniq, hookimpl
-from soniq.job import JobContext, Outcome
+from soniq.job import JobContext
+from soniq.plugin import Outcome
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import finished, in_time, status_of, working
+from tests.support.jobs import finished, status_of, working
+from tests.support.waiting import in_time
 
 
 class Told:
@@ -42,7 +44,9 @@ async def test_a_job_that_waits_is_cancelled_at_once(make_app: MakeApp) -> None:
     assert await app.run_worker(run_once=True) == 0
     with pytest.raises(JobCancelled, match="no longer wanted"):
         await app.wait_for(job_id)
-    assert [(each.status, each.reason) for each in told.outcomes] == [("cancelled", "no longer wanted")]
+    assert [(each.status, each.reason) for each in told.outcomes] == [
+        ("cancelled", "no longer wanted")
+    ]
     assert not await app.cancel(job_id)
 
 
@@ -116,7 +120,9 @@ async def test_what_a_handler_makes_of_its_cancellation(
 
 
 @pytest.mark.parametrize(("ends", "expected"), [("returns", "done"), ("raises", "cancelled")])
-async def test_a_thread_that_is_cancelled_ends_when_it_ends(app: Soniq, ends: str, expected: str) -> None:
+async def test_a_thread_that_is_cancelled_ends_when_it_ends(
+    app: Soniq, ends: str, expected: str
+) -> None:
     began, release = threading.Event(), threading.Event()
 
     @app.job(retry=0.0)
@@ -138,13 +144,17 @@ async def test_a_thread_that_is_cancelled_ends_when_it_ends(app: Soniq, ends: st
     assert (status["status"], status["attempt"]) == (expected, 1)
 
 
-async def test_a_job_that_was_to_be_cancelled_and_came_back_does_not_run(app: Soniq, schema: str) -> None:
+async def test_a_job_that_was_to_be_cancelled_and_came_back_does_not_run(
+    app: Soniq, schema: str
+) -> None:
     @app.job()
     async def one() -> None: ...
 
     job_id = await app.enqueue(one)
-    async with app.database.acquire() as connection:
-        await connection.execute(f"update {schema}.job set cancel_requested = true where id = $1", UUID(job_id))
+    async with app._database.acquire() as connection:
+        await connection.execute(
+            f"update {schema}.job set cancel_requested = true where id = $1", UUID(job_id)
+        )
     assert await app.run_worker(run_once=True) == 0
     status = await status_of(app, job_id)
     assert (status["status"], status["attempt"]) == ("cancelled", 0)
@@ -172,9 +182,13 @@ async def test_a_neighbour_of_a_cancelled_job_runs_on(make_app: MakeApp) -> None
         assert await app.wait_for(ids[1], 10) == "ran"
 
 
-@pytest.mark.parametrize("says", [None, "stopped crunching"], ids=["nothing", "a reason of its own"])
+@pytest.mark.parametrize(
+    "says", [None, "stopped crunching"], ids=["nothing", "a reason of its own"]
+)
 @pytest.mark.parametrize("given", [None, "withdrawn"], ids=["no reason", "a reason"])
-async def test_the_reason_for_ending_a_job_that_runs_is_kept(app: Soniq, given: str | None, says: str | None) -> None:
+async def test_the_reason_for_ending_a_job_that_runs_is_kept(
+    app: Soniq, given: str | None, says: str | None
+) -> None:
     begun = asyncio.Event()
 
     @app.job()

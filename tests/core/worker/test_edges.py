@@ -1,4 +1,6 @@
-"""What happens between two steps: an attempt is ended before it begins, a job cancelled while it waits for a slot."""
+"""What happens between two steps: an attempt is ended before it begins, a job cancelled while it
+waits for a slot.
+"""
 
 import asyncio
 import time
@@ -6,10 +8,13 @@ import time
 import asyncpg
 import pytest
 
-from soniq import AttemptTimeout, JobCancelled, Outcome, Soniq
+from soniq import JobCancelled, Soniq
+from soniq.errors import AttemptTimeout
 from soniq.job import JobContext
+from soniq.plugin import Outcome
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import in_time, status_of, working
+from tests.support.jobs import status_of, working
+from tests.support.waiting import in_time
 
 
 async def test_an_attempt_that_is_ended_before_it_begins_gives_its_slot_back(app: Soniq) -> None:
@@ -63,7 +68,8 @@ async def test_a_job_that_waits_for_a_slot_is_cancelled_there(app: Soniq) -> Non
     async with working(app, concurrency=1):
         await in_time(began.wait())
         running = {row["job_id"] for row in await app.jobs(status="running", limit=1000)}
-        waiting = [number for number in range(41, 200) if ids[number] in running]
+        # Few, before what waits for long is given back to be claimed elsewhere.
+        waiting = [number for number in range(41, 200) if ids[number] in running][:3]
         assert waiting
         for number in waiting:
             assert await app.cancel(ids[number])

@@ -9,18 +9,20 @@ import pytest
 
 from soniq import Soniq, hookimpl
 from soniq.job import JobContext
-from soniq.postgres.schema import drop_partitions, ensure_partitions, past_partitions
+from soniq.postgres.partitions import drop_partitions, ensure_partitions, past_partitions
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import eventually, status_of, working
+from tests.support.jobs import status_of, working
+from tests.support.waiting import eventually
 
 DAY = 86_400.0
 
 
 async def row_of(app: Soniq, job_id: str) -> asyncpg.Record:
     """A finished job's row, with the name of the partition it is in."""
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         row = await connection.fetchrow(
-            f"select *, tableoid::regclass::text as partition from {app.settings.schema}.history where id = $1",
+            f"select *, tableoid::regclass::text as partition from {app.settings.schema}.history"
+            " where id = $1",
             UUID(job_id),
         )
     assert row is not None
@@ -29,27 +31,31 @@ async def row_of(app: Soniq, job_id: str) -> asyncpg.Record:
 
 async def partitions(app: Soniq) -> list[str]:
     """The partitions of history by time, in order."""
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         rows = await connection.fetch(
-            "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = "
-            "to_regclass($1) and c.relname <> 'history_forever' order by 1",
+            "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid where"
+            " i.inhparent = to_regclass($1) and c.relname <> 'history_forever' order by 1",
             f"{app.settings.schema}.history",
         )
     return [row["relname"] for row in rows]
 
 
 async def age(app: Soniq, days: int) -> None:
-    """Let `days` days pass for what is finished: move the oldest partition, and what is in it, into the past."""
+    """Let `days` days pass for what is finished: move the oldest partition, and what is in it, into
+    the past.
+    """
     own = app.settings.schema
-    async with app.database.acquire() as connection:
-        await connection.execute(f"create table {own}.history_old (like {own}.history including all)")
+    async with app._database.acquire() as connection:
+        await connection.execute(
+            f"create table {own}.history_old (like {own}.history including all)"
+        )
         await connection.execute(
             f"alter table {own}.history attach partition {own}.history_old "
             "for values from ('2001-01-01') to ('2002-01-01')"
         )
         await connection.execute(
-            f"update {own}.history set forget_at = '2001-06-01', finished_at = finished_at - make_interval(days => $1) "
-            "where forget_at < 'infinity'",
+            f"update {own}.history set forget_at = '2001-06-01', finished_at = finished_at -"
+            " make_interval(days => $1) where forget_at < 'infinity'",
             days,
         )
 
@@ -85,15 +91,17 @@ async def test_a_job_may_say_itself_how_long_it_is_kept(one: Soniq, keep: float)
     assert row["partition"].endswith(f"history_{row['forget_at']:%Y%m%d}")
 
 
-async def test_dead_and_cancelled_jobs_are_kept_likewise(one: Soniq) -> None:
+async def test_cancelled_jobs_are_kept_likewise_and_dead_ones_apart(one: Soniq) -> None:
     dead = await one.enqueue("one", args={"fail": True}, keep=3600)
     cancelled = await one.enqueue("one", keep=3600)
     await one.cancel(cancelled)
     await one.run_worker(run_once=True)
-    for job_id, status in ((dead, "dead"), (cancelled, "cancelled")):
-        row = await row_of(one, job_id)
-        assert row["status"] == status
-        assert row["forget_at"] - row["finished_at"] == timedelta(hours=1)
+    row = await row_of(one, cancelled)
+    assert row["status"] == "cancelled"
+    assert row["forget_at"] - row["finished_at"] == timedelta(hours=1)
+    row = await row_of(one, dead)
+    assert row["status"] == "dead"
+    assert row["partition"].endswith("history_forever")
 
 
 async def test_what_is_kept_beyond_the_last_partition_is_kept_apart_and_pruned_when_its_time_is_past(
@@ -104,8 +112,10 @@ async def test_what_is_kept_beyond_the_last_partition_is_kept_apart_and_pruned_w
     row = await row_of(one, job_id)
     assert row["partition"].endswith("history_forever")
     assert await one.prune() == 0
-    async with one.database.acquire() as connection:
-        await connection.execute(f"update {schema}.history set finished_at = now() - interval '401 days'")
+    async with one._database.acquire() as connection:
+        await connection.execute(
+            f"update {schema}.history set finished_at = now() - interval '401 days'"
+        )
     assert await one.prune() == 1
     assert await one.get_job_status(job_id) is None
 
@@ -113,17 +123,21 @@ async def test_what_is_kept_beyond_the_last_partition_is_kept_apart_and_pruned_w
 async def test_what_is_kept_for_a_lifetime_is_not_pruned(one: Soniq, schema: str) -> None:
     job_id = await one.enqueue("one", keep=80 * 365 * DAY)
     await one.run_worker(run_once=True)
-    async with one.database.acquire() as connection:
-        await connection.execute(f"update {schema}.history set finished_at = now() - interval '5000 days'")
+    async with one._database.acquire() as connection:
+        await connection.execute(
+            f"update {schema}.history set finished_at = now() - interval '5000 days'"
+        )
     assert await one.prune() == 0
     assert (await status_of(one, job_id))["status"] == "done"
 
 
-async def test_partitions_are_made_ahead_for_as_long_as_jobs_are_kept(app: Soniq, schema: str) -> None:
+async def test_partitions_are_made_ahead_for_as_long_as_jobs_are_kept(
+    app: Soniq, schema: str
+) -> None:
     await app.start()
     names = await partitions(app)
     assert 8 <= len(names) <= 14
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         bound = await connection.fetchval(f"select bound - now() from {schema}.retention")
         assert bound >= timedelta(days=8)
         await ensure_partitions(connection, schema, app.settings.keep)
@@ -133,7 +147,7 @@ async def test_partitions_are_made_ahead_for_as_long_as_jobs_are_kept(app: Soniq
 async def test_a_longer_retention_makes_more_and_wider_partitions(app: Soniq, schema: str) -> None:
     await app.start()
     before = await partitions(app)
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         await ensure_partitions(connection, schema, 100 * DAY)
         bound = await connection.fetchval(f"select bound - now() from {schema}.retention")
     assert bound >= timedelta(days=110)
@@ -147,7 +161,7 @@ async def test_partitions_go_on_from_where_they_end(app: Soniq, schema: str) -> 
     async def one() -> None: ...
 
     await app.start()
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         last = (await partitions(app))[-1]
         await connection.execute(f"drop table {schema}.{last}")
         await connection.execute(f"update {schema}.retention set bound = bound - interval '1 day'")
@@ -158,10 +172,14 @@ async def test_partitions_go_on_from_where_they_end(app: Soniq, schema: str) -> 
     assert (await status_of(app, job_id))["status"] == "done"
 
 
-async def test_jobs_are_finished_also_where_no_partition_was_made_for_long(one: Soniq, schema: str) -> None:
+async def test_jobs_are_finished_also_where_no_partition_was_made_for_long(
+    one: Soniq, schema: str
+) -> None:
     await one.start()
-    async with one.database.acquire() as connection:
-        await connection.execute(f"update {schema}.retention set bound = now() - interval '30 days'")
+    async with one._database.acquire() as connection:
+        await connection.execute(
+            f"update {schema}.retention set bound = now() - interval '30 days'"
+        )
         for name in await partitions(one):
             await connection.execute(f"drop table {schema}.{name}")
     dead = await one.enqueue("one", args={"fail": True})
@@ -172,12 +190,14 @@ async def test_jobs_are_finished_also_where_no_partition_was_made_for_long(one: 
     assert (await status_of(one, cancelled))["status"] == "cancelled"
 
 
-async def test_partitions_whose_time_is_past_are_dropped_with_all_that_is_in_them(one: Soniq, schema: str) -> None:
+async def test_partitions_whose_time_is_past_are_dropped_with_all_that_is_in_them(
+    one: Soniq, schema: str
+) -> None:
     job_id = await one.enqueue("one")
     kept = await one.enqueue("one", keep=400 * DAY)
     await one.run_worker(run_once=True)
     await age(one, 8)
-    async with one.database.acquire() as connection:
+    async with one._database.acquire() as connection:
         assert await past_partitions(connection, schema) == ["history_old"]
         await drop_partitions(connection, schema, ["history_old"])
         assert await past_partitions(connection, schema) == []
@@ -186,18 +206,24 @@ async def test_partitions_whose_time_is_past_are_dropped_with_all_that_is_in_the
     assert "history_old" not in await partitions(one)
 
 
-async def test_a_partition_that_was_left_half_detached_is_dropped(one: Soniq, schema: str, database_url: str) -> None:
+async def test_a_partition_that_was_left_half_detached_is_dropped(
+    one: Soniq, schema: str, database_url: str
+) -> None:
     await one.enqueue("one")
     await one.run_worker(run_once=True)
     await age(one, 8)
     reader = await asyncpg.connect(database_url)
-    async with one.database.acquire() as connection:
+    async with one._database.acquire() as connection:
         reading = reader.transaction(isolation="repeatable_read")
         await reading.start()
         await reader.fetch(f"select from {schema}.history")
         await connection.execute("set statement_timeout = '300ms'")
-        with pytest.raises(asyncpg.QueryCanceledError):  # detaching waits for the reader, and is ended
-            await connection.execute(f"alter table {schema}.history detach partition {schema}.history_old concurrently")
+        with pytest.raises(
+            asyncpg.QueryCanceledError
+        ):  # detaching waits for the reader, and is ended
+            await connection.execute(
+                f"alter table {schema}.history detach partition {schema}.history_old concurrently"
+            )
         await connection.execute("reset statement_timeout")
         await reading.rollback()
         assert await past_partitions(connection, schema) == ["history_old"]
@@ -241,7 +267,9 @@ class ShelfPlugin:
         return [self.shelf]
 
 
-async def test_a_worker_drops_past_partitions_and_has_their_results_removed(make_app: MakeApp) -> None:
+async def test_a_worker_drops_past_partitions_and_has_their_results_removed(
+    make_app: MakeApp,
+) -> None:
     shelf = Shelf()
     app = make_app(plugins=[ShelfPlugin(shelf)])
 
@@ -287,7 +315,17 @@ async def test_a_row_in_history_says_how_it_ended(one: Soniq) -> None:
     done = await one.enqueue("one", tags=["a", "b"], headers={"h": 1}, priority=3, queue="q")
     await one.run_worker(run_once=True)
     row = await row_of(one, done)
-    assert (row["status"], row["attempt"], row["result_store"], row["result"]) == ("done", 1, "row", b"1")
-    assert (row["tags"], row["priority"], row["queue"], row["args"]) == (["a", "b"], 3, "q", b'{"fail":false}')
+    assert (row["status"], row["attempt"], row["result_store"], row["result"]) == (
+        "done",
+        1,
+        "row",
+        b"1",
+    )
+    assert (row["tags"], row["priority"], row["queue"], row["args"]) == (
+        ["a", "b"],
+        3,
+        "q",
+        b'{"fail":false}',
+    )
     assert row["created_at"] <= row["started_at"] <= row["finished_at"]
     assert row["claim"] == 1

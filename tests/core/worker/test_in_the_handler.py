@@ -11,7 +11,8 @@ import pytest
 
 from soniq import Cancel, JobContext, Snooze, Soniq
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import finished, in_time, status_of, working
+from tests.support.jobs import finished, status_of, working
+from tests.support.waiting import in_time
 
 
 async def until(check: Callable[[], Awaitable[Any]]) -> Any:
@@ -58,7 +59,9 @@ class TestEnding:
             assert (await finished(app, job_id))["status"] == "dead"
         assert saw.is_set()
 
-    async def test_a_thread_sees_that_the_worker_stops_and_may_end_in_time(self, app: Soniq) -> None:
+    async def test_a_thread_sees_that_the_worker_stops_and_may_end_in_time(
+        self, app: Soniq
+    ) -> None:
         began = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -83,7 +86,9 @@ class TestProgress:
     """ctx.progress."""
 
     @pytest.mark.parametrize("threaded", [False, True])
-    async def test_it_is_in_the_status_while_the_job_runs_and_stays(self, make_app: MakeApp, threaded: bool) -> None:
+    async def test_it_is_in_the_status_while_the_job_runs_and_stays(
+        self, make_app: MakeApp, threaded: bool
+    ) -> None:
         app = make_app(lease=1)
         go_on = threading.Event()
 
@@ -108,7 +113,9 @@ class TestProgress:
             go_on.set()
             assert (await finished(app, job_id))["progress"] == expected
 
-    async def test_an_attempt_begins_without_the_progress_of_the_one_before(self, make_app: MakeApp) -> None:
+    async def test_an_attempt_begins_without_the_progress_of_the_one_before(
+        self, make_app: MakeApp
+    ) -> None:
         app = make_app(lease=1)
         seen: list[object] = []
 
@@ -150,7 +157,9 @@ def test_the_logger_carries_the_job(caplog: pytest.LogCaptureFixture) -> None:
     }  # fmt: skip
 
 
-def test_the_logger_takes_a_job_whose_name_holds_a_percent_sign(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_logger_takes_a_job_whose_name_holds_a_percent_sign(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.INFO, "soniq.job"):
         JobContext(job_id="the-id", job_name="50%done").logger.info("sent %d", 3)
     assert caplog.records[0].getMessage() == "50%done the-id attempt 1: sent 3"
@@ -170,7 +179,9 @@ class TestChildren:
 
         return ran
 
-    async def test_they_come_with_the_completion_of_their_parent(self, app: Soniq, ran: list[int]) -> None:
+    async def test_they_come_with_the_completion_of_their_parent(
+        self, app: Soniq, ran: list[int]
+    ) -> None:
         seen: list[object] = []
 
         @app.job()
@@ -200,7 +211,9 @@ class TestChildren:
         await app.run_worker(run_once=True)
         assert await app.jobs(name="child") == []
 
-    async def test_they_come_in_the_transaction_of_an_injected_connection(self, app: Soniq, ran: list[int]) -> None:
+    async def test_they_come_in_the_transaction_of_an_injected_connection(
+        self, app: Soniq, ran: list[int]
+    ) -> None:
         @app.job()
         async def parent(ctx: JobContext, connection: asyncpg.Connection) -> None:
             await ctx.enqueue("child", number=7)
@@ -211,13 +224,18 @@ class TestChildren:
         assert ran == [7]
 
     async def test_one_of_a_parent_that_was_taken_away_is_not_enqueued(
-        self, app: Soniq, ran: list[int], schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+        self,
+        app: Soniq,
+        ran: list[int],
+        schema: str,
+        connection: "asyncpg.Connection[asyncpg.Record]",
     ) -> None:
         @app.job()
         async def parent(ctx: JobContext) -> None:
             await ctx.enqueue("child", number=1)
             await connection.execute(
-                f"update {schema}.job set claim = claim + 1, status = 'queued', scheduled_at = now() + interval '1 h'"
+                f"update {schema}.job set claim = claim + 1, status = 'queued', scheduled_at ="
+                " now() + interval '1 h'"
             )
 
         await app.enqueue(parent)
@@ -234,7 +252,9 @@ class TestChildren:
         await app.run_worker(run_once=True)
         assert [(job["status"]) for job in await app.jobs(name="child")] == ["queued"]
 
-    async def test_a_child_in_a_new_queue_is_found_by_a_worker_that_was_busy(self, make_app: MakeApp) -> None:
+    async def test_a_child_in_a_new_queue_is_found_by_a_worker_that_was_busy(
+        self, make_app: MakeApp
+    ) -> None:
         app = make_app(poll_interval=30)
 
         @app.job(name="child")

@@ -7,49 +7,68 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from soniq import Cancel, JobDefinitionError, Snooze, Soniq
+from soniq import Cancel, Snooze, Soniq
+from soniq.errors import JobDefinitionError
 from soniq.job import JobContext
-from tests.core.worker.helpers import in_time, status_of
+from tests.support.jobs import run_job, status_of
+from tests.support.waiting import in_time
 
 
 @pytest.fixture
 async def effects(app: Soniq, schema: str) -> str:
-    """The name of a table that handlers write to; its constraint on `note` is checked at the commit."""
+    """The name of a table that handlers write to; its constraint on `note` is checked at the
+    commit.
+    """
     await app.start()
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         await connection.execute(
-            f"create table {schema}.effect (note text unique deferrable initially deferred, xact bigint)"
+            f"create table {schema}.effect (note text unique deferrable initially deferred, xact"
+            " bigint)"
         )
     return f"{schema}.effect"
 
 
 async def notes(app: Soniq, effects: str) -> list[str]:
-    async with app.database.acquire() as connection:
-        return [row["note"] for row in await connection.fetch(f"select note from {effects} order by note")]
+    async with app._database.acquire() as connection:
+        return [
+            row["note"]
+            for row in await connection.fetch(f"select note from {effects} order by note")
+        ]
 
 
-async def test_effects_and_completion_commit_together(app: Soniq, effects: str, schema: str) -> None:
+async def test_effects_and_completion_commit_together(
+    app: Soniq, effects: str, schema: str
+) -> None:
     @app.job()
     async def writes(note: str, connection: asyncpg.Connection) -> str:
-        await connection.execute(f"insert into {effects} values ($1, pg_current_xact_id()::text::bigint)", note)
+        await connection.execute(
+            f"insert into {effects} values ($1, pg_current_xact_id()::text::bigint)", note
+        )
         return "written"
 
     job_id = await app.enqueue(writes, note="one")
     await app.run_worker(run_once=True)
     assert await app.get_result(job_id) == "written"
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         same = await connection.fetchval(
-            f"select history.xmin::text = (e.xact % (2 ^ 32)::bigint)::text from {schema}.history, {effects} e"
+            f"select history.xmin::text = (e.xact % (2 ^ 32)::bigint)::text from {schema}.history,"
+            f" {effects} e"
         )
     assert same, "the completion was written by another transaction"
 
 
 @pytest.mark.parametrize(
     "annotation",
-    [asyncpg.Connection | None, Annotated[asyncpg.Connection, "the app's"], "asyncpg.Connection | None"],
+    [
+        asyncpg.Connection | None,
+        Annotated[asyncpg.Connection, "the app's"],
+        "asyncpg.Connection | None",
+    ],
     ids=["optional", "annotated", "text"],
 )
-async def test_the_annotation_may_be_optional_annotated_or_text(app: Soniq, effects: str, annotation: Any) -> None:
+async def test_the_annotation_may_be_optional_annotated_or_text(
+    app: Soniq, effects: str, annotation: Any
+) -> None:
     async def writes(connection: Any) -> None:
         await connection.execute(f"insert into {effects} values ('there')")
 
@@ -73,7 +92,9 @@ async def test_an_error_of_the_handler_rolls_its_effects_back(app: Soniq, effect
     assert await notes(app, effects) == ["attempt 3"]
 
 
-@pytest.mark.parametrize(("signal", "status"), [(Snooze(600), "queued"), (Cancel("no"), "cancelled")])
+@pytest.mark.parametrize(
+    ("signal", "status"), [(Snooze(600), "queued"), (Cancel("no"), "cancelled")]
+)
 @pytest.mark.parametrize("how", ["raised", "returned"])
 async def test_a_signal_rolls_the_effects_back(
     app: Soniq, effects: str, signal: Exception, status: str, how: str
@@ -103,7 +124,9 @@ async def test_a_timeout_rolls_the_effects_back(app: Soniq, effects: str) -> Non
     assert await notes(app, effects) == []
 
 
-async def test_a_job_that_was_taken_meanwhile_has_no_effect_here(app: Soniq, effects: str, schema: str) -> None:
+async def test_a_job_that_was_taken_meanwhile_has_no_effect_here(
+    app: Soniq, effects: str, schema: str
+) -> None:
     seen: list[str] = []
     app.after_job(lambda ctx, result: seen.append("after"))
     app.on_error(lambda ctx, error: seen.append("error"))
@@ -111,8 +134,11 @@ async def test_a_job_that_was_taken_meanwhile_has_no_effect_here(app: Soniq, eff
     @app.job()
     async def writes(connection: asyncpg.Connection, ctx: JobContext) -> None:
         await connection.execute(f"insert into {effects} values ('never')")
-        async with app.database.acquire() as another:
-            taken = f"update {schema}.job set claim = claim + 1, worker_id = gen_random_uuid() where id = $1"
+        async with app._database.acquire() as another:
+            taken = (
+                f"update {schema}.job set claim = claim + 1, worker_id = gen_random_uuid() where id"
+                " = $1"
+            )
             await another.execute(taken, UUID(ctx.job_id))
 
     job_id = await app.enqueue(writes)
@@ -143,7 +169,9 @@ async def test_an_error_at_the_commit_fails_the_attempt(app: Soniq, effects: str
     assert await notes(app, effects) == ["twice"]
 
 
-async def test_a_handlers_error_is_not_hidden_by_its_broken_transaction(app: Soniq, effects: str) -> None:
+async def test_a_handlers_error_is_not_hidden_by_its_broken_transaction(
+    app: Soniq, effects: str
+) -> None:
     @app.job(max_attempts=1)
     async def writes(connection: asyncpg.Connection) -> str:
         try:
@@ -152,9 +180,7 @@ async def test_a_handlers_error_is_not_hidden_by_its_broken_transaction(app: Son
             return "went on, in a transaction that is broken"
         return "never"
 
-    job_id = await app.enqueue(writes)
-    await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
+    status = await run_job(app, writes)
     assert status["status"] == "dead"
     assert status["error"] is not None
     assert "transaction is aborted" in status["error"]["message"]
@@ -175,7 +201,7 @@ async def test_a_connection_holds_no_snapshot_until_it_is_used(app: Soniq) -> No
     @app.job()
     async def looks(connection: asyncpg.Connection) -> list[str | None]:
         pid = connection.get_server_pid()
-        async with app.database.acquire() as another:
+        async with app._database.acquire() as another:
             row = await another.fetchrow(
                 "select state, backend_xmin::text, xact_start is not null as begun "
                 "from pg_stat_activity where pid = $1",
@@ -221,7 +247,7 @@ async def test_what_a_handler_sets_on_its_connection_is_gone_afterwards(app: Son
 
     await app.enqueue(sets)
     await app.run_worker(run_once=True)
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         assert await connection.fetchval("show application_name") == "soniq"
 
 
@@ -229,6 +255,31 @@ async def test_a_def_handler_cannot_have_a_connection(app: Soniq) -> None:
     @app.job(name="in_a_thread")
     def handler(connection: asyncpg.Connection) -> None: ...
 
-    with pytest.raises(JobDefinitionError, match=r"in_a_thread.*`async def`.*asyncpg.Connection") as caught:
+    with pytest.raises(
+        JobDefinitionError, match=r"in_a_thread.*`async def`.*asyncpg.Connection"
+    ) as caught:
         await app.start()
     assert caught.value.job == "in_a_thread"
+
+
+@pytest.mark.parametrize("how", ["close", "terminate"])
+async def test_a_handler_that_closes_its_connection_fails_and_is_told_why(
+    app: Soniq, how: str
+) -> None:
+    @app.job(name="closes", max_attempts=1)
+    async def closes(connection: asyncpg.Connection) -> None:
+        closed = getattr(connection, how)()
+        if how == "close":
+            await closed
+
+    job_id = await app.enqueue(closes)
+    await app.run_worker(run_once=True)
+    status = await status_of(app, job_id)
+    assert (status["status"], status["error"]) == (
+        "dead",
+        {
+            "type": "soniq.errors.CompletionError",
+            "message": "closes closed the connection that was to complete it; nothing is completed",
+            "traceback": status["error"] and status["error"]["traceback"],
+        },
+    )

@@ -7,13 +7,18 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
-from soniq import JobContext, Outcome, Soniq, TransactionConnection, hookimpl
+from soniq import JobContext, Soniq, hookimpl
+from soniq.plugin import Outcome, TransactionConnection
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import finished, in_time, working
+from tests.support.jobs import finished, working
+from tests.support.waiting import in_time
 
 
 async def test_a_backslash_before_u0000_in_progress_does_not_stop_the_heartbeat(
-    make_app: MakeApp, schema: str, connection: "asyncpg.Connection[asyncpg.Record]", caplog: pytest.LogCaptureFixture
+    make_app: MakeApp,
+    schema: str,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = make_app(lease=1)
     began = []
@@ -128,7 +133,7 @@ async def test_a_row_that_somebody_has_locked_does_not_stop_the_heartbeat(
             await asyncio.sleep(2.5)
         await own.close()
         await finished(app, job_id)
-    assert [r.getMessage() for r in caplog.records if "silent for longer" in r.getMessage()] == []
+    assert [r.getMessage() for r in caplog.records if "lost its lease" in r.getMessage()] == []
     assert starts == 1
 
 
@@ -147,14 +152,18 @@ async def test_a_child_for_a_queue_that_an_open_transaction_uses_first_does_not_
 
     await app.start()
     async with connection.transaction():
-        await connection.execute(f"""select {schema}.enqueue('child', '{{}}', '{{"queue": "fresh"}}')""")
+        await connection.execute(
+            f"""select {schema}.enqueue('child', '{{}}', '{{"queue": "fresh"}}')"""
+        )
         async with working(app):
             await app.enqueue(parent)
             await asyncio.sleep(0.5)
             await app.wait_for(await app.enqueue(other), timeout=5)
 
 
-async def test_what_limits_the_wait_for_a_childs_key_does_not_limit_settle_tx(make_app: MakeApp) -> None:
+async def test_what_limits_the_wait_for_a_childs_key_does_not_limit_settle_tx(
+    make_app: MakeApp,
+) -> None:
     limits: list[str] = []
 
     class Settling:

@@ -1,34 +1,40 @@
-"""Leases: who holds a job, what becomes of the jobs of dead workers, and that late answers change nothing."""
+"""Leases: who holds a job, what becomes of the jobs of dead workers, and that late answers change
+nothing.
+"""
 
 import asyncio
 import logging
 import signal
 import time
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import pytest
 
-from soniq import Soniq, WorkerLost, hookimpl
-from soniq.hooks.dispatch import InTransaction
-from soniq.job import JobContext, Outcome
-from soniq.worker.claim import NO_LANES, Claimer
-from soniq.worker.settle import Settlement
+from soniq import Soniq, hookimpl
+from soniq.errors import WorkerLost
+from soniq.job import JobContext
+from soniq.plugin import Outcome
+from soniq.worker.lanes import NO_LANES
+from soniq.worker.settling.settlement import Finish, Requeue, Settlement
 from tests.conftest import MakeApp
-from tests.core.store.support import no_insert
+from tests.core.postgres.support import claimer_of
 from tests.core.worker.conftest import StartWorker
-from tests.core.worker.helpers import eventually, finished, in_time, status_of, working
+from tests.support.jobs import finished, status_of, working
+from tests.support.waiting import eventually, in_time
 
 LEASE = 1
 
 
 async def own_connections(app: Soniq, query: str, *, waiting: bool = False) -> list[int]:
-    """The server's processes that serve this test's schema and last ran a statement like `query`."""
-    async with app.database.acquire() as connection:
+    """The server's processes that serve this test's schema and last ran a statement like
+    `query`.
+    """
+    async with app._database.acquire() as connection:
         rows = await connection.fetch(
-            "select pid from pg_stat_activity where application_name = 'soniq' and query like $1 and pid <> "
-            "pg_backend_pid() and (wait_event_type = 'Lock' or not $2)",
+            "select pid from pg_stat_activity where application_name = 'soniq' and query like $1"
+            " and pid <> pg_backend_pid() and (wait_event_type = 'Lock' or not $2)",
             query.replace("{schema}", app.settings.schema),
             waiting,
         )
@@ -38,18 +44,20 @@ async def own_connections(app: Soniq, query: str, *, waiting: bool = False) -> l
 async def terminate(app: Soniq, query: str) -> int:
     """End the connections that last ran a statement like `query`; how many there were."""
     pids = await own_connections(app, query)
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         for pid in pids:
             await connection.execute("select pg_terminate_backend($1)", pid)
     return len(pids)
 
 
 CLAIMER = '%"{schema}".settle_and_claim_%'
-HEARTBEAT = '%"{schema}".worker set seen_at%'
+HEARTBEAT = '%"{schema}".heartbeat_1(%'
 LISTENER = 'LISTEN "{schema}"%'
 
 
-async def test_a_handler_that_blocks_the_event_loop_keeps_its_job(make_app: MakeApp, start_worker: StartWorker) -> None:
+async def test_a_handler_that_blocks_the_event_loop_keeps_its_job(
+    make_app: MakeApp, start_worker: StartWorker
+) -> None:
     app = make_app(lease=LEASE)
     process = start_worker(
         """
@@ -104,8 +112,10 @@ async def test_the_jobs_of_a_killed_worker_run_elsewhere_and_none_is_charged(
         await app.wait_for(each, 20)
 
     async def some_are_prefetched() -> bool:
-        async with app.database.acquire() as connection:
-            claimed: int = await connection.fetchval(f"select count(*) from {schema}.job where status = 'running'")
+        async with app._database.acquire() as connection:
+            claimed: int = await connection.fetchval(
+                f"select count(*) from {schema}.job where status = 'running'"
+            )
         return claimed > 2
 
     await process.says("running 100")
@@ -193,7 +203,9 @@ async def test_a_job_that_kills_its_worker_is_dead_one_death_later_than_its_atte
     assert {(await status_of(app, each))["attempt"] for each in neighbours} == {1}
 
 
-async def test_a_worker_taken_for_dead_drops_its_attempts_and_begins_again(make_app: MakeApp, schema: str) -> None:
+async def test_a_worker_taken_for_dead_drops_its_attempts_and_begins_again(
+    make_app: MakeApp, schema: str
+) -> None:
     app = make_app(lease=LEASE, poll_interval=30)
     began: asyncio.Queue[str] = asyncio.Queue()
     ended: list[str] = []
@@ -212,9 +224,9 @@ async def test_a_worker_taken_for_dead_drops_its_attempts_and_begins_again(make_
     job_id = await app.enqueue(one)
     async with working(app, concurrency=1):
         first = await in_time(began.get())
-        async with app.database.acquire() as connection:
+        async with app._database.acquire() as connection:
             await connection.execute(f"delete from {schema}.worker where id = $1", UUID(first))
-            await connection.execute(app.database.sql["rescue"], None, None)
+            await connection.execute(app._database.sql["rescue"], [UUID(job_id)], None)
         second = await in_time(began.get())
         status = await finished(app, job_id)
     assert ended == [first]
@@ -240,8 +252,11 @@ async def test_a_settlement_that_comes_too_late_changes_nothing(
     with caplog.at_level(logging.WARNING, "soniq"):
         async with working(app):
             await in_time(began.wait())
-            async with app.database.acquire() as connection:
-                taken = f"update {schema}.job set claim = claim + 1, worker_id = gen_random_uuid() where id = $1"
+            async with app._database.acquire() as connection:
+                taken = (
+                    f"update {schema}.job set claim = claim + 1, worker_id = gen_random_uuid()"
+                    " where id = $1"
+                )
                 await connection.execute(taken, UUID(job_id))
             release.set()
 
@@ -264,9 +279,12 @@ async def test_a_settlement_of_a_job_that_was_rescued_changes_nothing(
     async def one(ctx: JobContext) -> str:
         seen.append(ctx.attempt)
         if len(seen) == 1:
-            async with app.database.acquire() as connection, connection.transaction():  # what a rescue does
+            async with (
+                app._database.acquire() as connection,
+                connection.transaction(),
+            ):  # what a rescue does
                 await connection.execute(f"update {schema}.worker set id = gen_random_uuid()")
-                await connection.execute(app.database.sql["rescue"], None, None)
+                await connection.execute(app._database.sql["rescue"], [UUID(ctx.job_id)], None)
                 await connection.execute(f"update {schema}.worker set id = $1", UUID(ctx.worker_id))
         return f"run {len(seen)}"
 
@@ -278,7 +296,9 @@ async def test_a_settlement_of_a_job_that_was_rescued_changes_nothing(
     assert [each.status for each in told.outcomes] == ["done"]
 
 
-@pytest.mark.parametrize("which", [CLAIMER, HEARTBEAT, LISTENER], ids=["claims", "heartbeat", "notifications"])
+@pytest.mark.parametrize(
+    "which", [CLAIMER, HEARTBEAT, LISTENER], ids=["claims", "heartbeat", "notifications"]
+)
 async def test_a_worker_whose_connection_ends_gets_another(make_app: MakeApp, which: str) -> None:
     app = make_app(lease=LEASE, poll_interval=0.1 if which != LISTENER else 30)
 
@@ -320,33 +340,41 @@ async def test_nothing_is_lost_or_done_twice_when_the_claiming_connection_ends_a
             ended += await terminate(app, CLAIMER)
 
         async def all_are_done() -> bool:
-            async with app.database.acquire() as connection:
+            async with app._database.acquire() as connection:
                 return bool(await connection.fetchval(f"select count(*) = 0 from {schema}.job"))
 
         await eventually(all_are_done)
     assert ended >= 3
     assert sorted(ran) == list(range(total))
-    assert sorted(each.job_id for each in told.outcomes) == sorted({each.job_id for each in told.outcomes})
+    assert sorted(each.job_id for each in told.outcomes) == sorted(
+        {each.job_id for each in told.outcomes}
+    )
     assert len(told.outcomes) == total
     assert not any("changed nothing" in record.getMessage() for record in caplog.records)
 
 
-@pytest.mark.parametrize("status", ["done", None], ids=["finished", "given-back"])
+@pytest.mark.parametrize("finishes", [True, False], ids=["finished", "given-back"])
 async def test_a_settlement_that_is_sent_twice_is_not_counted_as_lost(
-    app: Soniq, schema: str, status: str | None
+    app: Soniq, schema: str, finishes: bool
 ) -> None:
     @app.job()
     async def one() -> None: ...
 
     job_id = UUID(await app.enqueue(one))
-    worker = str(uuid4())
-    async with app.database.acquire() as connection:
+    claimer, state, _ = claimer_of(app)
+    async with app._database.acquire() as connection:
         await connection.execute(
-            f"update {schema}.job set status = 'running', claim = 5, worker_id = $1, started_at = now()", worker
+            f"update {schema}.job set status = 'running', claim = 5, worker_id = $1, started_at ="
+            " now()",
+            state.id,
         )
-    claimer = Claimer(app.database, lambda: worker, list, InTransaction("settle_tx", (), limit=1.0), no_insert)
-    right = Settlement(id=job_id, claim=5, status=status, age=0.0, delay=60)
-    wrong = Settlement(id=job_id, claim=4, status=status, age=0.0)
+
+    def settlement(claim: int, delay: float = 0.0) -> Settlement:
+        if finishes:
+            return Finish(id=job_id, claim=claim, status="done", age=0.0)
+        return Requeue(id=job_id, claim=claim, age=0.0, delay=delay)
+
+    right, wrong = settlement(5, delay=60), settlement(4)
     try:
         assert (await claimer.exchange([wrong], NO_LANES, 0)).lost == {job_id}
         assert (await claimer.exchange([right], NO_LANES, 0)).lost == set()
@@ -354,10 +382,12 @@ async def test_a_settlement_that_is_sent_twice_is_not_counted_as_lost(
         assert (await claimer.exchange([wrong], NO_LANES, 0)).lost == {job_id}
     finally:
         await claimer.close()
-    assert (await status_of(app, str(job_id)))["status"] == (status or "queued")
+    assert (await status_of(app, str(job_id)))["status"] == ("done" if finishes else "queued")
 
 
-async def test_jobs_that_were_claimed_and_never_arrived_are_given_back(make_app: MakeApp, schema: str) -> None:
+async def test_jobs_that_were_claimed_and_never_arrived_are_given_back(
+    make_app: MakeApp, schema: str
+) -> None:
     app = make_app(lease=30)
     seen: list[int] = []
     began, release = asyncio.Event(), asyncio.Event()
@@ -377,21 +407,21 @@ async def test_jobs_that_were_claimed_and_never_arrived_are_given_back(make_app:
     async with working(app):
         holding = await app.enqueue(holds)
         await in_time(began.wait())
-        async with app.database.acquire() as connection, connection.transaction():
+        async with app._database.acquire() as connection, connection.transaction():
             job_id = await app.enqueue(one, connection=connection, notify=False)
             await connection.execute(  # as an answer that was lost on its way leaves it
-                f"update {schema}.job set status = 'running', claim = claim + 1, worker_id = $2, started_at = now() "
-                "where id = $1",
+                f"update {schema}.job set status = 'running', claim = claim + 1, worker_id = $2,"
+                " started_at = now() where id = $1",
                 UUID(job_id),
                 UUID(worker_id),
             )
 
         async def says_that_it_waits() -> bool:
-            async with app.database.acquire() as connection:
+            async with app._database.acquire() as connection:
                 return bool(await connection.fetchval(f"select waiting from {schema}.worker"))
 
         await eventually(says_that_it_waits)  # it writes nothing into its row from now on
-        async with app.database.acquire() as connection:
+        async with app._database.acquire() as connection:
             lock = connection.transaction()
             await lock.start()
             await connection.execute(f"select from {schema}.worker for update")
@@ -411,17 +441,20 @@ async def test_jobs_that_were_claimed_and_never_arrived_are_given_back(make_app:
     assert seen == [1, 1]
 
 
-async def test_a_dead_workers_row_is_removed_and_a_live_ones_stays(make_app: MakeApp, schema: str) -> None:
+async def test_a_dead_workers_row_is_removed_and_a_live_ones_stays(
+    make_app: MakeApp, schema: str
+) -> None:
     app = make_app(lease=LEASE)
     await app.start()
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         await connection.execute(
-            f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names, seen_at) "
-            "values (gen_random_uuid(), 1, 1, 1, 'gone', '0', array[]::text[], now() - interval '1 minute')"
+            f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, names,"
+            " seen_at) values (gen_random_uuid(), 1, 1, 1, 'gone', '0', array[]::text[], now() -"
+            " interval '1 minute')"
         )
 
     async def buried() -> bool:
-        async with app.database.acquire() as connection:
+        async with app._database.acquire() as connection:
             rows = await connection.fetch(f"select hostname from {schema}.worker")
         return bool(rows) and "gone" not in [row["hostname"] for row in rows]
 
@@ -432,7 +465,9 @@ async def test_a_dead_workers_row_is_removed_and_a_live_ones_stays(make_app: Mak
     assert (await app.overview())["workers"] == []
 
 
-async def test_a_worker_outlives_a_restart_of_the_server(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_a_worker_outlives_a_restart_of_the_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     from soniq_embedded import EmbeddedServer
 
     server = EmbeddedServer(Path(tmp_path_factory.mktemp("restarted")), options={"fsync": "off"})
@@ -494,15 +529,20 @@ async def test_a_worker_can_stop_while_the_database_is_away(
         await asyncio.to_thread(server.stop)
 
 
-async def test_an_injected_connection_that_ends_fails_the_attempt_alone(app: Soniq) -> None:
+async def test_an_injected_connection_that_ends_puts_off_the_attempt_alone(app: Soniq) -> None:
+    runs: list[int] = []
+
     @app.job(retry=0.0)
     async def loses(connection: asyncpg.Connection, ctx: JobContext) -> int:
-        if ctx.attempt == 1:
-            async with app.database.acquire() as another:
-                await another.execute("select pg_terminate_backend($1)", connection.get_server_pid())
+        runs.append(ctx.attempt)
+        if len(runs) == 1:
+            async with app._database.acquire() as another:
+                await another.execute(
+                    "select pg_terminate_backend($1)", connection.get_server_pid()
+                )
         await connection.execute("select 1")
         return ctx.attempt
 
-    job_id = await app.enqueue(loses)
-    await in_time(app.run_worker(run_once=True))
-    assert await app.get_result(job_id) == 2
+    async with working(app):
+        assert await app.wait_for(await app.enqueue(loses), 20) == 1
+    assert runs == [1, 1]

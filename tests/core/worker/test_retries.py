@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from soniq import Backoff, Cancel, Retry, Soniq
-from soniq.job import Job, JobContext
+from soniq.job import JobContext
+from soniq.job.job import Job
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import finished, status_of, working
+from tests.support.jobs import finished, run_job, status_of, working
 
 
 def test_the_first_delay_is_about_a_second() -> None:
@@ -36,7 +37,9 @@ def test_a_delay_after_ever_so_many_attempts_is_the_cap() -> None:
     assert Backoff(cap=3600, jitter=0).delay(32_767) == 3600
 
 
-@pytest.mark.parametrize("bad", [{"first": -1}, {"factor": 0.5}, {"cap": -1}, {"jitter": 1.5}, {"jitter": -0.1}])
+@pytest.mark.parametrize(
+    "bad", [{"first": -1}, {"factor": 0.5}, {"cap": -1}, {"jitter": 1.5}, {"jitter": -0.1}]
+)
 def test_a_backoff_that_makes_no_sense_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="0 or more"):
         Backoff(**bad)
@@ -56,12 +59,13 @@ async def delays_of(app: Soniq, jobs: Iterable[Job[..., Any]]) -> dict[str, floa
 async def next_delays(app: Soniq) -> dict[str, float]:
     """Let all waiting jobs fail now; by name, the seconds that each waits then."""
     own = app.settings.schema
-    async with app.database.acquire() as connection:
+    async with app._database.acquire() as connection:
         now = await connection.fetchval("select now()")
         await connection.execute(f"update {own}.job set scheduled_at = $1", now)
         await app.run_worker(run_once=True)
         rows = await connection.fetch(
-            f"select name, extract(epoch from scheduled_at - $1)::float8 as delay from {own}.job", now
+            f"select name, extract(epoch from scheduled_at - $1)::float8 as delay from {own}.job",
+            now,
         )
     return {row["name"]: row["delay"] for row in rows}
 
@@ -97,14 +101,18 @@ NO_POLICIES: dict[str, Any] = {
 
 
 async def test_a_jobs_own_retry_policy_says_when(app: Soniq) -> None:
-    delays = await delays_of(app, [app.job(name=name, retry=each)(fails) for name, each in POLICIES.items()])
+    delays = await delays_of(
+        app, [app.job(name=name, retry=each)(fails) for name, each in POLICIES.items()]
+    )
     assert delays.keys() == POLICIES.keys()
     for name, delay in delays.items():
         assert 500 <= delay < 530, name
 
 
 async def test_where_the_policy_says_nothing_the_default_applies(app: Soniq) -> None:
-    delays = await delays_of(app, [app.job(name=name, retry=each)(fails) for name, each in NO_POLICIES.items()])
+    delays = await delays_of(
+        app, [app.job(name=name, retry=each)(fails) for name, each in NO_POLICIES.items()]
+    )
     assert delays.keys() == NO_POLICIES.keys()
     for name, delay in delays.items():
         assert 0.75 <= delay < 30, name
@@ -126,9 +134,7 @@ async def test_a_retry_policy_may_cancel_the_job(app: Soniq) -> None:
     async def fails() -> None:
         raise LookupError("gone")
 
-    job_id = await app.enqueue(fails)
-    await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
+    status = await run_job(app, fails)
     assert status["status"] == "cancelled"
     assert status["error"] is not None
     assert status["error"]["message"] == "hopeless: gone"
@@ -155,7 +161,13 @@ async def test_a_failed_attempt_is_tried_again_when_its_time_has_come(make_app: 
     [
         (lambda app, fails: (app.job(name="fails", retry=0.0)(fails), {}), 4),
         (lambda app, fails: (app.job(name="fails", retry=0.0, max_attempts=2)(fails), {}), 2),
-        (lambda app, fails: (app.job(name="fails", retry=0.0, max_attempts=2)(fails), {"max_attempts": 3}), 3),
+        (
+            lambda app, fails: (
+                app.job(name="fails", retry=0.0, max_attempts=2)(fails),
+                {"max_attempts": 3},
+            ),
+            3,
+        ),
     ],
     ids=["setting", "job", "enqueue"],
 )
@@ -173,7 +185,11 @@ async def test_a_job_is_dead_after_its_attempts(
     job_id = await app.enqueue(job, **options)
     assert await app.run_worker(run_once=True) == attempts
     status = await status_of(app, job_id)
-    assert (status["status"], status["attempt"], status["max_attempts"]) == ("dead", attempts, attempts)
+    assert (status["status"], status["attempt"], status["max_attempts"]) == (
+        "dead",
+        attempts,
+        attempts,
+    )
     assert status["error"] is not None
     assert status["error"]["message"] == f"attempt {attempts} of {attempts}"
     assert errors == [(n, f"attempt {n} of {attempts}") for n in range(1, attempts + 1)]
@@ -184,9 +200,7 @@ async def test_a_waiting_job_shows_the_error_of_its_latest_attempt(app: Soniq) -
     async def fails() -> None:
         raise LookupError("the latest")
 
-    job_id = await app.enqueue(fails)
-    await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
+    status = await run_job(app, fails)
     assert (status["status"], status["started_at"], status["worker_id"]) == ("queued", None, None)
     assert status["error"] is not None
     assert status["error"]["message"] == "the latest"

@@ -8,7 +8,8 @@ import pytest
 
 from soniq import Jobs, Soniq
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import eventually, status_of, working
+from tests.support.jobs import status_of, working
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -28,7 +29,9 @@ def old(make_app: MakeApp) -> Soniq:
 
 @pytest.fixture
 def new(make_app: MakeApp) -> Soniq:
-    """The app of the next release: `send` has gained a parameter with a default, and there is another job."""
+    """The app of the next release: `send` has gained a parameter with a default, and there is
+    another job.
+    """
     app = make_app()
 
     @app.job(name="send", max_attempts=1)
@@ -42,11 +45,15 @@ def new(make_app: MakeApp) -> Soniq:
     return app
 
 
-async def due_now(connection: "Connection", schema: str, job_id: str, *, deferred_for: float = 0.0) -> None:
-    """Let no time pass: a job that was given back is due, and was given back first so many seconds ago."""
+async def due_now(
+    connection: "Connection", schema: str, job_id: str, *, deferred_for: float = 0.0
+) -> None:
+    """Let no time pass: a job that was given back is due, and was given back first so many seconds
+    ago.
+    """
     await connection.execute(
-        f"update {schema}.job set scheduled_at = now(), deferred_since = deferred_since - make_interval(secs => $2) "
-        "where id = $1",
+        f"update {schema}.job set scheduled_at = now(), deferred_since = deferred_since -"
+        " make_interval(secs => $2) where id = $1",
         UUID(job_id),
         deferred_for,
     )
@@ -59,7 +66,10 @@ async def test_a_name_that_an_older_worker_does_not_know_waits_without_a_charge_
     assert await old.run_worker(run_once=True) == 0
     status = await status_of(new, job_id)
     assert (status["status"], status["attempt"], status["error"]) == ("queued", 0, None)
-    assert "no job named 'added' is known here; it waits for a worker that knows it" in caplog.text
+    assert (
+        "no job named 'added' is known here; it is requeued for a worker that knows it"
+        in caplog.text
+    )
     await due_now(connection, schema, job_id)
     assert await new.run_worker(run_once=True) == 1
     status = await status_of(new, job_id)
@@ -70,10 +80,15 @@ async def test_workers_of_both_releases_share_the_work(
     old: Soniq, new: Soniq, connection: "Connection", schema: str
 ) -> None:
     async with working(old), working(new):
-        ids = [*await old.enqueue_many("send", [{"to": "a"}] * 20), *await new.enqueue_many("added", [{}] * 5)]
+        ids = [
+            *await old.enqueue_many("send", [{"to": "a"}] * 20),
+            *await new.enqueue_many("added", [{}] * 5),
+        ]
 
         async def all_done() -> bool:
-            await connection.execute(f"update {schema}.job set scheduled_at = now() where status = 'queued'")
+            await connection.execute(
+                f"update {schema}.job set scheduled_at = now() where status = 'queued'"
+            )
             return {(await status_of(new, job_id))["status"] for job_id in ids} == {"done"}
 
         await eventually(all_done)
@@ -107,11 +122,19 @@ async def test_a_newer_payload_waits_without_a_charge_for_a_worker_that_takes_al
     assert status["error"] is not None
     assert status["error"]["message"] == "send takes no argument 'copies' here"
     assert heard == []
-    assert "waits for a worker with other code: send takes no argument 'copies' here" in caplog.text
+    assert (
+        "waits for a worker with other code: UnknownArguments: send takes no argument 'copies' here"
+        in caplog.text
+    )
     await due_now(connection, schema, job_id)
     await new.run_worker(run_once=True)
     status = await status_of(new, job_id)
-    assert (status["status"], status["attempt"], status["result"], status["error"]) == ("done", 1, "new eva 3", None)
+    assert (status["status"], status["attempt"], status["result"], status["error"]) == (
+        "done",
+        1,
+        "new eva 3",
+        None,
+    )
 
 
 async def test_an_older_payload_with_a_parameter_that_is_gone_waits_a_day_and_is_dead_then(
@@ -176,8 +199,9 @@ async def test_old_code_works_on_with_newer_tables_that_allow_it(
         await old.wait_for(await old.enqueue("send", to="eva"), 20)
         # the newer release sets up: a column and a step that says that this code can live with it
         await connection.execute(
-            f"alter table {schema}.job add gained text; alter table {schema}.history add gained text;"
-            f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', 99, 1)"
+            f"alter table {schema}.job add gained text; alter table {schema}.history add gained"
+            f" text;insert into {schema}.migration (namespace, version, oldest) values ('soniq',"
+            " 99, 1)"
         )
         assert await old.wait_for(await old.enqueue("send", to="ada"), 20) == "old ada"
     await old.close()

@@ -8,7 +8,8 @@ import asyncpg
 from soniq import Retry, Snooze, Soniq
 from soniq.job import JobContext
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import in_time, status_of, working
+from tests.support.jobs import status_of, working
+from tests.support.waiting import in_time
 
 
 async def test_it_returns_at_once_where_nothing_is_due(app: Soniq) -> None:
@@ -75,12 +76,18 @@ async def test_it_leaves_what_is_due_later(app: Soniq) -> None:
     @app.job()
     async def later() -> None: ...
 
-    waiting = [await app.enqueue(fails), await app.enqueue(snoozes), await app.enqueue(later, delay=600)]
+    waiting = [
+        await app.enqueue(fails),
+        await app.enqueue(snoozes),
+        await app.enqueue(later, delay=600),
+    ]
     assert await in_time(app.run_worker(run_once=True)) == 2
     assert [(await status_of(app, each))["status"] for each in waiting] == ["queued"] * 3
 
 
-async def test_it_leaves_held_jobs_and_names_it_does_not_know(make_app: MakeApp, schema: str) -> None:
+async def test_it_leaves_held_jobs_and_names_it_does_not_know(
+    make_app: MakeApp, schema: str
+) -> None:
     app = make_app(unknown_jobs="allow")
 
     @app.job()
@@ -88,8 +95,11 @@ async def test_it_leaves_held_jobs_and_names_it_does_not_know(make_app: MakeApp,
 
     job_id = await app.enqueue(held)
     stranger = await app.enqueue("elsewhere.job", args={})
-    async with app.database.acquire() as connection:
-        await connection.execute(f"update {schema}.job set status = 'held' where name = $1", held.name)
+    async with app._database.acquire() as connection:
+        await connection.execute(
+            f"update {schema}.job set status = 'held', held_by = '{{me}}' where name = $1",
+            held.name,
+        )
     assert await in_time(app.run_worker(run_once=True)) == 0
     assert (await status_of(app, job_id))["status"] == "held"
     status = await status_of(app, stranger)
@@ -120,7 +130,9 @@ async def test_it_installs_no_signal_handlers(app: Soniq) -> None:
 
     @app.job()
     async def look() -> None:
-        seen.append([signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before)
+        seen.append(
+            [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+        )
 
     await app.enqueue(look)
     await app.run_worker(run_once=True)
@@ -133,7 +145,9 @@ async def test_another_worker_does_install_them_and_puts_the_old_ones_back(app: 
 
     @app.job()
     async def look() -> None:
-        seen.append([signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before)
+        seen.append(
+            [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+        )
 
     job_id = await app.enqueue(look)
     async with working(app):

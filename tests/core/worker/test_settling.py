@@ -7,12 +7,16 @@ from uuid import UUID
 import pytest
 
 from soniq import Soniq, hookimpl
-from soniq.job import JobContext, Outcome
+from soniq.job import JobContext
+from soniq.plugin import Outcome
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import finished, in_time, status_of, working
+from tests.support.jobs import finished, status_of, working
+from tests.support.waiting import eventually, in_time
 
 
-async def test_a_locked_row_holds_up_no_other_job_and_is_settled_afterwards(app: Soniq, schema: str) -> None:
+async def test_a_locked_row_holds_up_no_other_job_and_is_settled_afterwards(
+    app: Soniq, schema: str
+) -> None:
     began, release = asyncio.Event(), asyncio.Event()
     runs: list[str] = []
 
@@ -31,12 +35,16 @@ async def test_a_locked_row_holds_up_no_other_job_and_is_settled_afterwards(app:
     job_id = await app.enqueue(locked)
     async with working(app):
         await in_time(began.wait())
-        async with app.database.acquire() as connection:
+        async with app._database.acquire() as connection:
             lock = connection.transaction()
             await lock.start()
-            await connection.execute(f"select from {schema}.job where id = $1 for update", UUID(job_id))
+            await connection.execute(
+                f"select from {schema}.job where id = $1 for update", UUID(job_id)
+            )
             release.set()
-            for number in range(6):  # one after the other: each is claimed and settled while the lock is held
+            for number in range(
+                6
+            ):  # one after the other: each is claimed and settled while the lock is held
                 other = await app.enqueue(one, number=number)
                 assert await app.wait_for(other, 15) == number
             assert (await status_of(app, job_id))["status"] == "running"
@@ -55,8 +63,10 @@ async def test_run_once_waits_for_a_row_that_somebody_has_locked(app: Soniq, sch
         return "settled"
 
     async def hold(job_id: str) -> None:
-        async with app.database.acquire() as connection, connection.transaction():
-            await connection.execute(f"select from {schema}.job where id = $1 for update", UUID(job_id))
+        async with app._database.acquire() as connection, connection.transaction():
+            await connection.execute(
+                f"select from {schema}.job where id = $1 for update", UUID(job_id)
+            )
             locked.set()
             await finish.wait()
 
@@ -72,6 +82,56 @@ async def test_run_once_waits_for_a_row_that_somebody_has_locked(app: Soniq, sch
     await holding
     assert await in_time(worker) == 1
     assert await app.get_result(job_id) == "settled"
+
+
+async def test_a_deadlock_over_a_childs_key_holds_up_no_other_job_and_is_told(
+    app: Soniq, schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    children = 0
+
+    @app.job(name="child")
+    async def child() -> None:
+        nonlocal children
+        children += 1
+
+    @app.job()
+    async def parent(ctx: JobContext) -> None:
+        await ctx.enqueue("child", dedup_key="k")
+
+    @app.job()
+    async def other(number: int) -> int:
+        return number
+
+    await app.start()
+    async with app._database.acquire() as connection:
+        await connection.execute(
+            f"""
+            create function {schema}.deadlock() returns trigger language plpgsql as $$
+                begin raise deadlock_detected; end $$;
+            create trigger deadlock before insert on {schema}.job for each row
+                when (new.dedup_key = 'k') execute function {schema}.deadlock()
+            """
+        )
+
+    async def left() -> bool:
+        return "is left for the next exchange" in caplog.text
+
+    job_id = await app.enqueue(parent)
+    with caplog.at_level("INFO", "soniq.worker"):
+        async with working(app):
+            await eventually(left)
+            for number in range(3):
+                assert await app.wait_for(await app.enqueue(other, number=number), 15) == number
+            assert (await status_of(app, job_id))["status"] == "running"
+
+            async with app._database.acquire() as connection:
+                await connection.execute(f"drop trigger deadlock on {schema}.job")
+            assert (await finished(app, job_id))["status"] == "done"
+
+    await app.run_worker(run_once=True)
+    assert children == 1
+    told = [r.getMessage() for r in caplog.records if r.getMessage().startswith("deadlock:")]
+    assert len(told) == 3 == len(set(told))
 
 
 class Told:
@@ -152,5 +212,7 @@ async def test_settled_is_told_of_each_outcome_once(make_app: MakeApp) -> None:
     await app.run_worker(run_once=True)
     found = sorted((each.job_id, each.attempt, each.status) for each in told.outcomes)
     expected = [(each, 1, "done") for each in ids[::2]]
-    expected += [(each, 1, "queued") for each in ids[1::2]] + [(each, 2, "dead") for each in ids[1::2]]
+    expected += [(each, 1, "queued") for each in ids[1::2]] + [
+        (each, 2, "dead") for each in ids[1::2]
+    ]
     assert found == sorted(expected)

@@ -5,15 +5,19 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 
-from soniq import Soniq, WorkerStopped
+from soniq import Soniq, hookimpl
+from soniq.errors import WorkerStopped
 from soniq.job import JobContext
 from tests.conftest import MakeApp
 from tests.core.worker.conftest import StartWorker
-from tests.core.worker.helpers import eventually, in_time, status_of, working
+from tests.support.jobs import finished, status_of, working
+from tests.support.waiting import eventually, in_time
 
 JOBS = """
 @app.on_error
@@ -61,8 +65,10 @@ async def test_a_signal_lets_the_running_end_and_gives_the_others_back(
     waiting = await app.enqueue_many("quick", [{} for _ in range(20)])
 
     async def claimed_ahead() -> bool:
-        async with app.database.acquire() as connection:
-            found: int = await connection.fetchval(f"select count(*) from {schema}.job where status = 'running'")
+        async with app._database.acquire() as connection:
+            found: int = await connection.fetchval(
+                f"select count(*) from {schema}.job where status = 'running'"
+            )
         return found > 2
 
     await eventually(claimed_ahead)
@@ -77,7 +83,9 @@ async def test_a_signal_lets_the_running_end_and_gives_the_others_back(
     assert (await app.overview())["workers"] == []
 
 
-async def test_a_second_signal_ends_the_grace_time(make_app: MakeApp, start_worker: StartWorker) -> None:
+async def test_a_second_signal_ends_the_grace_time(
+    make_app: MakeApp, start_worker: StartWorker
+) -> None:
     app = make_app()
     define(app)
     process = start_worker(JOBS, grace=60)
@@ -185,7 +193,7 @@ async def test_a_handler_whose_clean_up_fails_at_the_stop_is_not_charged(make_ap
 async def test_a_handler_that_ignores_its_cancellation_is_left_behind_and_runs_again(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soniq.worker.worker.LAST_WORDS", 0.3)
+    monkeypatch.setattr("soniq.worker.worker.LAST_CHANCE", 0.3)
     app = make_app(grace=0.1)
     errors: list[BaseException] = []
     app.on_error(lambda ctx, error: errors.append(error))
@@ -214,7 +222,9 @@ async def test_a_handler_that_ignores_its_cancellation_is_left_behind_and_runs_a
     assert (await status_of(app, job_id))["status"] == "queued"
 
 
-async def test_a_thread_that_does_not_end_holds_nobody_up_and_its_job_runs_again(make_app: MakeApp) -> None:
+async def test_a_thread_that_does_not_end_holds_nobody_up_and_its_job_runs_again(
+    make_app: MakeApp,
+) -> None:
     app = make_app(grace=0.1)
     errors: list[BaseException] = []
     app.on_error(lambda ctx, error: errors.append(error))
@@ -236,7 +246,9 @@ async def test_a_thread_that_does_not_end_holds_nobody_up_and_its_job_runs_again
     release.set()
 
 
-async def test_a_worker_says_when_it_starts_and_stops(app: Soniq, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_worker_says_when_it_starts_and_stops(
+    app: Soniq, caplog: pytest.LogCaptureFixture
+) -> None:
     @app.job()
     async def one() -> None: ...
 
@@ -244,6 +256,163 @@ async def test_a_worker_says_when_it_starts_and_stops(app: Soniq, caplog: pytest
     with caplog.at_level(logging.INFO, "soniq.worker"):
         await app.run_worker(run_once=True, concurrency=7, queues=["default", "mail"])
     first, last = caplog.messages[0], caplog.messages[-1]
-    for words in ("started", "default, mail", "7 at once", "1 jobs known", "plugins: none"):
+    for words in ("started", "default, mail", "7 at once", "1 job known", "plugins: none"):
         assert words in first
-    assert "stopped after 1 attempts" in last
+    assert "stopped after 1 attempt" in last
+
+
+class Slow:
+    """A plugin whose lifespan begins once it is let."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end, self.lives = asyncio.Event(), asyncio.Event(), False
+
+    @hookimpl
+    async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
+        self.begun.set()
+        await self.may_end.wait()
+        self.lives = True
+        yield
+        self.lives = False
+
+
+async def being_started(make_app: MakeApp) -> "tuple[Slow, Soniq, asyncio.Task[int]]":
+    """An app whose start is under way, for the worker that is the third."""
+    slow = Slow()
+    app = make_app(plugins=[slow])
+    worker = asyncio.create_task(app.run_worker(signals=False))
+    await in_time(slow.begun.wait())
+    return slow, app, worker
+
+
+async def test_a_worker_that_is_told_to_stop_while_the_app_is_being_started_ends(
+    make_app: MakeApp,
+) -> None:
+    slow, app, worker = await being_started(make_app)
+    app.stop_workers()
+    slow.may_end.set()
+
+    assert await in_time(worker) == 0
+
+
+async def test_closing_an_app_that_is_being_started_closes_it_and_ends_its_worker(
+    make_app: MakeApp,
+) -> None:
+    slow, app, worker = await being_started(make_app)
+    closing = asyncio.create_task(app.close())
+    await asyncio.sleep(0)
+    slow.may_end.set()
+    await in_time(closing)
+
+    assert await in_time(worker) == 0
+    assert (slow.lives, app.closed) == (False, True)
+
+
+async def waits_for(table: str, connection: Any, *, other_than: int = 0) -> int:
+    """The process of the server that waits for a lock of a table, as soon as there is one."""
+
+    async def waiting() -> int:
+        found = await connection.fetchval(
+            "select min(pid) from pg_locks"
+            " where not granted and relation = $1::regclass and pid <> $2",
+            table,
+            other_than,
+        )
+        return found or 0
+
+    return await eventually(waiting)
+
+
+async def test_a_worker_that_is_told_to_stop_while_it_registers_leaves_no_row(app: Soniq) -> None:
+    table = f"{app.settings.schema}.worker"
+    await app.start()
+    async with app.connection() as connection:
+        async with connection.transaction():
+            await connection.execute(f"lock table {table} in exclusive mode")
+            worker = asyncio.create_task(app.run_worker(signals=False))
+            await waits_for(table, connection)
+            app.stop_workers()
+        assert await in_time(worker) == 0
+        assert await connection.fetchval(f"select count(*) from {table}") == 0
+
+
+@pytest.mark.parametrize("run_once", [False, True])
+async def test_a_worker_that_is_told_to_stop_and_has_no_answer_while_it_registers_ends(
+    app: Soniq, run_once: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("soniq.worker.answers.LAST_ANSWER", 0.1)
+    table = f"{app.settings.schema}.worker"
+    await app.start()
+    async with app.connection() as connection:
+        async with connection.transaction():
+            await connection.execute(f"lock table {table} in exclusive mode")
+            worker = asyncio.create_task(app.run_worker(signals=False, run_once=run_once))
+            registers = await waits_for(table, connection)
+            app.stop_workers()
+            await waits_for(table, connection, other_than=registers)  # to say goodbye
+        assert await in_time(worker) == 0
+        assert await connection.fetchval(f"select count(*) from {table}") == 0
+    assert "tries again" not in caplog.text
+
+
+async def test_a_worker_that_is_cancelled_as_it_says_goodbye_before_any_work_is_cancelled(
+    app: Soniq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soniq.worker.answers.LAST_ANSWER", 0.1)
+    table = f"{app.settings.schema}.worker"
+    await app.start()
+    async with app.connection() as connection:
+        async with connection.transaction():
+            await connection.execute(f"lock table {table} in exclusive mode")
+            worker = asyncio.create_task(app.run_worker(signals=False))
+            registers = await waits_for(table, connection)
+            app.stop_workers()
+            await waits_for(table, connection, other_than=registers)
+            worker.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await in_time(worker)
+        assert await connection.fetchval(f"select count(*) from {table}") == 0
+
+
+async def test_a_worker_that_is_cancelled_when_it_has_just_registered_leaves_no_row(
+    app: Soniq,
+) -> None:
+    workers, jobs = f"{app.settings.schema}.worker", f"{app.settings.schema}.job"
+    await app.start()
+    async with app.connection() as connection:
+        async with connection.transaction():
+            await connection.execute(f"lock table {jobs} in access exclusive mode")
+            worker = asyncio.create_task(app.run_worker(signals=False))
+            await waits_for(jobs, connection)  # to see which lanes there are
+            assert await connection.fetchval(f"select count(*) from {workers}") == 1
+            worker.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await in_time(worker)
+        assert await connection.fetchval(f"select count(*) from {workers}") == 0
+
+
+async def test_a_worker_that_cannot_write_an_outcome_leaves_its_row_for_the_rescue(
+    make_app: MakeApp, connection: "asyncpg.Connection[asyncpg.Record]", schema: str
+) -> None:
+    app = make_app(lease=2, grace=1)
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    @app.job(name="job")
+    async def job() -> str:
+        begun.set()
+        await goes_on.wait()
+        return "fine"
+
+    job_id = await app.enqueue(job)
+    async with connection.transaction():
+        async with working(app):
+            await in_time(begun.wait())
+            await connection.execute(f"select from {schema}.job for update")
+            goes_on.set()
+        assert await connection.fetchval(f"select count(*) from {schema}.worker") == 1
+
+    async with working(app):  # the lease is over long before a look at all that runs
+        status = await finished(app, job_id, 30)
+    assert (status["status"], status["attempt"]) == ("done", 1)

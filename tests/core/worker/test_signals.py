@@ -1,5 +1,6 @@
 """Retry, Snooze and Cancel, raised or returned."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from soniq import Cancel, Retry, Snooze, Soniq
 from soniq.job import JobContext
-from tests.core.worker.helpers import status_of
+from tests.support.jobs import run_job, status_of
 
 raised_or_returned = pytest.mark.parametrize("how", ["raised", "returned"])
 in_a_thread_or_not = pytest.mark.parametrize("threaded", [False, True])
@@ -50,7 +51,11 @@ async def test_a_snoozed_job_is_due_after_its_delay_and_has_no_error(app: Soniq)
     assert await app.run_worker(run_once=True) == 1
     status = await status_of(app, job_id)
     assert (status["status"], status["attempt"], status["error"]) == ("queued", 0, None)
-    assert timedelta(seconds=100) < status["scheduled_at"] - status["created_at"] < timedelta(seconds=180)
+    assert (
+        timedelta(seconds=100)
+        < status["scheduled_at"] - status["created_at"]
+        < timedelta(seconds=180)
+    )
     assert errors == []
 
 
@@ -75,11 +80,13 @@ async def test_a_retry_without_a_delay_takes_the_jobs_own(app: Soniq, how: str) 
     async def again(ctx: JobContext) -> Any:
         return give(Retry(), how)
 
-    job_id = await app.enqueue(again)
-    await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
+    status = await run_job(app, again)
     assert status["status"] == "queued"
-    assert timedelta(seconds=490) < status["scheduled_at"] - status["created_at"] < timedelta(seconds=600)
+    assert (
+        timedelta(seconds=490)
+        < status["scheduled_at"] - status["created_at"]
+        < timedelta(seconds=600)
+    )
 
 
 async def test_a_retry_with_no_attempt_left_is_dead_and_says_so(app: Soniq) -> None:
@@ -90,9 +97,7 @@ async def test_a_retry_with_no_attempt_left_is_dead_and_says_so(app: Soniq) -> N
     async def again() -> None:
         raise Retry(delay=0)
 
-    job_id = await app.enqueue(again)
-    await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
+    status = await run_job(app, again)
     assert (status["status"], status["attempt"]) == ("dead", 2)
     assert status["error"] is not None
     assert status["error"]["type"].endswith("RetriesExhausted")
@@ -112,9 +117,7 @@ async def test_a_cancel_ends_the_job_with_its_reason(app: Soniq, how: str, threa
     async def asynchronous() -> Any:
         return synchronous()
 
-    job_id = await app.enqueue(app.job(name="cancels")(synchronous if threaded else asynchronous))
-    await app.run_worker(run_once=True)
-    status = await status_of(app, job_id)
+    status = await run_job(app, app.job(name="cancels")(synchronous if threaded else asynchronous))
     assert (status["status"], status["attempt"]) == ("cancelled", 1)
     assert status["error"] is not None
     assert status["error"]["message"] == "the order is gone"
@@ -132,3 +135,33 @@ async def test_a_handler_that_catches_exceptions_need_not_know_the_signals(app: 
     job_id = await app.enqueue(careless)
     await app.run_worker(run_once=True)
     assert await app.get_result(job_id) == "they are ordinary exceptions"
+
+
+async def test_a_signal_that_a_task_of_a_group_raises_is_obeyed(app: Soniq) -> None:
+    """`asyncio.TaskGroup` puts what its tasks raise into a group."""
+
+    async def raises() -> None:
+        raise Cancel("nobody wants it")
+
+    @app.job(max_attempts=1)
+    async def grouped() -> None:
+        async with asyncio.TaskGroup() as outer, asyncio.TaskGroup() as inner:
+            inner.create_task(raises())
+            outer.create_task(asyncio.sleep(600))
+
+    errors: list[BaseException] = []
+    app.on_error(lambda ctx, error: errors.append(error))
+    job_id = await app.enqueue(grouped)
+    await app.run_worker(run_once=True)
+    assert (await status_of(app, job_id))["status"] == "cancelled"
+    assert errors == []
+
+
+async def test_a_group_with_a_signal_and_an_error_is_a_failure(app: Soniq) -> None:
+    @app.job(max_attempts=1)
+    async def both() -> None:
+        raise ExceptionGroup("two", [Cancel(), ValueError("broken")])
+
+    job_id = await app.enqueue(both)
+    await app.run_worker(run_once=True)
+    assert (await status_of(app, job_id))["status"] == "dead"

@@ -7,7 +7,8 @@ from contextvars import ContextVar
 
 from soniq import Soniq
 from soniq.job import JobContext
-from tests.core.worker.helpers import in_time, working
+from tests.support.jobs import working
+from tests.support.waiting import in_time
 
 tenant: ContextVar[str] = ContextVar("tenant", default="none")
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from soniq import AttemptTimeout, Snooze, Soniq
+from soniq import Snooze, Soniq
+from soniq.errors import AttemptTimeout
 from soniq.job import JobContext
-from soniq.worker.deadlines import Deadlines
+from soniq.worker.deadlines import Deadline, Deadlines
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import eventually, in_time, status_of, working
+from tests.support.jobs import status_of, working
+from tests.support.waiting import eventually, in_time
 
 
 async def test_an_attempt_that_takes_too_long_is_ended_and_has_failed(app: Soniq) -> None:
@@ -50,7 +52,9 @@ async def test_the_traceback_of_a_timeout_shows_where_the_handler_was(app: Soniq
     assert error is not None
     assert error["traceback"] is not None
     assert "await asyncio.sleep(60)" in error["traceback"]
-    assert next(line for line in error["traceback"].splitlines() if "File" in line).endswith("in slow")
+    assert next(line for line in error["traceback"].splitlines() if "File" in line).endswith(
+        "in slow"
+    )
 
 
 async def test_a_timed_out_attempt_is_retried(app: Soniq) -> None:
@@ -100,7 +104,9 @@ async def fail_in_the_clean_up() -> Any:
 
 
 @pytest.mark.parametrize("handler", [swallow_and_return, swallow_and_snooze, fail_in_the_clean_up])
-async def test_a_handler_that_makes_something_else_of_its_timeout_has_timed_out(app: Soniq, handler: Any) -> None:
+async def test_a_handler_that_makes_something_else_of_its_timeout_has_timed_out(
+    app: Soniq, handler: Any
+) -> None:
     errors: list[BaseException] = []
     app.on_error(lambda ctx, error: errors.append(error))
     job_id = await app.enqueue(app.job(timeout=0.1, max_attempts=1)(handler))
@@ -138,7 +144,9 @@ async def test_the_time_that_hooks_take_counts_too(app: Soniq) -> None:
 
 
 @pytest.mark.parametrize("ends", ["returns", "raises"])
-async def test_a_thread_keeps_its_slot_until_it_returns_and_has_then_timed_out(make_app: MakeApp, ends: str) -> None:
+async def test_a_thread_keeps_its_slot_until_it_returns_and_has_then_timed_out(
+    make_app: MakeApp, ends: str
+) -> None:
     app = make_app()
     errors: list[BaseException] = []
     app.on_error(lambda ctx, error: errors.append(error))
@@ -197,7 +205,7 @@ class Timed:
     """Something that can be too late."""
 
     def __init__(self, name: str, log: list[str]) -> None:
-        self.deadline: float | None = None
+        self.deadline: Deadline | None = None
         self.name = name
         self.log = log
 
@@ -225,7 +233,7 @@ async def test_a_deadline_that_no_longer_matters_does_not_expire() -> None:
     over, last = Timed("over", log), Timed("last", log)
     deadlines.add(over, 0.02)
     deadlines.add(last, 0.06)
-    over.deadline = None
+    deadlines.drop(over)
     while not log:
         await asyncio.sleep(0.01)
     assert log == ["last"]
@@ -260,7 +268,7 @@ async def test_short_attempts_with_long_timeouts_are_not_kept() -> None:
     for n in range(10_000):
         over = Timed(f"over {n}", [])
         deadlines.add(over, 3600)
-        over.deadline = None
+        deadlines.drop(over)
     assert len(deadlines) < 200
     deadlines.close()
 
@@ -272,7 +280,7 @@ async def test_deadlines_hold_however_many_there_are() -> None:
     for n, each in enumerate(timed):
         deadlines.add(each, 0.05 + n % 7 / 1_000)
     for each in timed[::2]:
-        each.deadline = None
+        deadlines.drop(each)
     async with asyncio.timeout(20):
         while len(log) < 500:
             await asyncio.sleep(0.01)

@@ -1,4 +1,6 @@
-"""Who runs what: queues with a concurrency of their own, paused queues, and workers that end to be started afresh."""
+"""Who runs what: queues with a concurrency of their own, paused queues, and workers that end to be
+started afresh.
+"""
 
 import asyncio
 import time
@@ -9,7 +11,8 @@ import pytest
 from soniq import InvalidOption, JobContext, Soniq
 from soniq.worker.limits import resident
 from tests.conftest import MakeApp
-from tests.core.worker.helpers import eventually, finished, in_time, status_of, working
+from tests.support.jobs import finished, status_of, working
+from tests.support.waiting import eventually, in_time
 
 
 class Gauge:
@@ -47,7 +50,9 @@ class TestConcurrency:
         assert gauge.most["media"] == 2
         assert 2 < gauge.most["default"] <= 5
 
-    async def test_a_job_may_lead_to_one_of_another_queue_also_when_run_once(self, app: Soniq) -> None:
+    async def test_a_job_may_lead_to_one_of_another_queue_also_when_run_once(
+        self, app: Soniq
+    ) -> None:
         @app.job(queue="b", name="second")
         async def second() -> None: ...
 
@@ -98,7 +103,9 @@ class TestPause:
 
         return app
 
-    async def test_no_job_of_a_paused_queue_starts_until_it_is_resumed(self, pausing: Soniq) -> None:
+    async def test_no_job_of_a_paused_queue_starts_until_it_is_resumed(
+        self, pausing: Soniq
+    ) -> None:
         await pausing.pause("media")
         waits, runs = await pausing.enqueue("one"), await pausing.enqueue("other")
         assert await pausing.run_worker(run_once=True) == 1
@@ -107,7 +114,9 @@ class TestPause:
         await pausing.resume("media")
         assert await pausing.run_worker(run_once=True) == 1
 
-    async def test_a_worker_that_runs_obeys_at_once(self, pausing: Soniq, make_app: MakeApp) -> None:
+    async def test_a_worker_that_runs_obeys_at_once(
+        self, pausing: Soniq, make_app: MakeApp
+    ) -> None:
         async with working(pausing):
             first = await pausing.enqueue("one")
             await finished(pausing, first)
@@ -123,7 +132,9 @@ class TestPause:
             await pausing.resume("media")
             await finished(pausing, second, limit=15)
 
-    async def test_a_worker_that_hears_nothing_obeys_within_a_second(self, make_app: MakeApp) -> None:
+    async def test_a_worker_that_hears_nothing_obeys_within_a_second(
+        self, make_app: MakeApp
+    ) -> None:
         app = make_app(poll_interval=60, pgbouncer=True)
         started: list[float] = []
 
@@ -141,7 +152,9 @@ class TestPause:
             await asyncio.sleep(2)
             assert started[-1] - paused < 1
 
-    async def test_jobs_that_were_claimed_and_have_not_started_are_given_back(self, make_app: MakeApp) -> None:
+    async def test_jobs_that_were_claimed_and_have_not_started_are_given_back(
+        self, make_app: MakeApp
+    ) -> None:
         app = make_app(poll_interval=60, prefetch=50)
         go_on, began = asyncio.Event(), asyncio.Event()
 
@@ -155,7 +168,9 @@ class TestPause:
 
         await app.enqueue_many("quick", [{} for _ in range(50)])
         async with working(app, concurrency=1):
-            await eventually(lambda: _none_waits(app))  # the worker has learned that handlers are quick
+            await eventually(
+                lambda: _none_waits(app)
+            )  # the worker has learned that handlers are quick
             await app.enqueue_many("slow", [{} for _ in range(10)])
             await in_time(began.wait())
             await app.pause("media")
@@ -206,16 +221,22 @@ class TestLimits:
 
         return app
 
-    async def test_a_worker_ends_after_so_many_attempts_and_leaves_the_rest(self, many: Soniq) -> None:
+    async def test_a_worker_ends_after_so_many_attempts_and_leaves_the_rest(
+        self, many: Soniq
+    ) -> None:
         await many.enqueue_many("one", [{} for _ in range(2_000)])
         count = await in_time(many.run_worker(max_jobs=10))
         assert count == 10
         assert (await many.backlog())["default"]["waiting"] == 1_990
 
-    async def test_queues_with_a_concurrency_of_their_own_share_the_limit(self, many: Soniq) -> None:
+    async def test_queues_with_a_concurrency_of_their_own_share_the_limit(
+        self, many: Soniq
+    ) -> None:
         for queue in ("a", "b", "c", "d"):
             await many.enqueue_many("one", [{} for _ in range(200)], queue=queue)
-        count = await in_time(many.run_worker(queues={"a": 20, "b": 20, "c": 20, "d": 20}, max_jobs=50))
+        count = await in_time(
+            many.run_worker(queues={"a": 20, "b": 20, "c": 20, "d": 20}, max_jobs=50)
+        )
         assert count == 50
 
     async def test_a_queue_without_jobs_does_not_keep_another_from_what_the_limit_leaves(
