@@ -1,6 +1,8 @@
-"""`make demo`: a job for each file of a folder, on an embedded PostgreSQL, with a table of what they found.
+"""`make demo`: a job for each file of a folder, on an embedded PostgreSQL, with a table of what
+they found.
 
-Run it on files of your own with `make demo FOLDER=...`. SONIQ_DATABASE_URL chooses another database.
+Run it on files of your own with `make demo FOLDER=...`. SONIQ_DATABASE_URL chooses another
+database.
 """
 
 import argparse
@@ -42,7 +44,9 @@ class Report:
 
 @eq.job()
 def examine(path: str) -> Report:
-    """A plain function runs in a thread. Arguments are checked when it is enqueued, the result comes back typed."""
+    """A plain function runs in a thread. Arguments are checked when it is enqueued, the result
+    comes back typed.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -60,7 +64,9 @@ def examine(path: str) -> Report:
 
 @eq.job(unique=True)
 def measure(folder: str) -> int:
-    """Unique: while one of these is not finished, an enqueue with the same arguments adds nothing."""
+    """Unique: while one of these is not finished, an enqueue with the same arguments adds
+    nothing.
+    """
     return sum(path.stat().st_size for path in find_files(Path(folder)))
 
 
@@ -75,14 +81,18 @@ async def call_home(ctx: JobContext) -> str:
 @eq.on_error
 def note(ctx: JobContext, error: BaseException) -> None:
     """A hook: it sees each failed attempt of every job."""
-    failures.append(f"attempt {ctx.attempt} of {ctx.max_attempts} failed: {type(error).__name__}: {error}")
+    failures.append(
+        f"attempt {ctx.attempt} of {ctx.max_attempts} failed: {type(error).__name__}: {error}"
+    )
 
 
 def find_files(folder: Path) -> list[Path]:
     """The files below a folder, but for hidden, generated and large ones; 2,000 at most."""
     found: list[Path] = []
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in SKIPPED and ".egg" not in f)
+        folders[:] = sorted(
+            f for f in folders if not f.startswith(".") and f not in SKIPPED and ".egg" not in f
+        )
         for path in (Path(place, name) for name in sorted(names)):
             regular = path.is_file() and not path.is_symlink() and str(path).isprintable()
             if regular and path.stat().st_size <= LARGEST and len(found) < MOST:
@@ -93,7 +103,11 @@ def find_files(folder: Path) -> list[Path]:
 async def finished() -> int:
     """How many jobs have come to their end, as the database knows it."""
     queues = (await eq.overview())["queues"]
-    return sum(counts.get(status, 0) for counts in queues.values() for status in ("done", "dead", "cancelled"))
+    return sum(
+        counts.get(status, 0)
+        for counts in queues.values()
+        for status in ("done", "dead", "cancelled")
+    )
 
 
 class Bar:
@@ -106,7 +120,9 @@ class Bar:
     def show(self, done: int) -> None:
         percent = 100 * done // self._total
         if sys.stdout.isatty():
-            print(f"\r[{'#' * (percent // 2):.<50}] {done:,} of {self._total:,}", end="", flush=True)
+            print(
+                f"\r[{'#' * (percent // 2):.<50}] {done:,} of {self._total:,}", end="", flush=True
+            )
             if done == self._total:
                 print()
         elif percent // 25 > self._shown:
@@ -116,17 +132,23 @@ class Bar:
 
 @asynccontextmanager
 async def throw_away_tables() -> AsyncIterator[None]:
-    """The app, in a schema of this run alone, which is dropped at the end."""
+    """The app, in a schema of this run alone, which is dropped at the end with those of plugins."""
     async with eq:
         try:
             yield
         finally:
-            async with eq.database.acquire() as connection:
-                await connection.execute(f"drop schema {eq.settings.schema} cascade")
+            async with eq.connection() as connection:
+                for row in await connection.fetch(
+                    "select quote_ident(nspname) from pg_namespace where starts_with(nspname, $1)",
+                    eq.settings.schema,
+                ):
+                    await connection.execute(f"drop schema {row[0]} cascade")
 
 
 async def demo(folder: Path) -> None:
-    """Enqueue a job for each file and three more, run a worker until all are finished, show what they found."""
+    """Enqueue a job for each file and three more, run a worker until all are finished, show what
+    they found.
+    """
     files = find_files(folder)
     if not files:
         sys.exit(f"no files to examine in {folder}")
@@ -154,12 +176,20 @@ async def demo(folder: Path) -> None:
 
         reports: list[Report] = [report for job in jobs if (report := await eq.get_result(job))]
         show_reports(reports, folder)
-        print(f"\n{total:,} jobs in {took:.1f} s; {len(jobs) - len(reports)} files could not be read")
+        print(
+            f"\n{total:,} jobs in {took:.1f} s; {len(jobs) - len(reports)} files could not be read"
+        )
         print("\nA job that fails twice, and is tried again:")
-        print(*(f"  {failure}" for failure in failures), f"  attempt 3: {await eq.get_result(calling)}", sep="\n")
+        print(
+            *(f"  {failure}" for failure in failures),
+            f"  attempt 3: {await eq.get_result(calling)}",
+            sep="\n",
+        )
         print("\nA unique job that was enqueued twice:")
         print(f"  {first} was {'added' if first.inserted else 'refused'}")
-        print(f"  the second one was {'added' if again.inserted else 'refused: it is the same job'}")
+        print(
+            f"  the second one was {'added' if again.inserted else 'refused: it is the same job'}"
+        )
         print(f"  its result: {await eq.get_result(first):,} bytes in all")
 
 
@@ -168,7 +198,9 @@ def show_reports(reports: Sequence[Report], folder: Path) -> None:
     print(f"\n{'lines':>9} {'words':>9} {'bytes':>11}  file")
     for report in sorted(reports, key=lambda r: (-r.lines, r.path))[:10]:
         print(f"{report.lines:>9,} {report.words:>9,} {report.size:>11,}  {name(report, folder)}")
-    lines, words, size = (sum(getattr(r, what) for r in reports) for what in ("lines", "words", "size"))
+    lines, words, size = (
+        sum(getattr(r, what) for r in reports) for what in ("lines", "words", "size")
+    )
     print(f"{lines:>9,} {words:>9,} {size:>11,}  all {len(reports):,} files")
     if reports:
         longest = max(reports, key=lambda r: r.longest_line)
@@ -187,7 +219,13 @@ def name(report: Report, folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="demo", description="Run Soniq on real files.")
-    parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="whose files to examine (default: here)")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path(),
+        help="whose files to examine (default: here)",
+    )
     folder = parser.parse_args().folder.resolve()
     if not folder.is_dir():
         parser.error(f"{folder} is no folder")

@@ -1,6 +1,7 @@
-"""A FastAPI service: an order and its invoice in one transaction, and a page that says how far the invoice is.
+"""A FastAPI service: an order and its invoice in one transaction, a page that says how far the
+invoice is, and a report at times that each customer chooses.
 
-    pip install fastapi uvicorn
+    pip install fastapi uvicorn soniq-schedules
     uvicorn examples.fastapi_app:api
     soniq worker examples.fastapi_app:eq
 
@@ -15,7 +16,8 @@ from typing import Any
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 
-from soniq import InvalidJobId, JobContext, Soniq
+from soniq import InvalidJobId, InvalidOption, JobContext, Soniq
+from soniq_schedules import Cron, Schedules, Tick
 
 eq = Soniq()
 
@@ -23,6 +25,11 @@ eq = Soniq()
 class Order(BaseModel):
     customer: str
     amount: int
+
+
+class Times(BaseModel):
+    cron: str
+    tz: str
 
 
 @eq.job(queue="invoices", tags=["invoice"])
@@ -34,13 +41,20 @@ async def make_invoice(order_id: int, ctx: JobContext) -> str:
     return f"invoice of order {order_id}"
 
 
+@eq.job()
+async def make_report(customer: str, tick: Tick) -> str:
+    """Makes a report of the time at which it was due, also where it comes late."""
+    return f"report of {customer} for {tick.at:%Y-%m-%d}"
+
+
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """The app is started with the service and closed with it."""
     async with eq:
         async with eq.connection() as connection:
             await connection.execute(
-                "create table if not exists example_order (id serial primary key, customer text, amount int)"
+                "create table if not exists example_order (id serial primary key, customer"
+                " text, amount int)"
             )
         yield
 
@@ -53,7 +67,9 @@ async def order(order: Order) -> dict[str, Any]:
     """Both are there, or neither: the order, and the job that makes its invoice."""
     async with eq.connection() as connection, connection.transaction():
         order_id = await connection.fetchval(
-            "insert into example_order (customer, amount) values ($1, $2) returning id", order.customer, order.amount
+            "insert into example_order (customer, amount) values ($1, $2) returning id",
+            order.customer,
+            order.amount,
         )
         if order.amount <= 0:
             raise HTTPException(422, "an order has an amount")  # rolls back both
@@ -71,3 +87,15 @@ async def job(job_id: str) -> dict[str, Any]:
     if status is None:
         raise HTTPException(404, "there is no such job")
     return {"status": status["status"], "result": status["result"], "progress": status["progress"]}
+
+
+@api.put("/customers/{customer}/report")
+async def report(customer: str, times: Times) -> dict[str, Any]:
+    """When the customer gets reports: a schedule in the database, added or changed."""
+    try:
+        when = Cron(times.cron, tz=times.tz)
+    except InvalidOption as error:
+        raise HTTPException(422, str(error)) from error
+    schedules = eq.plugin(Schedules)
+    await schedules.add(f"report-{customer}", make_report, when, args={"customer": customer})
+    return {"next": when.upcoming(3)}

@@ -1,9 +1,11 @@
-"""A small Flask application: a view that enqueues, and one that says how far the job is. Two processes:
+"""A small Flask application: a view that enqueues, and one that says how far the job is. Two
+processes:
 
     flask --app examples.flask_app run
     soniq worker examples.flask_app:eq
 
-    curl -X POST localhost:5000/reports -H 'content-type: application/json' -d '{"words": ["a", "b", "a"]}'
+    curl -X POST localhost:5000/reports -H 'content-type: application/json' -d '{"words": ["a", "b",
+    "a"]}'
     curl localhost:5000/reports/<id>
 
 Both use SONIQ_DATABASE_URL, or the embedded PostgreSQL where soniq-embedded is installed.

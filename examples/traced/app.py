@@ -1,9 +1,11 @@
-"""A small shop, in which one job leads to another. It names no plugin: those that are installed are on.
+"""A small shop, in which one job leads to another. It names no plugin: those that are installed are
+on.
 
     soniq worker examples.traced.app:eq
     python -m examples.traced.app
 
-`examples.traced.observed` is the same with OpenTelemetry and Sentry set up, where they are installed.
+`examples.traced.observed` is the same with OpenTelemetry and Sentry set up, where they are
+installed.
 """
 
 import asyncio
@@ -18,7 +20,9 @@ PRICES = {"tea": 4, "cake": 5}
 @eq.job()
 async def order(customer: str, items: dict[str, int]) -> JobId:
     """The first job leads to the second: its result is the id of that."""
-    return await eq.enqueue(print_invoice, customer, [f"{count} x {item}" for item, count in items.items()])
+    return await eq.enqueue(
+        print_invoice, customer, [f"{count} x {item}" for item, count in items.items()]
+    )
 
 
 @eq.job()

@@ -1,10 +1,11 @@
-"""The application of `app.py`, with the SDKs of OpenTelemetry and Sentry set up, where they are installed.
+"""The application of `app.py`, with the SDKs of OpenTelemetry and Sentry set up, where they are
+installed.
 
     soniq worker examples.traced.observed:eq
     python -m examples.traced.observed
 
-The SDKs are told where to send by variables of their own: OTEL_EXPORTER_OTLP_ENDPOINT, SENTRY_DSN. It is the plugins
-soniq-otel and soniq-sentry that tell the SDKs of jobs.
+The SDKs are told where to send by variables of their own: OTEL_EXPORTER_OTLP_ENDPOINT, SENTRY_DSN.
+It is the plugins soniq-otel and soniq-sentry that tell the SDKs of jobs.
 """
 
 import asyncio

@@ -21,9 +21,14 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture
 async def app(
-    database_url: str, schema: str, connection: "asyncpg.Connection[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+    database_url: str,
+    schema: str,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Soniq]:
-    """The example's app on this test's schema; the table that it books into is in a schema beside it."""
+    """The example's app on this test's schema; the table that it books into is in a schema beside
+    it.
+    """
     separator = "&" if "?" in database_url else "?"
     monkeypatch.setenv("SONIQ_DATABASE_URL", f"{database_url}{separator}search_path={schema}_own")
     monkeypatch.setenv("SONIQ_SCHEMA", schema)
@@ -64,13 +69,21 @@ async def test_producer_and_worker_are_processes_that_meet_in_the_database(
     app: Soniq, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     produce = [sys.executable, "-m", "examples.app"]
-    produced = await asyncio.to_thread(subprocess.check_output, produce, cwd=ROOT, text=True, timeout=60)
+    produced = await asyncio.to_thread(
+        subprocess.check_output, produce, cwd=ROOT, text=True, timeout=60
+    )
     jobs = produced.split()
     assert len(jobs) == 3
     command = [str(Path(sys.executable).parent / "soniq"), "worker", "examples.app:eq"]
-    worker = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=os.environ, stderr=subprocess.DEVNULL)
+    worker = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env=os.environ, stderr=subprocess.DEVNULL
+    )
     try:
-        assert [type(await app.wait_for(job, timeout=60)) for job in jobs] == [Invoice, str, type(None)]
+        assert [type(await app.wait_for(job, timeout=60)) for job in jobs] == [
+            Invoice,
+            str,
+            type(None),
+        ]
         worker.terminate()
         assert await asyncio.wait_for(worker.wait(), 60) == 0
     finally:
@@ -81,6 +94,9 @@ async def test_producer_and_worker_are_processes_that_meet_in_the_database(
 
 
 async def test_a_job_is_a_plain_function_in_a_unit_test() -> None:
-    assert await ask_bank("DE02", JobContext(job_id="", job_name="", attempt=3)) == "DE02: fine, at attempt 3"
+    assert (
+        await ask_bank("DE02", JobContext(job_id="", job_name="", attempt=3))
+        == "DE02: fine, at attempt 3"
+    )
     with pytest.raises(Retry):
         await ask_bank("DE02", JobContext(job_id="", job_name="", attempt=1))

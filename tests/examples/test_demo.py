@@ -22,14 +22,18 @@ def demo(database_url: str) -> Demo:
         merged = {**os.environ, "SONIQ_DATABASE_URL": database_url, **environment}
         given = {name: value for name, value in merged.items() if value is not None}
         command = [sys.executable, "-m", "examples.demo", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=60, check=False
+        )
 
     return run
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a space in its name: two files of the same content, one other, and some that do not count."""
+    """A folder with a space in its name: two files of the same content, one other, and some that do
+    not count.
+    """
     folder = tmp_path / "my files"
     (folder / "below").mkdir(parents=True)
     (folder / "one.txt").write_text("a b c\nd\n")
@@ -67,7 +71,9 @@ async def test_it_leaves_nothing_in_the_database(
     assert await connection.fetchval(schemas) == before
 
 
-def test_without_a_url_it_runs_on_the_embedded_server_and_stops_it(demo: Demo, folder: Path, tmp_path: Path) -> None:
+def test_without_a_url_it_runs_on_the_embedded_server_and_stops_it(
+    demo: Demo, folder: Path, tmp_path: Path
+) -> None:
     data = tmp_path / "server"
     for _ in range(2):
         shown = demo(str(folder), SONIQ_DATABASE_URL=None, SONIQ_EMBEDDED_FOLDER=str(data))
@@ -88,7 +94,9 @@ def test_a_folder_without_files_is_said_in_one_line(demo: Demo, tmp_path: Path) 
     assert (shown.returncode, shown.stderr) == (1, f"no files to examine in {tmp_path}\n")
 
 
-def test_a_database_that_is_away_is_said_in_one_line(demo: Demo, folder: Path, tmp_path: Path) -> None:
+def test_a_database_that_is_away_is_said_in_one_line(
+    demo: Demo, folder: Path, tmp_path: Path
+) -> None:
     shown = demo(str(folder), SONIQ_DATABASE_URL=f"postgresql:///nowhere?host={tmp_path}")
     assert shown.returncode == 1
     assert shown.stderr.startswith("the demo cannot run: cannot connect to PostgreSQL")

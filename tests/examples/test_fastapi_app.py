@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -19,18 +20,31 @@ LIMIT = 40
 
 
 @pytest.fixture
-async def environment(
-    database_url: str, schema: str, connection: "asyncpg.Connection[asyncpg.Record]", make_app: MakeApp
-) -> dict[str, str]:
-    """The environment of server and worker: this test's schema, and one beside it for the service's own table."""
-    await connection.execute(f"create schema {schema}_own")
-    await make_app().start()
-    separator = "&" if "?" in database_url else "?"
+async def url(
+    database_url: str,
+    schema: str,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    make_app: MakeApp,
+) -> AsyncIterator[str]:
+    """The URL of a database of this test's own, for the service's table."""
+    name = f"{schema}_own"
+    await connection.execute(f"create database {name}")
+    url = urlsplit(database_url)._replace(path=f"/{name}").geturl()
+    app = make_app(database_url=url)
+    await app.start()
+    await app.close()
+    yield url
+    await connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def environment(url: str, schema: str) -> dict[str, str]:
+    """The environment of server and worker."""
     return {
         **os.environ,
-        "SONIQ_DATABASE_URL": f"{database_url}{separator}search_path={schema}_own",
+        "SONIQ_DATABASE_URL": url,
         "SONIQ_SCHEMA": schema,
-        "SONIQ_PLUGINS": "",
+        "SONIQ_PLUGINS": "schedules",
     }
 
 
@@ -42,7 +56,13 @@ def processes(environment: dict[str, str]) -> Iterator[list["subprocess.Popen[st
         ["soniq", "worker", "examples.fastapi_app:eq"],
     ]
     started = [
-        subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stderr=subprocess.PIPE,
+        )
         for command in commands
     ]
     yield started
@@ -67,7 +87,11 @@ async def client(processes: list["subprocess.Popen[str]"]) -> AsyncIterator[http
 
 
 async def test_an_order_leads_to_its_invoice(client: httpx.AsyncClient) -> None:
-    ordered = (await client.post("/orders", json={"customer": "Ada", "amount": 7})).raise_for_status().json()
+    ordered = (
+        (await client.post("/orders", json={"customer": "Ada", "amount": 7}))
+        .raise_for_status()
+        .json()
+    )
     job: dict[str, Any] = {}
     async with asyncio.timeout(LIMIT):
         while job.get("status") != "done":
@@ -77,13 +101,37 @@ async def test_an_order_leads_to_its_invoice(client: httpx.AsyncClient) -> None:
 
 
 async def test_an_order_that_is_refused_leaves_neither_order_nor_job(
-    client: httpx.AsyncClient, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+    client: httpx.AsyncClient, schema: str, url: str
 ) -> None:
     assert (await client.post("/orders", json={"customer": "Ada", "amount": 0})).status_code == 422
-    assert await connection.fetchval(f"select count(*) from {schema}_own.example_order") == 0
-    assert await connection.fetchval(f"select count(*) from {schema}.job") == 0
+    connection = await asyncpg.connect(url)
+    try:
+        assert await connection.fetchval("select count(*) from example_order") == 0
+        assert await connection.fetchval(f"select count(*) from {schema}.job") == 0
+    finally:
+        await connection.close()
 
 
 async def test_what_is_no_job_is_said(client: httpx.AsyncClient) -> None:
     assert (await client.get("/jobs/nonsense")).status_code == 422
     assert (await client.get("/jobs/00000000-0000-7000-8000-000000000000")).status_code == 404
+
+
+async def test_a_customer_chooses_when_reports_come(
+    client: httpx.AsyncClient, schema: str, url: str
+) -> None:
+    for cron in ("0 8 * * mon", "* * * * * *"):
+        times = {"cron": cron, "tz": "Europe/Berlin"}
+        answer = await client.put("/customers/Ada/report", json=times)
+        assert len(answer.raise_for_status().json()["next"]) == 3
+    times = {"cron": "0 25 * * *", "tz": "Europe/Berlin"}
+    refused = await client.put("/customers/Ada/report", json=times)
+    assert (refused.status_code, "hour '25'" in refused.text) == (422, True)
+
+    connection = await asyncpg.connect(url)
+    try:
+        async with asyncio.timeout(LIMIT):
+            while not await connection.fetchval(f"select count(*) from {schema}.history"):
+                await asyncio.sleep(0.05)
+    finally:
+        await connection.close()

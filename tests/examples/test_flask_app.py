@@ -1,4 +1,6 @@
-"""The Flask application: behind gunicorn, with processes that are forked from one that loaded it, and a worker."""
+"""The Flask application: behind gunicorn, with processes that are forked from one that loaded it,
+and a worker.
+"""
 
 import os
 import re
@@ -31,12 +33,16 @@ def _environment(database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def launch(_environment: None) -> Iterator[Launch]:
-    """Launches a program of the environment; at the end it is told to stop, and must do so well and soon."""
+    """Launches a program of the environment; at the end it is told to stop, and must do so well and
+    soon.
+    """
     running: list[subprocess.Popen[str]] = []
 
     def launch(*command: str) -> "subprocess.Popen[str]":
         whole = [str(BIN / command[0]), *command[1:]]
-        running.append(subprocess.Popen(whole, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True))
+        running.append(
+            subprocess.Popen(whole, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True)
+        )
         return running[-1]
 
     yield launch
@@ -53,7 +59,9 @@ def launch(_environment: None) -> Iterator[Launch]:
 
 @pytest.fixture
 def client(launch: Launch) -> Iterator[httpx.Client]:
-    """A client of the application, which gunicorn loaded before it forked two processes with four threads each."""
+    """A client of the application, which gunicorn loaded before it forked two processes with four
+    threads each.
+    """
     options = ("--preload", "--workers=2", "--threads=4", "--bind=127.0.0.1:0")
     server = launch("gunicorn", *options, "examples.flask_app:app")
     assert server.stderr is not None
@@ -77,7 +85,9 @@ def finished(client: httpx.Client, place: str) -> dict[str, Any]:
     raise TimeoutError(place)
 
 
-def test_reports_are_ordered_from_many_threads_made_by_a_worker_and_shown(client: httpx.Client, launch: Launch) -> None:
+def test_reports_are_ordered_from_many_threads_made_by_a_worker_and_shown(
+    client: httpx.Client, launch: Launch
+) -> None:
     def order(number: int) -> str:
         answer = client.post("/reports", json={"words": ["a"] * number + ["b"]})
         assert answer.status_code == 202
@@ -88,7 +98,11 @@ def test_reports_are_ordered_from_many_threads_made_by_a_worker_and_shown(client
     assert client.get(places[0]).json() == {"status": "queued", "result": None, "error": None}
     launch("soniq", "worker", "examples.flask_app:eq")
     for number, place in enumerate(places, 1):
-        assert finished(client, place) == {"status": "done", "result": {"a": number, "b": 1}, "error": None}
+        assert finished(client, place) == {
+            "status": "done",
+            "result": {"a": number, "b": 1},
+            "error": None,
+        }
 
 
 @pytest.mark.usefixtures("_environment")

@@ -1,12 +1,12 @@
 """Jobs that run to their end, a receiver of webhooks, and all that stands in the database."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
 
 import asyncpg
 import pytest
 
-from soniq import Job, JobStatus, Soniq
+from soniq import JobStatus
+from tests.support.jobs import run_job
 
 from .receiver import Receiver, receivers
 
@@ -14,19 +14,14 @@ Run = Callable[..., Awaitable[JobStatus]]
 """`run(app, job, **arguments)`: enqueue, work off all that is due, and how the job stands then."""
 
 Stored = Callable[[], Awaitable[str]]
-"""`await stored()`: every row of this test's schema as text, with bytes as the text that they may be."""
+"""`await stored()`: every row of this test's schema as text, with bytes as the text that they may
+be.
+"""
 
 
 @pytest.fixture
 def run() -> Run:
-    async def run(app: Soniq, job: Job[..., Any], **arguments: Any) -> JobStatus:
-        job_id = await app.enqueue(job, **arguments)
-        await app.run_worker(run_once=True)
-        status = await app.get_job_status(job_id)
-        assert status is not None
-        return status
-
-    return run
+    return run_job
 
 
 @pytest.fixture
@@ -40,15 +35,18 @@ def receiver() -> Iterator[Receiver]:
 def stored(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> Stored:
     async def stored() -> str:
         tables = await connection.fetch(
-            "select relname from pg_class where relnamespace = $1::regnamespace and relkind in ('r', 'p')", schema
+            "select relname from pg_class where relnamespace = $1::regnamespace and relkind in"
+            " ('r', 'p')",
+            schema,
         )
         rows = [
             row["text"]
             for table in tables
             for row in await connection.fetch(
                 # \x: bytes in hex, written as the characters that they are
-                "select (select string_agg(coalesce(regexp_replace(value, '^\\\\x', ''), ''), E'\\n') "
-                f"from jsonb_each_text(to_jsonb(t))) as text from {schema}.{table['relname']} t"
+                "select (select string_agg(coalesce(regexp_replace(value, '^\\\\x', ''), ''),"
+                " E'\\n') from jsonb_each_text(to_jsonb(t))) as text from"
+                f" {schema}.{table['relname']} t"
             )
         ]
         lines = "\n".join(filter(None, rows)).splitlines()

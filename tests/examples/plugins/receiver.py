@@ -13,6 +13,10 @@ LIMIT = 30.0
 """Seconds that a test waits for a request."""
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 200  # more than come at once: a full queue resets connections
+
+
 class Posted(NamedTuple):
     """A request that arrived."""
 
@@ -58,7 +62,7 @@ def receivers() -> Iterator[Receiver]:
 
         def log_message(self, format: str, *args: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     receiver.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -15,9 +15,18 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from soniq import ConfigurationError, InvalidArguments, JobId, SerializationError, Serializer, Soniq
-from soniq.testing import check_plugin
+from soniq import (
+    ConfigurationError,
+    InvalidArguments,
+    JobContext,
+    JobId,
+    SerializationError,
+    Soniq,
+    Unique,
+)
+from soniq.plugin import Serializer
 from soniq_encrypted import DecryptionError, EncryptedPlugin
+from soniq_testing import check_plugin
 from tests.conftest import MakeApp
 
 from .conftest import Run, Stored
@@ -133,22 +142,32 @@ class TestTypes:
             seen.append((payment, currency))
             return payment
 
-        job_id = await app.enqueue(pay, Payment("DE02", Decimal("1.10"), datetime(2030, 1, 31, tzinfo=UTC)))
+        job_id = await app.enqueue(
+            pay, Payment("DE02", Decimal("1.10"), datetime(2030, 1, 31, tzinfo=UTC))
+        )
         payment = Payment("DE02", Decimal("1.10"), datetime(2030, 1, 31, tzinfo=UTC), JobId(job_id))
         assert (await run(app, pay, payment=payment))["result"] == payment
         assert seen[1] == (payment, Currency.EUR)
 
-    async def test_an_argument_of_another_type_is_refused_at_the_enqueue_by_name(self, encrypted: EncryptedApp) -> None:
+    async def test_an_argument_of_another_type_is_refused_at_the_enqueue_by_name(
+        self, encrypted: EncryptedApp
+    ) -> None:
         app = encrypted()
 
         @app.job(serializer="encrypted")
         async def pay(amount: int) -> None: ...
 
-        with pytest.raises(InvalidArguments, match=r"the argument 'amount' .*Expected `int`, got `str`"):
+        with pytest.raises(
+            InvalidArguments, match=r"the argument 'amount' .*Expected `int`, got `str`"
+        ):
             await app.enqueue(pay, SECRET)
 
     async def test_a_value_that_does_not_fit_is_not_quoted_in_what_is_kept_and_logged(
-        self, make_app: MakeApp, encrypted: EncryptedApp, stored: Stored, caplog: pytest.LogCaptureFixture
+        self,
+        make_app: MakeApp,
+        encrypted: EncryptedApp,
+        stored: Stored,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         async def older(kind: str) -> None: ...
         async def newer(kind: Currency) -> None: ...
@@ -161,7 +180,9 @@ class TestTypes:
         assert status is not None
         assert status["error"] is not None
         assert status["status"] == "dead"
-        assert status["error"]["message"].endswith("a value that does not fit its type - at `$.kind`")
+        assert status["error"]["message"].endswith(
+            "a value that does not fit its type - at `$.kind`"
+        )
         assert SECRET not in await stored()
         assert SECRET not in caplog.text
 
@@ -175,7 +196,9 @@ class TestTypes:
             (SECRET, datetime, "a value that does not fit its type"),
         ],
     )
-    def test_what_msgspec_says_is_passed_on_without_the_value(self, value: Any, type_: Any, message: str) -> None:
+    def test_what_msgspec_says_is_passed_on_without_the_value(
+        self, value: Any, type_: Any, message: str
+    ) -> None:
         offered = serializer({"old": OLD})
         with pytest.raises(ValueError, match=message) as caught:
             offered.loads(offered.dumps(value), type_)
@@ -196,8 +219,8 @@ class TestKeys:
         await after.run_worker(run_once=True)
         assert await after.get_result(job_id) == SECRET
         (row,) = await connection.fetch(f"select args, result from {schema}.history")
-        assert row["args"].startswith(b"\x01\x03old")
-        assert row["result"].startswith(b"\x01\x03new")
+        assert row["args"].startswith(b"\x01\x01\x03old")
+        assert row["result"].startswith(b"\x01\x01\x03new")
 
     async def test_a_job_whose_key_is_missing_is_dead_says_so_and_runs_once_it_is_there(
         self, encrypted: EncryptedApp, run: Run, stored: Stored
@@ -250,6 +273,115 @@ class TestKeys:
             offered.loads(offered.dumps(SECRET).replace(b"one", b"two"), str)
 
 
+class TestWhoseBytesTheyAre:
+    """A ciphertext is bound to its row: it is good for nothing in another place."""
+
+    @pytest.fixture
+    def app(self, encrypted: EncryptedApp) -> Soniq:
+        app = encrypted(default=True)
+
+        @app.job(name="echo", max_attempts=1)
+        async def echo(text: str) -> str:
+            return text
+
+        @app.job(name="other", max_attempts=1)
+        async def other(text: str) -> str:
+            return text
+
+        return app
+
+    async def refused(self, app: Soniq, job_id: object) -> bool:
+        """Whether a job is dead for what is encrypted in its row."""
+        status = await app.get_job_status(str(job_id), result=False)
+        assert status is not None
+        error = status["error"] or {"message": ""}
+        return status["status"] == "dead" and "do not fit the key" in error["message"]
+
+    async def test_arguments_that_were_moved_to_another_row_are_refused(
+        self, app: Soniq, connection: "Connection", schema: str
+    ) -> None:
+        first, second = await app.enqueue("echo", "a"), await app.enqueue("echo", "b")
+        await connection.execute(
+            f"update {schema}.job set args = (select args from {schema}.job where id = $1)"
+            " where id = $2", str(first), str(second),
+        )  # fmt: skip
+        await app.run_worker(run_once=True)
+        assert await app.get_result(first) == "a"
+        assert await self.refused(app, second)
+
+    async def test_arguments_are_no_result_and_a_result_is_no_arguments(
+        self, app: Soniq, connection: "Connection", schema: str
+    ) -> None:
+        job_id = await app.enqueue("echo", "a")
+        await app.run_worker(run_once=True)
+        await connection.execute(f"update {schema}.history set args = result, result = args")
+        for read in (app.get_result, app.get_args):
+            with pytest.raises(SerializationError, match="do not fit the key"):
+                await read(job_id)
+
+    async def test_arguments_are_those_of_no_job_of_another_name(
+        self, app: Soniq, connection: "Connection", schema: str
+    ) -> None:
+        job_id = await app.enqueue("echo", "a")
+        await connection.execute(f"update {schema}.job set name = 'other'")
+        await app.run_worker(run_once=True)
+        assert await self.refused(app, job_id)
+
+    @pytest.mark.parametrize("way", ["one", "many", "copied", "connection", "child", "keyed"])
+    async def test_whichever_way_a_job_comes_in_its_arguments_are_bound_to_it(
+        self, app: Soniq, connection: "Connection", schema: str, way: str
+    ) -> None:
+        @app.job(name="parent")
+        async def parent(ctx: JobContext) -> None:
+            await ctx.enqueue("echo", text="a")
+
+        if way == "child":
+            await app.enqueue("parent")
+        elif way == "connection":
+            async with connection.transaction():
+                await app.enqueue("echo", "a", connection=connection)
+        elif way in ("many", "copied"):
+            await app.enqueue_many("echo", [{"text": "a"}] * (3 if way == "many" else 70))
+        else:
+            await app.enqueue("echo", "a", **({"dedup_key": "k"} if way == "keyed" else {}))
+        await app.run_worker(run_once=True)
+        rows = await connection.fetch(
+            f"select args, result from {schema}.history where name = 'echo'"
+        )
+        assert rows
+        assert all(each[1] == 1 for row in rows for each in row)
+
+    async def test_arguments_that_may_replace_others_are_bound_to_the_jobs_name(
+        self, app: Soniq, connection: "Connection", schema: str
+    ) -> None:
+        @app.job(name="latest", unique=Unique(by=("key",), on_conflict="replace"))
+        async def latest(key: int, text: str) -> str:
+            return text
+
+        first = await app.enqueue("latest", 1, "a")
+        second = await app.enqueue("latest", 1, "b")
+        assert (second, second.replaced) == (first, True)
+        stolen = await app.enqueue("other", "c", delay=60)
+        await connection.execute(
+            f"update {schema}.job set args = (select args from {schema}.job where id = $1),"
+            " scheduled_at = now() where id = $2", str(first), str(stolen),
+        )  # fmt: skip
+        await app.run_worker(run_once=True)
+        assert await app.get_result(first) == "b"
+        assert await self.refused(app, stolen)
+
+    async def test_a_template_is_read_as_what_it_is_and_is_no_jobs_arguments(
+        self, app: Soniq, connection: "Connection", schema: str
+    ) -> None:
+        await app.start()
+        data = await app.dump_arguments("echo", {"text": "a"})
+        assert await app.load_arguments("echo", data) == {"text": "a"}
+        job_id = await app.enqueue("echo", "b")
+        await connection.execute(f"update {schema}.job set args = $1", data)
+        await app.run_worker(run_once=True)
+        assert await self.refused(app, job_id)
+
+
 class TestConfiguration:
     async def test_the_environment_gives_keys_and_the_default(
         self, make_app: MakeApp, run: Run, stored: Stored, monkeypatch: pytest.MonkeyPatch
@@ -299,13 +431,17 @@ class TestConfiguration:
             "SONIQ_ENCRYPTED_KEYS is not set: nothing is encrypted"
         ]
 
-    async def test_a_job_that_is_to_be_encrypted_without_keys_ends_the_start(self, make_app: MakeApp) -> None:
+    async def test_a_job_that_is_to_be_encrypted_without_keys_ends_the_start(
+        self, make_app: MakeApp
+    ) -> None:
         app = make_app(plugins=[EncryptedPlugin()])
 
         @app.job(name="echo", serializer="encrypted")
         async def echo() -> None: ...
 
-        with pytest.raises(ConfigurationError, match="echo is to be encrypted, and there is no key"):
+        with pytest.raises(
+            ConfigurationError, match="echo is to be encrypted, and there is no key"
+        ):
             await app.start()
 
     def test_encrypting_all_jobs_without_keys_is_refused(self) -> None:
@@ -333,15 +469,21 @@ class TestConfiguration:
         assert not re.search("AAEC|not base64!", str(caught.value))  # how OLD begins in base64
         assert caught.value.__cause__ is None
 
-    @pytest.mark.parametrize("keys", [{}, {"": OLD}, {"a b": OLD}, {"a": OLD[:16]}, {"a": "AAEC" * 8}])
+    @pytest.mark.parametrize(
+        "keys", [{}, {"": OLD}, {"a b": OLD}, {"a": OLD[:16]}, {"a": "AAEC" * 8}]
+    )
     def test_keys_as_arguments_are_checked_too(self, keys: Any) -> None:
         with pytest.raises(ConfigurationError) as caught:
             EncryptedPlugin(keys)
         assert "AAEC" not in str(caught.value)
 
-    def test_a_default_that_is_neither_true_nor_false_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_default_that_is_neither_true_nor_false_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("SONIQ_ENCRYPTED_DEFAULT", "maybe")
-        with pytest.raises(ConfigurationError, match="SONIQ_ENCRYPTED_DEFAULT is true or false, not 'maybe'"):
+        with pytest.raises(
+            ConfigurationError, match="SONIQ_ENCRYPTED_DEFAULT is true or false, not 'maybe'"
+        ):
             EncryptedPlugin()
 
     async def test_no_key_is_in_a_log_or_a_repr(

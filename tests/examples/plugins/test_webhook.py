@@ -1,4 +1,6 @@
-"""soniq-webhook: what is posted of dead jobs, that no crash loses one, and that nobody else can send one."""
+"""soniq-webhook: what is posted of dead jobs, that no crash loses one, and that nobody else can
+send one.
+"""
 
 import asyncio
 import json
@@ -7,14 +9,14 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from soniq import Cancel, ConfigurationError, JobFailed, Soniq
-from soniq.testing import check_plugin, drain, travel
+from soniq_testing import check_plugin, drain, travel
 from soniq_webhook import HEADER, Webhook, WebhookPlugin, sign, verify
 from tests.conftest import MakeApp
 
@@ -32,9 +34,13 @@ HookedApp = Callable[..., Soniq]
 
 @pytest.fixture
 def hooked(make_app: MakeApp, receiver: Receiver) -> HookedApp:
-    """Makes apps that post to the receiver; `url` is another place, other keywords are options of the plugin."""
+    """Makes apps that post to the receiver; `url` is another place, other keywords are options of
+    the plugin.
+    """
 
-    def hooked(url: str | None = None, settings: dict[str, Any] | None = None, **options: Any) -> Soniq:
+    def hooked(
+        url: str | None = None, settings: dict[str, Any] | None = None, **options: Any
+    ) -> Soniq:
         plugin = WebhookPlugin(url or receiver.url + PATH, SECRET, **options)
         return make_app(plugins=[plugin], **settings or {})
 
@@ -72,6 +78,13 @@ async def post_error(app: Soniq) -> str:
     (job,) = await app.jobs(name=POST)
     assert job["error"] is not None
     return job["error"]["message"]
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, and wait until it is."""
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 class TestPosted:
@@ -119,13 +132,17 @@ class TestPosted:
         await drain(app)
         assert b"an-account-number" not in (await receiver.next()).body
 
-    async def test_many_that_die_at_once_are_told_once_each(self, app: Soniq, receiver: Receiver) -> None:
+    async def test_many_that_die_at_once_are_told_once_each(
+        self, app: Soniq, receiver: Receiver
+    ) -> None:
         ids = await app.enqueue_many("fails", [{} for _ in range(100)])
         await drain(app)
         assert sorted(event(posted)["job"]["id"] for posted in receiver.posted) == sorted(ids)
         assert len({event(posted)["id"] for posted in receiver.posted}) == 100
 
-    async def test_a_webhook_waits_in_the_queue_of_its_job(self, app: Soniq, receiver: Receiver) -> None:
+    async def test_a_webhook_waits_in_the_queue_of_its_job(
+        self, app: Soniq, receiver: Receiver
+    ) -> None:
         await app.enqueue("fails", queue="mail")
         await app.run_worker(run_once=True, queues=["mail"])
         assert event(await receiver.next())["job"]["queue"] == "mail"
@@ -158,15 +175,22 @@ class TestPosted:
 
         await app.enqueue(fails_so)
         await drain(app)
-        assert event(await receiver.next())["job"]["error_message"] == "(its text cannot be made: RuntimeError)"
+        assert (
+            event(await receiver.next())["job"]["error_message"]
+            == "(its text cannot be made: RuntimeError)"
+        )
 
-    async def test_an_app_that_is_used_again_posts_again(self, app: Soniq, receiver: Receiver) -> None:
+    async def test_an_app_that_is_used_again_posts_again(
+        self, app: Soniq, receiver: Receiver
+    ) -> None:
         for _ in range(2):
             await enqueue_dead(app)
             await app.close()
         assert len(receiver.posted) == 2
 
-    async def test_two_apps_cannot_share_one_plugin(self, make_app: MakeApp, receiver: Receiver) -> None:
+    async def test_two_apps_cannot_share_one_plugin(
+        self, make_app: MakeApp, receiver: Receiver
+    ) -> None:
         plugin = WebhookPlugin(receiver.url, SECRET)
         await make_app(plugins=[plugin]).start()
         with pytest.raises(Exception, match="one WebhookPlugin was passed to two apps"):
@@ -174,7 +198,9 @@ class TestPosted:
 
 
 class TestRetried:
-    async def test_it_is_posted_until_it_is_taken_with_the_same_id(self, app: Soniq, receiver: Receiver) -> None:
+    async def test_it_is_posted_until_it_is_taken_with_the_same_id(
+        self, app: Soniq, receiver: Receiver
+    ) -> None:
         receiver.answers = [(500, {}), (404, {})]
         await enqueue_dead(app)
         for _ in range(2):
@@ -186,7 +212,9 @@ class TestRetried:
         assert len({event(posted)["id"] for posted in receiver.posted}) == 1
 
     @pytest.mark.parametrize("status", [302, 307])
-    async def test_a_redirect_is_not_followed(self, app: Soniq, receiver: Receiver, status: int) -> None:
+    async def test_a_redirect_is_not_followed(
+        self, app: Soniq, receiver: Receiver, status: int
+    ) -> None:
         receiver.answers = [(status, {"Location": "/elsewhere"})]
         await enqueue_dead(app)
         assert [posted.path for posted in receiver.posted] == [PATH]
@@ -198,17 +226,21 @@ class TestRetried:
         app = hooked(f"http://127.0.0.1:{unused_tcp_port}{PATH}")
         define(app)
         await enqueue_dead(app)
-        assert (await post_error(app)).startswith(f"http://127.0.0.1:{unused_tcp_port} cannot be reached: ")
+        assert (await post_error(app)).startswith(
+            f"http://127.0.0.1:{unused_tcp_port} cannot be reached: "
+        )
 
     @pytest.mark.parametrize("drip", [b"", b"x"], ids=["silent", "dripping"])
-    async def test_a_receiver_that_does_not_come_to_an_end_is_left(self, hooked: HookedApp, drip: bytes) -> None:
+    async def test_a_receiver_that_does_not_come_to_an_end_is_left(
+        self, hooked: HookedApp, drip: bytes
+    ) -> None:
         async def never_ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 while not over.is_set():
                     writer.write(drip)  # a status line that never ends: each byte comes in time
                     await asyncio.sleep(0.05)
             finally:
-                writer.close()
+                await closed(writer)
                 left.set()
 
         over, left = asyncio.Event(), asyncio.Event()
@@ -221,7 +253,41 @@ class TestRetried:
             await left.wait()
         assert await post_error(app) == f"{host} did not answer within 0.3 s"
 
-    async def test_a_webhook_that_is_dead_causes_no_other(self, app: Soniq, receiver: Receiver) -> None:
+    async def test_receivers_that_drip_hold_no_threads_and_no_stop(self, hooked: HookedApp) -> None:
+        async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            begun.append(1)
+            with suppress(ConnectionError):
+                while not over.is_set():
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+            await closed(writer)
+            ended.append(1)
+
+        begun: list[int] = []
+        ended: list[int] = []
+        over, count = asyncio.Event(), 40  # more than the default executor has threads
+        async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+            host = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            app = hooked(host, timeout=600, settings={"grace": 0.2, "concurrency": count})
+            define(app)
+            for _ in range(count):
+                await app.enqueue("fails")
+            worker = asyncio.create_task(app.run_worker())
+            while len(begun) < count:
+                await asyncio.sleep(0.01)
+            assert await asyncio.wait_for(asyncio.to_thread(int), LIMIT) == 0
+            app.stop_workers()
+            await asyncio.wait_for(worker, LIMIT)
+            over.set()
+            async with asyncio.timeout(LIMIT):
+                while len(ended) < len(begun):
+                    await asyncio.sleep(0.01)
+        assert set(await posts(app)) == {"queued"}
+
+    async def test_a_webhook_that_is_dead_causes_no_other(
+        self, app: Soniq, receiver: Receiver
+    ) -> None:
         receiver.answers = [(500, {})] * 20
         await enqueue_dead(app)
         while await posts(app) == ["queued"]:
@@ -241,7 +307,9 @@ class TestOptions:
         await enqueue_dead(app)
         assert [event(posted)["job"]["name"] for posted in receiver.posted] == ["fails"]
 
-    async def test_a_job_can_be_taken_in_where_the_others_are_not(self, hooked: HookedApp, receiver: Receiver) -> None:
+    async def test_a_job_can_be_taken_in_where_the_others_are_not(
+        self, hooked: HookedApp, receiver: Receiver
+    ) -> None:
         app = hooked(default=False)
         define(app)
 
@@ -283,7 +351,10 @@ class TestOptions:
         ("variables", "message"),
         [
             ({"URL": "https://example.org"}, "there is no secret: set SONIQ_WEBHOOK_SECRET"),
-            ({"URL": "https://example.org", "SECRET": "a-short-one"}, "needs 16 characters or more"),
+            (
+                {"URL": "https://example.org", "SECRET": "a-short-one"},
+                "needs 16 characters or more",
+            ),
             ({"URL": "ftp://example.org/a-token", "SECRET": SECRET}, "begins with https"),
             ({"URL": "https:///a-token", "SECRET": SECRET}, "names a host"),
             ({"URL": "https://u:a-token@example.org", "SECRET": SECRET}, "holds no user, password"),
@@ -313,7 +384,9 @@ class TestOptions:
         await drain(app)
         plugin = WebhookPlugin(receiver.url + PATH, SECRET)
         assert repr(plugin) == f"<WebhookPlugin <Sender to {receiver.url}>>"
-        shown = await stored() + caplog.text + repr(plugin) + "".join(map(repr, vars(plugin).values()))
+        shown = (
+            await stored() + caplog.text + repr(plugin) + "".join(map(repr, vars(plugin).values()))
+        )
         assert "nobody home" in shown
         assert SECRET not in shown
         assert "a-token-in-the-url" not in shown
@@ -351,18 +424,32 @@ class TestSignature:
         assert verify(SECRET, self.BODY, f"{time_},v1=00,{ours},v2=whatever")
 
     @pytest.mark.parametrize(
-        "header", [None, "", "t=", "t=1", "v1=00", "t=x,v1=00", "t=" + "9" * 5000 + ",v1=00", "t=\u0661,v1=\u00e9"]
+        "header",
+        [
+            None,
+            "",
+            "t=",
+            "t=1",
+            "v1=00",
+            "t=x,v1=00",
+            "t=" + "9" * 5000 + ",v1=00",
+            "t=\u0661,v1=\u00e9",
+        ],
     )
     def test_what_is_no_signature_is_refused(self, header: str | None) -> None:
         assert not verify(SECRET, self.BODY, header)
-        assert not verify(SECRET, self.BODY, header and header.replace("t=1", f"t={int(time.time())},v1=\u00e9"))
+        assert not verify(
+            SECRET, self.BODY, header and header.replace("t=1", f"t={int(time.time())},v1=\u00e9")
+        )
 
 
 StartWorker = Callable[[str], Awaitable[asyncio.subprocess.Process]]
 
 
 @pytest.fixture
-async def start_worker(database_url: str, schema: str, receiver: Receiver) -> AsyncIterator[StartWorker]:
+async def start_worker(
+    database_url: str, schema: str, receiver: Receiver
+) -> AsyncIterator[StartWorker]:
     """Starts a worker process on this test's schema that kills itself at a point."""
     started: list[asyncio.subprocess.Process] = []
 
@@ -460,7 +547,10 @@ class TestCrashes:
 
 async def test_it_keeps_to_the_contract(receiver: Receiver, database_url: str) -> None:
     await check_plugin(
-        WebhookPlugin(receiver.url, SECRET), options=[Webhook()], threads=["asyncio_"], database_url=database_url
+        WebhookPlugin(receiver.url, SECRET),
+        options=[Webhook()],
+        threads=["asyncio_"],
+        database_url=database_url,
     )
 
 

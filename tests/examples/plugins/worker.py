@@ -1,6 +1,8 @@
-"""A worker process that is killed while it settles: `python -m tests.examples.plugins.worker SETTINGS`, as JSON.
+"""A worker process that is killed while it settles: `python -m tests.examples.plugins.worker
+SETTINGS`, as JSON.
 
-`die`: "settle_tx" (the webhook is written, and not committed), "settled" (both are committed), or "handler".
+`die`: "settle_tx" (the webhook is written, and not committed), "settled" (both are committed), or
+"handler".
 """
 
 import asyncio
@@ -11,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from soniq import Outcome, Soniq, hookimpl
+from soniq import Soniq, hookimpl
+from soniq.plugin import Outcome
 from soniq_webhook import WebhookPlugin
 
 

@@ -4,4 +4,6 @@ from soniq import SoniqError
 
 
 class DecryptionError(SoniqError):
-    """Bytes that cannot be decrypted: of an unknown key or format, or changed. It holds nothing of what they hide."""
+    """Bytes that cannot be decrypted: of an unknown key or format, or changed. It holds nothing of
+    what they hide.
+    """

@@ -4,7 +4,8 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 
-from soniq import ConfigurationError, JobDefinition, Serializer, hookimpl
+from soniq import ConfigurationError, hookimpl
+from soniq.plugin import JobDefinition, Serializer
 
 from .keys import Keys, parse
 from .serializer import NAME, EncryptedSerializer
@@ -15,16 +16,21 @@ log = logging.getLogger("soniq.encrypted")
 class EncryptedPlugin:
     """Encrypts arguments and results of jobs with `serializer="encrypted"`.
 
-    `keys`: 32 random bytes each by id, the first of which encrypts; else SONIQ_ENCRYPTED_KEYS (`id:base64,id:base64`).
-    Without keys the plugin does nothing. `default`: encrypt every job that names no serializer; else
-    SONIQ_ENCRYPTED_DEFAULT, true or false (false). Raises `ConfigurationError`.
+    `keys`: 32 random bytes each by id, the first of which encrypts; else SONIQ_ENCRYPTED_KEYS
+    (`id:base64,id:base64`). Without keys the plugin does nothing. `default`: encrypt every job that
+    names no serializer; else SONIQ_ENCRYPTED_DEFAULT, true or false (false). Raises
+    `ConfigurationError`.
     """
 
-    def __init__(self, keys: Mapping[str, bytes] | None = None, *, default: bool | None = None) -> None:
+    def __init__(
+        self, keys: Mapping[str, bytes] | None = None, *, default: bool | None = None
+    ) -> None:
         self._keys = _keys(keys)
         self._default = _default(default)
         if self._default and self._keys is None:
-            raise ConfigurationError("all jobs are to be encrypted, and there is no key: set SONIQ_ENCRYPTED_KEYS")
+            raise ConfigurationError(
+                "all jobs are to be encrypted, and there is no key: set SONIQ_ENCRYPTED_KEYS"
+            )
 
     def __repr__(self) -> str:
         return f"<EncryptedPlugin {self._keys or 'without keys'}>"
@@ -43,7 +49,9 @@ class EncryptedPlugin:
         if self._default and job.serializer is None:
             job.serializer = NAME
         if job.serializer == NAME and self._keys is None:
-            raise ConfigurationError(f"{job.name} is to be encrypted, and there is no key: set SONIQ_ENCRYPTED_KEYS")
+            raise ConfigurationError(
+                f"{job.name} is to be encrypted, and there is no key: set SONIQ_ENCRYPTED_KEYS"
+            )
 
 
 def _keys(given: Mapping[str, bytes] | None) -> Keys | None:

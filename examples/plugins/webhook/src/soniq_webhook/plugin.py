@@ -6,14 +6,11 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
 
-from soniq import Backoff, ConfigurationError, JobContext, JobDefinition, Outcome, Soniq, hookimpl
+from soniq import Backoff, ConfigurationError, JobContext, Soniq, hookimpl
+from soniq.plugin import JobDefinition, Outcome, Secret, TransactionConnection
 
 from .sender import Sender
-
-if TYPE_CHECKING:
-    import asyncpg
 
 log = logging.getLogger("soniq.webhook")
 
@@ -46,17 +43,23 @@ class DeadJob:
 
 async def post(job: DeadJob, sender: Sender, ctx: JobContext) -> None:
     """The job that posts. Its id is that of the webhook, the same for all its attempts."""
-    event = {"id": ctx.job_id, "type": "job.dead", "created_at": ctx.created_at.isoformat(), "job": asdict(job)}
+    event = {
+        "id": ctx.job_id,
+        "type": "job.dead",
+        "created_at": ctx.created_at.isoformat(),
+        "job": asdict(job),
+    }
     await sender.send(json.dumps(event).encode())
 
 
 class WebhookPlugin:
     """Posts a signed webhook for each job that is dead.
 
-    `url` and `secret`: where to, and what signs it; else SONIQ_WEBHOOK_URL and SONIQ_WEBHOOK_SECRET. Without a URL the
-    plugin does nothing. `timeout`: seconds for one post; else SONIQ_WEBHOOK_TIMEOUT (10). `default`: whether jobs
-    without a `Webhook` option have webhooks; else SONIQ_WEBHOOK_DEFAULT, true or false (true). One for each app.
-    Raises `ConfigurationError`.
+    `url` and `secret`: where to, and what signs it; else SONIQ_WEBHOOK_URL and
+    SONIQ_WEBHOOK_SECRET. Without a URL the plugin does nothing. `timeout`: seconds for one post;
+    else SONIQ_WEBHOOK_TIMEOUT (10). `default`: whether jobs without a `Webhook` option have
+    webhooks; else SONIQ_WEBHOOK_DEFAULT, true or false (true). One for each app. Raises
+    `ConfigurationError`.
     """
 
     def __init__(
@@ -67,20 +70,25 @@ class WebhookPlugin:
         timeout: float | None = None,
         default: bool | None = None,
     ) -> None:
-        url = url or os.environ.get("SONIQ_WEBHOOK_URL")
-        secret = secret or os.environ.get("SONIQ_WEBHOOK_SECRET")
+        url = Secret(url or os.environ.get("SONIQ_WEBHOOK_URL") or "")
+        secret = Secret(secret or os.environ.get("SONIQ_WEBHOOK_SECRET") or "")
         if url and not secret:
-            raise ConfigurationError("webhooks are signed, and there is no secret: set SONIQ_WEBHOOK_SECRET")
+            raise ConfigurationError(
+                "webhooks are signed, and there is no secret: set SONIQ_WEBHOOK_SECRET"
+            )
         seconds = _timeout(timeout)
         self._sender = Sender(url, secret, seconds) if url and secret else None
         self._default = _default(default)
         self._chosen: dict[str, bool] = {}
         self._app: Soniq | None = None
-        if self._sender is None:  # a hook that is there costs each settlement a transaction
-            self.settle_tx = None  # type: ignore[assignment,method-assign]
 
     def __repr__(self) -> str:
         return f"<WebhookPlugin {self._sender or 'without a URL'}>"
+
+    @hookimpl
+    def withdraw_hooks(self) -> Sequence[str]:
+        """A `settle_tx` that is there costs each settlement a transaction, whatever it does."""
+        return () if self._sender is not None else ("settle_tx",)
 
     @hookimpl
     async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
@@ -98,12 +106,20 @@ class WebhookPlugin:
             yield
         finally:
             self._app = None
+            if self._sender is not None:
+                await self._sender.close()
 
     @hookimpl
-    def provide(self, annotation: object) -> Callable[[JobContext], AbstractContextManager[Sender]] | None:
+    def provide(
+        self, annotation: object
+    ) -> Callable[[JobContext], AbstractContextManager[Sender]] | None:
         """The sender for the job that posts: what is configured is in no row."""
         sender = self._sender
-        return (lambda ctx: nullcontext(sender)) if sender is not None and annotation is Sender else None
+        return (
+            (lambda ctx: nullcontext(sender))
+            if sender is not None and annotation is Sender
+            else None
+        )
 
     @hookimpl
     def configure_job(self, job: JobDefinition) -> None:
@@ -113,11 +129,17 @@ class WebhookPlugin:
             self._chosen[job.name] = option.when_dead
 
     @hookimpl
-    async def settle_tx(self, tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]) -> None:
-        """Enqueue a webhook for each dead job, in its queue, in the transaction that says that it is dead."""
+    async def settle_tx(self, tx: TransactionConnection, outcomes: Sequence[Outcome]) -> None:
+        """Enqueue a webhook for each dead job, in its queue, in the transaction that says that it
+        is dead.
+        """
         if self._app is None or self._sender is None:
             return
-        dead = [outcome for outcome in outcomes if outcome.status == "dead" and self._is_told(outcome.job_name)]
+        dead = [
+            outcome
+            for outcome in outcomes
+            if outcome.status == "dead" and self._is_told(outcome.job_name)
+        ]
         for queue in sorted({outcome.queue for outcome in dead}):
             jobs = [{"job": _described(outcome)} for outcome in dead if outcome.queue == queue]
             await self._app.enqueue_many(JOB, jobs, queue=queue, connection=tx)
@@ -128,30 +150,14 @@ class WebhookPlugin:
 
 
 def _described(outcome: Outcome) -> DeadJob:
-    error = outcome.error
     return DeadJob(
         id=outcome.job_id,
         name=outcome.job_name,
         queue=outcome.queue,
         attempt=outcome.attempt,
-        error_type=_type_name(error) if error is not None else outcome.kind,
-        error_message=_text(error if error is not None else outcome.reason or ""),
+        error_type=outcome.error_type or outcome.kind,
+        error_message=(outcome.error_message or outcome.reason or "")[:LONGEST_MESSAGE],
     )
-
-
-def _type_name(error: BaseException) -> str:
-    """The name of an error's type, as `get_job_status` has it."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _text(value: object) -> str:
-    """What an error says, as far as it can be said in JSON."""
-    try:
-        text = str(value)
-    except Exception as failure:
-        text = f"(its text cannot be made: {type(failure).__name__})"
-    return text[:LONGEST_MESSAGE].encode("utf-8", "backslashreplace").decode()
 
 
 def _timeout(given: float | None) -> float:
@@ -162,7 +168,9 @@ def _timeout(given: float | None) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 3600:
-        raise ConfigurationError(f"{source} {value!r} cannot be used: seconds, more than 0 and 3,600 at most")
+        raise ConfigurationError(
+            f"{source} {value!r} cannot be used: seconds, more than 0 and 3,600 at most"
+        )
     return seconds
 
 

@@ -3,13 +3,13 @@
 import asyncio
 import re
 import time
-from http.client import HTTPException
-from typing import IO, Any
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
 
 from soniq import ConfigurationError, SoniqError
+from soniq.plugin import Secret
 
 from .signature import HEADER, sign
 
@@ -27,15 +27,25 @@ class WebhookError(SoniqError):
 
 
 class Sender:
-    """Posts signed JSON to one URL. Shows of it where it leads, and never the secret. Raises `ConfigurationError`."""
+    """Posts signed JSON to one URL. Shows of it where it leads, and never the secret. Raises
+    `ConfigurationError`.
+    """
 
     def __init__(self, url: str, secret: str, timeout: float) -> None:
-        self.place = _place(url)
+        self._url, self._secret = url, secret = Secret(url), Secret(secret)
+        place = _place(url)
+        if place is None:
+            raise ConfigurationError(
+                "the URL of webhooks begins with https:// or http://, names a host, "
+                "and holds no user, password or space"
+            )
         if len(secret) < SHORTEST_SECRET:
-            raise ConfigurationError(f"the secret of webhooks needs {SHORTEST_SECRET} characters or more")
-        self._url = url
-        self._secret = secret
+            raise ConfigurationError(
+                f"the secret of webhooks needs {SHORTEST_SECRET} characters or more"
+            )
+        self.place = place
         self._timeout = timeout
+        self._transport: httpx.AsyncHTTPTransport | None = None
 
     def __repr__(self) -> str:
         return f"<Sender to {self.place}>"
@@ -43,41 +53,52 @@ class Sender:
     async def send(self, body: bytes) -> None:
         """Post a body. Raises `WebhookError` unless the answer is a success; a redirect is none."""
         try:
-            async with asyncio.timeout(self._timeout):
-                status = await asyncio.to_thread(self._post, body)
+            async with asyncio.timeout(self._timeout):  # for all of it: a receiver may drip
+                status = await self._post(body)
         except TimeoutError:
             raise WebhookError(f"{self.place} did not answer within {self._timeout:g} s") from None
-        except (OSError, HTTPException) as error:
-            raise WebhookError(f"{self.place} cannot be reached: {type(error).__name__}: {error}") from None
+        except httpx.HTTPError as error:
+            raise WebhookError(
+                f"{self.place} cannot be reached: {type(error).__name__}: {error}"
+            ) from None
+
         if not 200 <= status < 300:
             raise WebhookError(f"{self.place} answered with status {status}", status=status)
 
-    def _post(self, body: bytes) -> int:
-        signature = sign(self._secret, body, int(time.time()))
-        request = Request(self._url, body, {"Content-Type": "application/json", HEADER: signature}, method="POST")
-        try:
-            with build_opener(_NoRedirect).open(request, timeout=self._timeout) as response:
-                return int(response.status)
-        except HTTPError as error:
-            with error:
-                return error.code
+    async def close(self) -> None:
+        """Let go of connections; the next use makes new ones."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
+
+    async def _post(self, body: bytes) -> int:
+        if self._transport is None:
+            self._transport = httpx.AsyncHTTPTransport(proxy=_proxy(self._url))
+        headers = {
+            "Content-Type": "application/json",
+            HEADER: sign(self._secret, body, int(time.time())),
+        }
+        request = httpx.Request("POST", self._url, content=body, headers=headers)
+        response = await self._transport.handle_async_request(
+            request
+        )  # a client would log the URL, and this does not
+        await response.aclose()
+        return response.status_code
 
 
-class _NoRedirect(HTTPRedirectHandler):
-    """Another place than the configured one gets nothing."""
+def _proxy(url: str) -> str | None:
+    """The proxy of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) that leads there."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
-    def redirect_request(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> None:
-        return None
 
-
-def _place(url: str) -> str:
-    """Scheme, host and port of a URL. The error for one that cannot be used does not repeat it."""
+def _place(url: str) -> str | None:
+    """Scheme, host and port of a URL; None for one that cannot be used."""
     try:
         parts = urlsplit(url)
-        if URL.fullmatch(url) and parts.hostname and "@" not in parts.netloc and parts.port != 0:
-            return f"{parts.scheme}://{parts.netloc}"
+        usable = (
+            URL.fullmatch(url) and parts.hostname and "@" not in parts.netloc and parts.port != 0
+        )
     except ValueError:
-        pass
-    raise ConfigurationError(
-        "the URL of webhooks begins with https:// or http://, names a host, and holds no user, password or space"
-    )
+        return None
+    return f"{parts.scheme}://{parts.netloc}" if usable else None

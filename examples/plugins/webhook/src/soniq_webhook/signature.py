@@ -1,6 +1,8 @@
-"""The signature: HMAC-SHA256 over the time and the body, so that neither is changed nor an old request repeated.
+"""The signature: HMAC-SHA256 over the time and the body, so that neither is changed nor an old
+request repeated.
 
-`Soniq-Signature: t=<seconds since 1970>,v1=<hex>`, as Stripe's webhooks have it (docs.stripe.com/webhooks/signature).
+`Soniq-Signature: t=<seconds since 1970>,v1=<hex>`, as Stripe's webhooks have it
+(docs.stripe.com/webhooks/signature).
 """
 
 import hashlib
@@ -18,9 +20,11 @@ def sign(secret: str, body: bytes, timestamp: int) -> str:
 
 
 def verify(secret: str, body: bytes, header: str | None, *, tolerance: float = 300.0) -> bool:
-    """Whether the header of a request signs its body, and is not older or newer than `tolerance` seconds.
+    """Whether the header of a request signs its body, and is not older or newer than `tolerance`
+    seconds.
 
-    `body` is what was received, byte for byte; `header` None where the request has none. Compares in constant time.
+    `body` is what was received, byte for byte; `header` None where the request has none. Compares
+    in constant time.
     """
     found = FORM.fullmatch(header or "")
     if found is None or abs(time.time() - int(found[1])) > tolerance:
