@@ -24,7 +24,9 @@ LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
 class Block(NamedTuple):
-    """One fenced block: its language, the words after it, its text and its first line in the page."""
+    """One fenced block: its language, the words after it, its text and its first line in the
+    page.
+    """
 
     language: str
     words: tuple[str, ...]
@@ -43,7 +45,9 @@ def blocks(page: Path, *languages: str) -> Iterator[Block]:
     for match in FENCE.finditer(text):
         language, *words = match["info"].split() or [""]
         if language in languages:
-            yield Block(language, tuple(words), match["text"], text.count("\n", 0, match.start("text")) + 1)
+            yield Block(
+                language, tuple(words), match["text"], text.count("\n", 0, match.start("text")) + 1
+            )
 
 
 def prose(page: Path) -> str:

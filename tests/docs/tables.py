@@ -1,4 +1,6 @@
-"""What in the reference is made from docstrings. `python -m tests.docs.tables` writes it into the pages."""
+"""What in the reference is made from docstrings. `python -m tests.docs.tables` writes it into the
+pages.
+"""
 
 import ast
 import inspect
@@ -22,7 +24,10 @@ def settings_table() -> str:
     for name, kind in get_type_hints(Settings, include_extras=True).items():
         default = getattr(Settings(), name)
         shown = "none" if default is None else f"`{_shown(default)}`"
-        lines.append(f"| `{name}` | `SONIQ_{name.upper()}` | {_takes(kind)} | {shown} | {_cell(told[name])} |")
+        lines.append(
+            f"| `{name}` | `SONIQ_{name.upper()}` | {_takes(kind)} | {shown} |"
+            f" {_cell(told[name])} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -31,23 +36,30 @@ def errors_list() -> str:
 
     def tree(parent: type, depth: int) -> Iterator[str]:
         for name, kind in vars(errors).items():
-            if inspect.isclass(kind) and kind.__bases__[0] is parent and kind.__module__ == errors.__name__:
+            if (
+                inspect.isclass(kind)
+                and kind.__bases__[0] is parent
+                and kind.__module__ == errors.__name__
+            ):
                 yield f"{'  ' * depth}- `{name}`: {' '.join((inspect.getdoc(kind) or '').split())}"
                 yield from tree(kind, depth + 1)
 
     return "\n".join(tree(SoniqError, 0)) + "\n"
 
 
-def hook(name: str) -> str:
+def of_hook(name: str) -> str:
     """One hook: its signature, its kind, since when it is there, and what its docstring says."""
-    spec = specs.SPECS[name]
-    (found,) = ast.parse(inspect.getsource(spec)).body
+    hook = specs.HOOKS[name]
+    (found,) = ast.parse(inspect.getsource(hook.function)).body
     assert isinstance(found, ast.FunctionDef)
     signature = ast.unparse(found.args), ast.unparse(found.returns or ast.Constant(None))
     arguments, returns = (text.replace("'", "") for text in signature)
-    only = ", `def` only" if name in specs.DEF_ONLY else ""
-    kind = f"{specs.KINDS[name].capitalize()}{only}; since version {specs.SINCE[name]}."
-    return f"    def {name}({arguments}) -> {returns}\n\n{kind}\n\n{inspect.getdoc(spec)}\n"
+    arguments = arguments.replace("app: App", "app: Soniq")  # which is the App that plugins name
+    only = ", `def` only" if hook.def_only else ""
+    kind = f"{hook.kind.capitalize()}{only}; since version {hook.since}."
+    return (
+        f"    def {name}({arguments}) -> {returns}\n\n{kind}\n\n{inspect.getdoc(hook.function)}\n"
+    )
 
 
 REFERENCE = DOCS / "reference"
@@ -55,7 +67,7 @@ REFERENCE = DOCS / "reference"
 TABLES: dict[tuple[Path, str], Callable[[], str]] = {
     (REFERENCE / "settings.md", "settings"): settings_table,
     (REFERENCE / "errors.md", "errors"): errors_list,
-    **{(REFERENCE / "hooks.md", name): partial(hook, name) for name in specs.SPECS},
+    **{(REFERENCE / "hooks.md", name): partial(of_hook, name) for name in specs.HOOKS},
 }
 """The places in pages, and what is made for each."""
 
@@ -73,11 +85,15 @@ def place(page: Path, name: str) -> tuple[str, str, str]:
 def attribute_docstrings(module: object, class_name: str) -> dict[str, str]:
     """The text below each attribute of a class."""
     tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]
-    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name)
+    (found,) = (
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name
+    )
     told: dict[str, str] = {}
     for node, following in zip(found.body, found.body[1:], strict=False):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            assert isinstance(following, ast.Expr), f"{class_name}.{node.target.id} has no docstring"
+            assert isinstance(following, ast.Expr), (
+                f"{class_name}.{node.target.id} has no docstring"
+            )
             assert isinstance(following.value, ast.Constant)
             told[node.target.id] = str(following.value.value)
     return told
@@ -90,7 +106,10 @@ def _shown(value: object) -> str:
 
 def _takes(kind: Any) -> str:
     """A type, and its bounds: `int, 1 to 10_000`."""
-    kind, *about = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+    bounded = next(
+        (each for each in get_args(kind) if get_origin(each) is Annotated), kind
+    )  # or None
+    kind, *about = get_args(bounded) if get_origin(bounded) is Annotated else (kind,)
     taken = [each.__name__ for each in get_args(kind) or [kind] if each is not type(None)]
     for bounds in about:
         if bounds.gt is not None:

@@ -1,7 +1,8 @@
-"""Every Python block of the documentation runs, on a real PostgreSQL, and prints what it says that it prints.
+"""Every Python block of the documentation runs, on a real PostgreSQL, and prints what it says that
+it prints.
 
-The blocks of a page share a name space, in order. A block may await at its top level, as in `python -m asyncio`. A
-comment `# -> text` after a `print` is what it prints.
+The blocks of a page share a name space, in order. A block may await at its top level, as in `python
+-m asyncio`. A comment `# -> text` after a `print` is what it prints.
 """
 
 import ast
@@ -24,7 +25,9 @@ from .pages import FILE, NO_RUN, PAGES, Block, blocks, name
 
 
 def _runs(block: Block) -> bool:
-    """Whether a block runs here: not if it says so, and not if it is a file, which test_tutorial.py runs."""
+    """Whether a block runs here: not if it says so, and not if it is a file, which test_tutorial.py
+    runs.
+    """
     return NO_RUN not in block.words and not any(word.startswith(FILE) for word in block.words)
 
 
@@ -34,9 +37,14 @@ SHOWN = re.compile(r"# -> (.*)$", re.MULTILINE)
 
 @pytest.fixture
 async def environment(
-    database_url: str, schema: str, connection: "asyncpg.Connection[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+    database_url: str,
+    schema: str,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`Soniq()` and SONIQ_DATABASE_URL lead to this test's schema; tables that a page makes go into one beside it."""
+    """`Soniq()` and SONIQ_DATABASE_URL lead to this test's schema; tables that a page makes go into
+    one beside it.
+    """
     await connection.execute(f"create schema {schema}_page")
     separator = "&" if "?" in database_url else "?"
     monkeypatch.setenv("SONIQ_DATABASE_URL", f"{database_url}{separator}search_path={schema}_page")
@@ -53,7 +61,11 @@ def test_the_code_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) ->
         try:
             for block in filter(_runs, blocks(page, "python")):
                 shown = _run(block, page, module.__dict__, runner)
-                opened |= {id(v): v for v in module.__dict__.values() if isinstance(v, Soniq | asyncpg.Connection)}
+                opened |= {
+                    id(v): v
+                    for v in module.__dict__.values()
+                    if isinstance(v, Soniq | asyncpg.Connection)
+                }
                 expected = SHOWN.findall(block.text)
                 assert not expected or shown == expected, f"{name(page)}:{block.line}"
         finally:
@@ -62,13 +74,17 @@ def test_the_code_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_few_blocks_do_not_run() -> None:
-    left_out = [name(page) for page in PAGES for block in blocks(page, "python") if NO_RUN in block.words]
+    left_out = [
+        name(page) for page in PAGES for block in blocks(page, "python") if NO_RUN in block.words
+    ]
     assert len(left_out) <= 3, left_out
 
 
 def test_a_block_that_fails_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("text\n\n```python\nimport asyncio\n\nawait asyncio.sleep(0)\nassert 1 == 2\n```\n")
+    page.write_text(
+        "text\n\n```python\nimport asyncio\n\nawait asyncio.sleep(0)\nassert 1 == 2\n```\n"
+    )
     (block,) = blocks(page, "python")
     with asyncio.Runner() as runner, pytest.raises(AssertionError):
         _run(block, page, {"__name__": "page"}, runner)

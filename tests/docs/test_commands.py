@@ -9,31 +9,43 @@ import pytest
 
 from soniq.cli.commands import soniq
 from soniq.settings import Settings
+from soniq_testing.new_plugin import new_plugin
 
 from .pages import PAGES, ROOT, blocks, name
 
-VARIABLES = {f"SONIQ_{field.upper()}" for field in Settings.__struct_fields__} | {"SONIQ_APP", "SONIQ_PLUGINS"}
+VARIABLES = {f"SONIQ_{field.upper()}" for field in Settings.__struct_fields__} | {
+    "SONIQ_APP",
+    "SONIQ_PLUGINS",
+}
+OF_PLUGINS = {"new-plugin": new_plugin}
+"""The commands that plugins add."""
 ASSIGNMENT = re.compile(r"(SONIQ_\w+)=\S*")
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The `soniq` commands of a page, as words; what is set for one has been checked and left out."""
+    """The `soniq` commands of a page, as words; what is set for one has been checked and left
+    out.
+    """
     found = []
     for block in blocks(page, "sh"):
         for line in block.text.splitlines():
             words = shlex.split(line, comments=True)
             while words and (words[0] == "export" or ASSIGNMENT.fullmatch(words[0])):
                 setting = words.pop(0)
-                assert setting == "export" or setting.partition("=")[0] in VARIABLES, f"{name(page)}: {line}"
+                assert setting == "export" or setting.partition("=")[0] in VARIABLES, (
+                    f"{name(page)}: {line}"
+                )
             if words and words[0] == "soniq":
                 found.append(words[1:])
     return found
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name)
-def test_the_commands_of_a_page_exist_with_their_options(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_a_page_exist_with_their_options(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for words in commands(page):
-        command = soniq.commands.get(words[0])
+        command = soniq.commands.get(words[0]) or OF_PLUGINS.get(words[0])
         assert command is not None, f"{name(page)}: soniq {words[0]}"
         for option in command.params:  # an app that is named need not be there
             if option.name == "app":
@@ -49,7 +61,9 @@ def test_every_command_is_in_the_readme() -> None:
 
 
 def test_the_targets_of_make_in_the_documentation_exist() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for target in re.findall(r"(?:`|^ {4})make ([a-z-]+)", text, re.MULTILINE):

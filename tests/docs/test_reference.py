@@ -1,18 +1,20 @@
 """The reference is complete and says what the code says; links lead somewhere."""
 
-import inspect
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import get_args
 
 import msgspec
 import pytest
 
 import soniq
-from soniq.enqueue.options import OPTION_NAMES
-from soniq.hooks.specs import DEF_ONLY, NEAREST_FIRST, SPECS
-from soniq.job import JobContext, JobOptions
-from soniq.lookup import JobStatus, Status
+from soniq import plugin
+from soniq.hooks.hook import Hook
+from soniq.hooks.specs import HOOKS
+from soniq.job import JobContext
+from soniq.job.options import OPTION_NAMES, EnqueueOptions, JobOptions
+from soniq.status import JobStatus, Status
 
 from .pages import DOCS, LINK, PAGES, name, prose, section
 from .tables import TABLES, place
@@ -27,13 +29,24 @@ def test_what_is_made_from_docstrings_is_up_to_date(page: Path, table: str) -> N
 
 def test_every_hook_is_documented_with_its_arguments() -> None:
     page = (REFERENCE / "hooks.md").read_text(encoding="utf-8")
-    documented = re.findall(r"^\| `(\w+)\(([^)]*)\)`( \*)?[^|]*\|([^|]*)\|([^|]*)\|([^|]*)\|$", page, re.MULTILINE)
-    assert {hook: tuple(filter(None, arguments.split(", "))) for hook, arguments, *_ in documented} == {
-        hook: tuple(inspect.signature(spec).parameters) for hook, spec in SPECS.items()
+    documented = re.findall(
+        r"^\| `(\w+)\(([^)]*)\)`( \*)?[^|]*\|([^|]*)\|([^|]*)\|([^|]*)\|$", page, re.MULTILINE
+    )
+    assert {
+        hook: tuple(filter(None, arguments.split(", "))) for hook, arguments, *_ in documented
+    } == {hook.name: hook.arguments for hook in HOOKS.values()}
+    assert {hook: (bool(star), kind.strip()) for hook, _, star, kind, *_ in documented} == {
+        hook.name: (hook.def_only, hook.kind) for hook in HOOKS.values()
     }
-    assert {hook for hook, _, star, *_ in documented if star} == DEF_ONLY
-    assert {hook for hook, _, _, kind, *_ in documented if kind.strip() == "first result"} == NEAREST_FIRST
     assert all(when.strip() and error.strip() for *_, when, error in documented)
+
+
+@pytest.mark.parametrize("hook", HOOKS.values(), ids=list(HOOKS))
+def test_every_hook_has_a_section_that_names_its_arguments(hook: Hook) -> None:
+    signature = section(REFERENCE / "hooks.md", f"### {hook.name}").partition("    def ")[2]
+    assert signature.startswith(f"{hook.name}(")
+    named = signature.partition(") -> ")[0].partition("(")[2]
+    assert re.findall(r"(\w+): ", named) == list(hook.arguments)
 
 
 def test_every_option_of_a_job_is_documented() -> None:
@@ -44,11 +57,14 @@ def test_every_option_of_a_job_is_documented() -> None:
 def test_every_option_of_an_enqueue_is_documented() -> None:
     documented = _first_cells(section(REFERENCE / "jobs.md", "## Enqueue"))
     assert documented == OPTION_NAMES - {"retry"}
-    assert documented == set(soniq.EnqueueOptions.__struct_fields__)
+    assert documented == set(EnqueueOptions.__struct_fields__)
 
 
 def test_the_whole_context_is_documented() -> None:
-    documented = {each.partition("(")[0] for each in _first_cells(section(REFERENCE / "jobs.md", "## The context"))}
+    documented = {
+        each.partition("(")[0]
+        for each in _first_cells(section(REFERENCE / "jobs.md", "## The context"))
+    }
     public = {each for each in dir(JobContext) if not each.startswith("_")} - {"completing"}
     assert documented == public
 
@@ -60,13 +76,21 @@ def test_every_status_and_every_key_is_documented() -> None:
 
 def test_every_kind_of_outcome_is_documented() -> None:
     page = (REFERENCE / "hooks.md").read_text(encoding="utf-8")
-    for field in msgspec.structs.fields(soniq.Outcome):
+    for field in msgspec.structs.fields(plugin.Outcome):
         assert f"`{field.name}`" in page
 
 
-def test_every_public_name_is_in_the_documentation() -> None:
-    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    assert [each for each in soniq.__all__ if not re.search(rf"\b{each}\b", text)] == []
+@pytest.mark.parametrize("door", [soniq, plugin], ids=["soniq", "soniq.plugin"])
+def test_every_public_name_is_in_the_reference(door: ModuleType) -> None:
+    text = section(REFERENCE / "names.md", f"## {door.__name__}")
+    assert set(door.__all__) <= set(re.findall(r"`(\w+)`", text))
+    assert _first_cells(text) <= set(door.__all__)
+
+
+def test_every_member_of_the_app_is_in_the_reference() -> None:
+    documented = _first_cells(section(REFERENCE / "names.md", "## The app"))
+    app = soniq.Soniq(discover=False)
+    assert documented == {name for name in dir(app) if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -90,7 +114,9 @@ def test_no_page_is_lost() -> None:
         if page not in reached and page.suffix == ".md" and page.exists():
             reached.add(page)
             waiting += [
-                (page.parent / t.partition("#")[0]).resolve() for t in LINK.findall(prose(page)) if "://" not in t
+                (page.parent / t.partition("#")[0]).resolve()
+                for t in LINK.findall(prose(page))
+                if "://" not in t
             ]
     assert [name(page) for page in PAGES if page.is_relative_to(DOCS) and page not in reached] == []
 

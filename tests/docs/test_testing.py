@@ -18,7 +18,9 @@ DJANGO = ("django", "test", "--settings=shop.settings")
 
 
 @pytest.fixture
-async def database(database_url: str, connection: "asyncpg.Connection[asyncpg.Record]") -> AsyncIterator[str]:
+async def database(
+    database_url: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> AsyncIterator[str]:
     """The URL of a database that is a page's alone."""
     name = f"page_{uuid.uuid4().hex[:12]}"
     await connection.execute(f"create database {name}")
@@ -30,8 +32,8 @@ async def database(database_url: str, connection: "asyncpg.Connection[asyncpg.Re
     ("page", "command", "passed"),
     [
         ("testing-jobs", PYTEST, "2 passed"),
-        ("fastapi", PYTEST, "4 passed"),
-        ("django", DJANGO, "Ran 2 tests"),
+        ("fastapi", PYTEST, "5 passed"),
+        ("django", DJANGO, "Ran 3 tests"),
     ],
 )
 def test_the_tests_of_a_page_pass(
@@ -45,8 +47,8 @@ def test_the_tests_of_a_page_pass(
                 (file.parent / "__init__.py").touch()
             file.write_text(block.text)
     done = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", "-m", *command],
-        cwd=tmp_path, env={**os.environ, "SONIQ_TEST_DATABASE_URL": database, "DATABASE_URL": database},
+        [sys.executable, "-W", "error::ResourceWarning", "-m", *command], cwd=tmp_path,
+        env={**os.environ, "SONIQ_TEST_DATABASE_URL": database, "DATABASE_URL": database},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

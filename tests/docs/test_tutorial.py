@@ -27,17 +27,30 @@ class Terminals:
         self._log: IO[str] = open(folder / "worker.log", "w+")  # noqa: SIM115 - closed with the terminals
 
     def run(self, command: str) -> str:
-        """Run a command to its end; what it printed. A worker goes on, in place of the one before."""
+        """Run a command to its end; what it printed. A worker goes on, in place of the one
+        before.
+        """
         program, *arguments = shlex.split(command)
         words = [str(BIN / program), *arguments]
         if arguments[0] == "worker":
             self.stop_worker()
             self._worker = subprocess.Popen(
-                words, cwd=self.folder, env=self._environment, stderr=self._log, text=True, process_group=0
+                words,
+                cwd=self.folder,
+                env=self._environment,
+                stderr=self._log,
+                text=True,
+                process_group=0,
             )
             return ""
         ended = subprocess.run(
-            words, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=60, check=False
+            words,
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert ended.returncode == 0, f"{command}: {ended.stderr}\n{self.log()}"
         return ended.stdout
@@ -62,7 +75,9 @@ class Terminals:
 
 @pytest.fixture
 def terminals(tmp_path: Path, database_url: str, schema: str) -> Iterator[Terminals]:
-    terminals = Terminals(tmp_path, {**os.environ, "SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema})
+    terminals = Terminals(
+        tmp_path, {**os.environ, "SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
+    )
     yield terminals
     terminals.close()
 

@@ -1,0 +1,75 @@
+"""The commands of the guide for authors of plugins, done with a checkout, as before the core is
+published.
+"""
+
+import os
+import shlex
+import subprocess
+import venv
+from pathlib import Path
+
+import pytest
+
+from .pages import DOCS, ROOT, section
+
+GUIDE = DOCS / "how-to" / "write-a-plugin.md"
+
+
+def indented(heading: str) -> list[str]:
+    """The commands below a heading, which are indented."""
+    return [
+        line.strip() for line in section(GUIDE, heading).splitlines() if line.startswith("    ")
+    ]
+
+
+@pytest.mark.timeout(600)  # it installs from a registry, and makes two environments
+def test_a_plugin_is_made_tested_and_built_with_a_checkout(
+    tmp_path: Path, database_url: str
+) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    bin_ = tmp_path / "venv" / "bin"
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SONIQ_", "PYTHON"))
+    }
+    environment = {
+        **outside, "PATH": f"{bin_}:{os.environ['PATH']}", "SONIQ_TEST_DATABASE_URL": database_url,
+        "PIP_CONSTRAINT": (ROOT / "constraints.txt").as_uri(), "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_COMPILE": "1",
+    }  # fmt: skip
+
+    def run(line: str, folder: Path) -> str:
+        root = shlex.quote(str(ROOT))
+        line = line.replace("$HOME/soniq", root).replace("~/soniq", root)
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    (install,) = indented("## A package")
+    first = [shlex.quote(str(ROOT / each)) for each in ("soniq_core", "plugins/testing")]
+    run(f"python -m pip install -q {' '.join(first)}", tmp_path)
+    run("soniq new-plugin obituary", tmp_path)
+    folder = tmp_path / "soniq-obituary"
+    run(install, folder)
+    assert "passed" in run("python -m pytest -q -p no:cacheprovider", folder)
+
+    tools, *build, try_it, upload = indented("## Publish it")
+    assert "upload" in upload
+    for line in (tools, *build, try_it.replace("pip install", f"pip install {ROOT}/soniq_core")):
+        said = run(line, folder)
+    assert "soniq-obituary" in said
+    assert "loaded" in said
+
+
+def test_the_guide_says_how_with_a_checkout() -> None:
+    text = " ".join(section(GUIDE, "## Publish it").split())
+    assert "`try-it/bin/pip install ~/soniq/soniq_core dist/*.whl`" in text
