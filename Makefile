@@ -5,14 +5,14 @@ RUN    := $(VENV)/bin/python
 FOLDER ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-steady bench-others chaos docs clean
+.PHONY: help demo test check format bench bench-steady bench-others chaos docs dist clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 # The demo needs two packages only; the tests need all of them, the example plugins, and the tools.
 PACKAGES := soniq_core plugins/embedded
-OTHERS   := plugins/otel plugins/sentry plugins/results[redis] plugins/sqlalchemy[psycopg]
+OTHERS   := plugins/testing plugins/doctor plugins/otel plugins/pydantic plugins/sentry plugins/results[redis] plugins/schedules plugins/psycopg plugins/sqlalchemy[psycopg]
 EXAMPLES := examples/plugins/encrypted examples/plugins/webhook
 PIP      := $(RUN) -m pip install --quiet --disable-pip-version-check
 INSTALL  := $(PIP) --constraint constraints.txt
@@ -38,14 +38,15 @@ demo: $(VENV)/installed ## run Soniq on real files, on an embedded PostgreSQL (F
 $(VENV)/sentry-3: $(VENV)/installed-dev
 	@$(PIP) --no-deps --target $@ sentry-sdk==3.0.0b2
 
-test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite (ARGS=... goes to pytest)
-	@$(RUN) -m pytest $(ARGS)
+# Four processes for two cores: much of what is tested is that something waits.
+test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite, in four processes (ARGS=... goes to pytest)
+	@$(RUN) -m pytest $(or $(ARGS),--numprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25)
 	@$(if $(ARGS),,echo "and once more with version 3 of Sentry's SDK" && PYTHONPATH="$(CURDIR)/$(VENV)/sentry-3" $(RUN) -m pytest --no-header tests/plugins/sentry)
 
 check: $(VENV)/installed-dev ## linter, formatter, type checker, import rule
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
-	@$(RUN) -m mypy $(call sources,$(PACKAGES) $(OTHERS)) tests examples
+	@$(RUN) -m mypy $(call sources,$(PACKAGES) $(OTHERS)) tests examples .ci/release.py
 	@$(RUN) tests/imports.py
 
 format: $(VENV)/installed-dev ## put the code into its form
@@ -71,6 +72,9 @@ chaos: $(VENV)/installed-dev ## the long races: kills, deadlocks, restarts
 
 docs: $(VENV)/installed-dev ## run every code block of the documentation
 	@$(RUN) -m pytest tests/docs $(ARGS)
+
+dist: $(VENV)/installed-dev ## build and check what is published, into dist/
+	@$(RUN) .ci/release.py build
 
 clean: ## remove the environment and the caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
