@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from soniq import errors, settings
 from soniq.errors import SoniqError
@@ -105,7 +105,9 @@ def _shown(value: object) -> str:
 
 
 def _takes(kind: Any) -> str:
-    """A type, and its bounds: `int, 1 to 10_000`."""
+    """A type, and its bounds, or the values: `int, 1 or more`, `'info' or 'debug'`."""
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
     bounded = next(
         (each for each in get_args(kind) if get_origin(each) is Annotated), kind
     )  # or None

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -73,8 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     command_timeout: Seconds = 60.0
     """Seconds for one statement of Soniq's own; then it counts as lost and is tried again."""
 
-    unknown_jobs: str = "error"
-    """What an enqueue does with a name that this app does not know: "error", or "allow"."""
+    unknown_jobs: Literal["error", "allow"] = "error"
+    """What an enqueue does with a name that this app does not know."""
 
     max_payload: Annotated[int, Meta(ge=1, le=250_000_000)] = 1_048_576
     """The most bytes that a job's serialized arguments may take, and its result."""
@@ -106,8 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace: Annotated[float, Meta(ge=0, le=LONGEST)] = 30.0
     """Seconds that running attempts have when a worker stops; then they run again elsewhere."""
 
-    log_jobs: str = "info"
-    """The level of the line for each job that is done or snoozed: "info", or "debug"."""
+    log_jobs: Literal["info", "debug"] = "info"
+    """The level of the line for each job that is done or snoozed."""
 
     hook_timeout: Seconds = 5.0
     """Seconds that an observer may wait before it is ended; the job goes on."""
@@ -162,12 +162,6 @@ def _check(settings: Settings) -> None:
             f"schema {settings.schema!r}: lower-case letters, digits and underscores, not a digit"
             " first, at most 40"
         )
-    if settings.unknown_jobs not in ("error", "allow"):
-        raise ConfigurationError(
-            f"unknown_jobs is 'error' or 'allow', not {settings.unknown_jobs!r}"
-        )
-    if settings.log_jobs not in ("info", "debug"):
-        raise ConfigurationError(f"log_jobs is 'info' or 'debug', not {settings.log_jobs!r}")
     if settings.database_url is not None:
         check_url(settings.database_url)
 
@@ -185,7 +179,10 @@ def _checked(name: str, kind: object, value: object, source: str, *, strict: boo
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         said = "its value" if name == "database_url" else shown(value)
-        raise ConfigurationError(f"{source} {said} cannot be used: {error}") from None
+        why = str(error)
+        if get_origin(kind) is Literal:
+            why = f"it is {' or '.join(map(repr, get_args(kind)))}"
+        raise ConfigurationError(f"{source} {said} cannot be used: {why}") from None
     except (ValueError, OverflowError):
         raise ConfigurationError(
             f"{source} {shown(value)} cannot be used: it is too large"

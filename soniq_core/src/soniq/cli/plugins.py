@@ -15,7 +15,7 @@ from soniq.cli.output import Failure, as_json, clean, table
 from soniq.distribution import core_version
 from soniq.errors import PluginError, SoniqError
 from soniq.hooks.discovery import GROUP
-from soniq.hooks.hooks import Hooks, LoadedPlugin
+from soniq.hooks.hooks import Hooks, LoadedPlugin, PluginSource
 from soniq.hooks.implementation import Implementation
 from soniq.hooks.specs import CONTRACT_VERSION, HOOKS
 from soniq.runtime import jobs_of
@@ -96,7 +96,7 @@ class PluginInfo(msgspec.Struct, frozen=True):
     name: str
     version: str | None
     distribution: str | None
-    source: str
+    source: PluginSource
     origin: str | None
     """Of a discovered one the value of its entry point, of others their module."""
     file: str | None

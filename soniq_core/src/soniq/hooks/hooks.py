@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import pluggy
@@ -52,6 +52,14 @@ P = TypeVar("P")
 Instances = dict[object, object]
 """The plugins that were made of classes: by entry point, and by class."""
 
+PluginSource = Literal["default", "passed", "discovered"]
+"""Where a plugin comes from: the core, the app's arguments, or an entry point."""
+SOURCES: dict[int, PluginSource] = {
+    DISCOVERED: "discovered",
+    PASSED: "passed",
+    DEFAULT: "default",
+}
+
 
 class LoadedPlugin(msgspec.Struct, frozen=True):
     """A plugin of an app, or one that was found and not loaded (`blocked` says why)."""
@@ -59,8 +67,7 @@ class LoadedPlugin(msgspec.Struct, frozen=True):
     name: str
     distribution: str | None
     version: str | None
-    source: str
-    """`default`, `passed` or `discovered`."""
+    source: PluginSource
     hooks: Sequence[str] = ()
     blocked: str | None = None
 
@@ -81,7 +88,7 @@ class _Offered(msgspec.Struct, frozen=True):
         return f" (from {self.distribution})" if found else ""
 
     def listed(self, hooks: Sequence[str] = ()) -> LoadedPlugin:
-        source = {DISCOVERED: "discovered", PASSED: "passed", DEFAULT: "default"}[self.group]
+        source = SOURCES[self.group]
         return LoadedPlugin(self.name, self.distribution, self.version, source, hooks, self.blocked)
 
 
