@@ -54,9 +54,9 @@ class Client:
         `job` is the decorated function, or a name. Arguments are the job's own, except for the
         keywords that are options: `delay`, `scheduled_at`, `dedup_key`, `headers`, `connection`,
         `notify`, `queue`, `priority`, `max_attempts`, `timeout`, `unique`, `serializer`, `tags`,
-        `expires`, `keep`, and `args`, the job's arguments as a mapping. Raises `UnknownJob`,
-        `InvalidArguments`, `InvalidOption`, `SerializationError`, `PayloadTooLarge` or
-        `DatabaseError`; nothing is enqueued then.
+        `expires`, `keep`, `keep_dead`, and `args`, the job's arguments as a mapping. Raises
+        `UnknownJob`, `InvalidArguments`, `InvalidOption`, `SerializationError`, `PayloadTooLarge`
+        or `DatabaseError`; nothing is enqueued then.
         """
         return await (await self._ready()).producer.enqueue(job, args, keywords)
 
@@ -111,8 +111,8 @@ class Client:
     ) -> Mapping[str, object]:
         """What `dump_arguments` wrote, as `args=` of an enqueue takes it.
 
-        `serializer`: what wrote it, instead of the job's own, such as "json" for an object that a
-        person wrote. Raises `UnknownJob`, `InvalidOption` or `InvalidArguments`.
+        `serializer`: what wrote it, instead of the job's own, such as "json" for an object that
+        somebody typed. Raises `UnknownJob`, `InvalidOption` or `InvalidArguments`.
         """
         return (await self._ready()).producer.load_arguments(job, data, serializer)
 
@@ -289,7 +289,7 @@ class Client:
 
     @bridged
     async def release_all(self, *, held_by: str) -> int:
-        """Let go all jobs that somebody, by name, holds, in batches; how many nobody holds any
+        """Release all jobs that a holder, by name, holds, in batches; how many nobody holds any
         more.
         """
         return await (await self._ready()).release.held_by(held_by)

@@ -69,9 +69,8 @@ class Cancel(Signal):
     """End the job as `cancelled`, with a reason that its status shows."""
 
     def __init__(self, reason: str | None = None) -> None:
-        self._reason = (
-            None if reason is None else cut(str(reason))
-        )  # an exception is a likely reason, too
+        # An exception is a likely reason, too
+        self._reason = None if reason is None else cut(str(reason))
         super().__init__(self._reason)
 
     @property

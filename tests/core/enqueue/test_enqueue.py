@@ -565,6 +565,26 @@ async def test_one_bad_row_in_a_shared_insert_fails_alone(make_app: MakeApp) -> 
     assert await count(app) == 78
 
 
+async def test_parts_of_a_shared_insert_that_is_slow_have_one_limit_together(
+    make_app: MakeApp, connection: Connection, schema: str
+) -> None:
+    app = make_app(command_timeout=2)
+    job = app.job()(no_op)
+    await app.enqueue(job)
+    await connection.execute(
+        f"create function {schema}.slow() returns trigger language plpgsql as"
+        f" $$begin perform pg_sleep(0.8); return null; end$$;"
+        f"create trigger slow before insert on {schema}.job execute function {schema}.slow();"
+        f"alter table {schema}.job add check (priority <> 7)"
+    )
+    began = time.monotonic()
+    results = await asyncio.gather(
+        *(app.enqueue(job, priority=n) for n in [7, *range(10, 25)]), return_exceptions=True
+    )  # each part with the bad row is tried, and its two halves: 9 inserts, of 0.8 s
+    assert time.monotonic() - began < 5
+    assert isinstance(results[0], DatabaseError)
+
+
 async def test_an_error_in_the_statement_itself_is_told_to_all_and_leaves_the_app_usable(
     app: Soniq, connection: Connection
 ) -> None:

@@ -434,10 +434,14 @@ async def test_long_texts_are_cut_where_they_are_stored_with_their_beginning_and
     async def progress(ctx: JobContext) -> None:
         await ctx.progress(0.5, note=long)
 
+    @app.job(name="umlauts", max_attempts=1)
+    async def umlauts(ctx: JobContext) -> None:
+        await ctx.progress(0.5, note="ä" * 6_000)
+
     ids = [await app.enqueue(job) for job in (fail, cancel)]
     waits = await app.enqueue(cancel, delay=60)
     await app.cancel(waits, long)
-    too_much = await app.enqueue(progress)
+    too_much = {await app.enqueue(progress): "3,000,", await app.enqueue(umlauts): "12,0"}
     await app.run_worker(run_once=True)
     for job_id in [*ids, waits]:
         status = await app.get_job_status(job_id)
@@ -449,10 +453,11 @@ async def test_long_texts_are_cut_where_they_are_stored_with_their_beginning_and
         assert message.endswith("xxxend")
         assert re.search(r"\n\.\.\. 2,990,\d\d\d characters are left out \.\.\.\n", message)
         assert len(status["error"]["traceback"] or "") < 20_100
-    status = await app.get_job_status(too_much)
-    assert status is not None
-    assert status["error"] is not None
-    assert "progress takes 10,000 bytes of JSON; got 3,000," in status["error"]["message"]
+    for job_id, size in too_much.items():
+        status = await app.get_job_status(job_id)
+        assert status is not None
+        assert status["error"] is not None
+        assert f"progress takes 10,000 bytes of JSON; got {size}" in status["error"]["message"]
     assert [len(reason or "") < 10_100 for reason in told] == [True, True]
     for signal in (Cancel(long), Snooze(60, long)):
         assert len(repr(signal)) < 10_200

@@ -147,7 +147,8 @@ class Backend:
         return span
 
     def metrics(self) -> dict[str, Series]:
-        """The metrics that are reported now."""
+        """The metrics that are reported now. Where there are none, the SDK exports nothing."""
+        self._receiver.metrics = {}
         assert self.meter_provider.force_flush(20_000)
         return self._receiver.metrics
 

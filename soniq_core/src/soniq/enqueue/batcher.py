@@ -21,17 +21,21 @@ if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
 
 BATCH = 500
+"""The most jobs of one INSERT."""
 BATCH_BYTES = 4_000_000
+"""The most bytes of arguments of one INSERT, beside those of its first job."""
 FLUSHERS = 2
+"""How many INSERTs run at once."""
 
 TRIES = 3
+"""How often a shared INSERT is tried on a lost connection."""
 RETRY_PAUSE = 0.2
-"""How often a shared INSERT is tried on a lost connection, and the seconds in between."""
+"""Seconds between two tries."""
 FIRST_SHARE = 0.5
 """The share of `command_timeout` for the first try: what is lost is tried again in the rest."""
 
 TRANSIENT_AFTER_FIRST = (*TRANSIENT_ERRORS, asyncpg.UniqueViolationError)
-"""The same after the first try: what was sent first may still arrive, and be there later."""
+"""What a later try may meet that passes: also the rows of the first one, which may still arrive."""
 
 Waiting = tuple[NewJob, "asyncio.Future[None]"]
 
@@ -58,7 +62,7 @@ class Batcher:
         try:
             await future
         finally:
-            del future  # an error has this frame, which must not have the error
+            del future  # breaks the cycle: error, traceback, this frame, future, error
 
     async def close(self) -> None:
         """Wait for what is being written, for a moment; what nobody will write any more fails."""
@@ -102,15 +106,17 @@ class Batcher:
     ) -> None:
         """Write a batch and tell those who wait. What fails together is tried in smaller parts.
 
-        `ends`: when the last try must have ended, by the monotonic clock; None in the first one.
+        `ends`: when the last try, also of the last part, must have ended, by the monotonic clock;
+        None: after `command_timeout`.
         """
         now, whole = time.monotonic(), self._database.settings.command_timeout
-        limit = whole * FIRST_SHARE if ends is None else max(0.0, ends - now)
-        again = TRANSIENT_ERRORS if ends is None else TRANSIENT_AFTER_FIRST
+        first = tries == TRIES
         ends = now + whole if ends is None else ends
+        limit = max(0.0, min(ends - now, whole * FIRST_SHARE if first else whole))
+        again = TRANSIENT_ERRORS if first else TRANSIENT_AFTER_FIRST
 
         try:
-            await self._try([job for job, _ in batch], limit, first=tries == TRIES)
+            await self._try([job for job, _ in batch], limit, first=first)
         except asyncpg.LockNotAvailableError:
             for each in batch:
                 task = asyncio.create_task(self._write_alone(each), name="soniq outbox")
@@ -123,7 +129,7 @@ class Batcher:
         except DatabaseUnavailable as error:
             _fail(batch, error)
         except Exception as error:
-            await self._write_halves(batch, tries, error)
+            await self._write_halves(batch, tries, ends, error)
         except BaseException as error:
             _fail(batch, error)
             raise
@@ -164,14 +170,16 @@ class Batcher:
         there = {str(row["id"]) for row in rows}
         return [job for job in jobs if job.made_id not in there]
 
-    async def _write_halves(self, batch: list[Waiting], tries: int, error: Exception) -> None:
+    async def _write_halves(
+        self, batch: list[Waiting], tries: int, ends: float, error: Exception
+    ) -> None:
         """Write a batch that failed as its two halves, so that one bad row fails alone."""
         if len(batch) == 1:
             _fail(batch, _cannot_be_enqueued(batch[0][0], error))
         else:
             half = len(batch) // 2
-            await self._write(batch[:half], tries)
-            await self._write(batch[half:], tries)
+            await self._write(batch[:half], tries, ends)
+            await self._write(batch[half:], tries, ends)
 
     async def _write_alone(self, each: Waiting) -> None:
         """Write a job whose key an open transaction may hold.

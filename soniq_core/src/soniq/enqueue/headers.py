@@ -29,10 +29,10 @@ def encoded(job: NewJob) -> str | None:
         place = found.place.lstrip(".")
         raise _refused(job, f"headers= takes JSON values by name; {place!r:.200}: {found.words}")
 
-    if len(text) > LONGEST:
+    if (size := len(text.encode())) > LONGEST:
         raise _refused(
             job,
-            f"headers= take {len(text):,} bytes; the limit is {LONGEST:,}."
+            f"headers= take {size:,} bytes; the limit is {LONGEST:,}."
             " Pass what is larger as an argument",
         )
     if "\\u0000" in text and NUL.search(text):

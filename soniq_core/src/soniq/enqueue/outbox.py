@@ -1,7 +1,7 @@
 """The outbox: where rows go in, on the app's pool or on a connection of the caller's.
 
 Enqueues that wait at the same moment share one INSERT, and return after its commit. Jobs with a
-dedup key have a lane of their own, because a key that an open transaction holds makes them wait.
+dedup key have a batcher of their own, because a key that an open transaction holds makes them wait.
 """
 
 import asyncio

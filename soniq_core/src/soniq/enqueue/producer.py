@@ -108,8 +108,8 @@ class Producer:
                 f"{name}: give the arguments in args= or directly, not both", job=name
             )
 
-        bound = bind(name, job, args, call.args if call.args is not None else arguments)
-        new = NewJobs(name, job, given, call, self._defaults).of(self._new_id(), bound)
+        named = bind(name, job, args, call.args if call.args is not None else arguments)
+        new = NewJobs(name, job, given, call, self._defaults).of(self._new_id(), named)
         if later is not None and call.connection is not None:
             raise InvalidOption(
                 "a child belongs to the transaction of its parent; leave connection= out",
@@ -153,9 +153,9 @@ class Producer:
             check_call(each, app)
             name, job = self._found(each.job)
             own = enqueue_options(each.options)
-            bound = bind(name, job, each.args, each.arguments)
+            named = bind(name, job, each.args, each.arguments)
             jobs = NewJobs(name, job, each.options, own, self._defaults)
-            new.append(jobs.of(self._new_id(), bound))
+            new.append(jobs.of(self._new_id(), named))
             if len(new) % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
@@ -166,8 +166,8 @@ class Producer:
     def dump_arguments(self, target: Target, arguments: Mapping[str, object]) -> bytes:
         """The arguments of a job as its serializer writes them, checked as those of an enqueue."""
         name, job = self._found(target)
-        bound = bind(name, job, (), arguments)
-        given = {key: bound[key] for key in arguments}
+        named = bind(name, job, (), arguments)
+        given = {key: named[key] for key in arguments}
         new = NewJobs(name, job, {}, EnqueueOptions(), self._defaults).of(self._new_id(), given)
         return self._serialize(job, new, "template")
 
@@ -180,6 +180,7 @@ class Producer:
             serializer or (job.options.serializer if job else self._defaults.serializer)
         )
         reader = bound(reader, name, None, "template")
+
         try:
             given: Mapping[str, object] = reader.loads(data, dict[str, Any])
             if job is None:
@@ -254,7 +255,7 @@ class Producer:
                 # Also where a hook swallowed it: the caller must not take the jobs for enqueued
                 raise failure
         finally:
-            del failure  # it has this frame, which must not have it
+            del failure  # breaks the cycle: error, traceback, this frame, error
 
     async def _insert(
         self,

@@ -362,7 +362,7 @@ class _Resumed:
                         self._seconds, self._leave, _task()
                     )
         finally:
-            thrown = None  # it has this frame, which must not have it
+            thrown = None  # breaks the cycle: error, traceback, this frame, error
             if last is not None:
                 last.cancel()
 

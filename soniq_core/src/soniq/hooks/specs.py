@@ -252,31 +252,31 @@ def retry_delay(ctx: JobContext, error: BaseException) -> float | Retry | Cancel
 @hook("in order")
 def settle_tx(tx: TransactionConnection, outcomes: Sequence[Outcome]) -> None:
     """Inside the transaction that settles, for the jobs that really changed, by a worker, a
-    rescue or a person.
+    rescue or an operator.
 
     What is written through `tx` is committed with the outcomes, or not at all. An error rolls both
     back, and the attempt concerned fails with it; one that a plugin has refused three times is
-    settled without that plugin, and logged. One that a person causes (`cancel`) goes to that person
-    instead. Do not commit, and keep it short. `tx` is the one that a provider gave to
+    settled without that plugin, and logged. One that a call causes (`cancel`) is raised by that
+    call instead. Do not commit, and keep it short. `tx` is the one that a provider gave to
     `complete_in`, where there is one: it may be of another driver.
     """
 
 
 @hook("observer")
 def settled(outcomes: Sequence[Outcome]) -> None:
-    """After outcomes were committed, a batch at a time: those of workers, rescues and persons. An
-    error is logged.
+    """After outcomes were committed, a batch at a time: those of workers, rescues and operators.
+    An error is logged.
     """
 
 
 @hook("in order", since=2)
 def forgotten_tx(tx: TransactionConnection, jobs: Sequence[ForgottenJob]) -> None:
-    """Inside the transaction that forgets finished jobs, by a worker or a person, some thousand at
-    a time.
+    """Inside the transaction that forgets finished jobs, by a worker or an operator, some thousand
+    at a time.
 
     What is written through `tx` is committed with it. An error rolls both back: a worker tries it
-    again later, and a person (`prune`, `delete`) gets it. Where the plugin is not loaded nobody is
-    told, then or later.
+    again later, and an operator (`prune`, `delete`) gets it. Where the plugin is not loaded nobody
+    is told, then or later.
     """
 
 

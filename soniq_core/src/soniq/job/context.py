@@ -95,9 +95,8 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
     ) -> tuple[Any, MutableMapping[str, Any]]:
         about: Mapping[str, object] = self.extra or {}
         kwargs["extra"] = {**about, **(kwargs.get("extra") or {})}
-        name = str(about["job_name"]).replace(
-            "%", "%%"
-        )  # what is logged may have values to be put in
+        # A message may have places for values, and a name must not look like one
+        name = str(about["job_name"]).replace("%", "%%")
         return f"{name} {about['job_id']} attempt {about['attempt']}: {msg}", kwargs
 
 
@@ -199,14 +198,14 @@ class JobContext:
             raise InvalidOption(
                 f"progress is a fraction between 0 and 1; got {fraction!r}", option="fraction"
             )
-        text = msgspec.json.encode({"fraction": fraction, **details}).decode()
-        if len(text) > LONGEST_PROGRESS:
+        data = msgspec.json.encode({"fraction": fraction, **details})
+        if len(data) > LONGEST_PROGRESS:
             raise InvalidOption(
-                f"progress takes {LONGEST_PROGRESS:,} bytes of JSON; got {len(text):,}",
+                f"progress takes {LONGEST_PROGRESS:,} bytes of JSON; got {len(data):,}",
                 option="details",
             )
         if self._state is not None:
-            self._state.report(self.job_id, NUL.sub(r"\1", text))
+            self._state.report(self.job_id, NUL.sub(r"\1", data.decode()))
 
     async def enqueue(self, job: AnyJob | str, /, *args: object, **keywords: Any) -> JobId:
         """Enqueue a child, as `app.enqueue` does: inserted in the transaction that completes this
@@ -262,7 +261,7 @@ class JobContext:
         """Write the completion inside the open transaction of `connection`, once the handler has
         succeeded.
 
-        For providers: whoever hands out the connection commits it afterwards, and the handler's
+        For providers: the provider commits the connection afterwards, and the handler's
         effects and the completion are one transaction. If the job was taken from this worker,
         `LeaseLost` is raised in the provider, which must roll back. Raises `CompletionError` if
         another transaction is to complete it: two cannot commit as one.

@@ -151,8 +151,8 @@ class AttemptRef(NamedTuple):
 def decoded_headers(text: str | None) -> Mapping[str, Any]:
     """The headers of a row, from JSON.
 
-    None where they cannot be read, as numbers that SQL wrote may not: they must keep no job from
-    being settled.
+    An empty mapping where they cannot be read, such as numbers that SQL wrote: headers must keep no
+    job from being settled.
     """
     if not text:
         return {}

@@ -115,9 +115,8 @@ async def close_quietly(connection: "Connection | None") -> None:
     if connection is None or connection.is_closed():
         return
     try:
-        async with asyncio.timeout(
-            CLEANUP_TIMEOUT
-        ):  # the driver's own leaves out what it waits for first
+        # The driver's own timeout leaves out what it waits for first
+        async with asyncio.timeout(CLEANUP_TIMEOUT):
             await connection.close()
     except (asyncpg.PostgresError, *CONNECTION_ERRORS):
         connection.terminate()

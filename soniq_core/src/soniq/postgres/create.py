@@ -42,7 +42,7 @@ async def create_database(url: str, settings: Settings) -> str | None:
     try:
         await connection.execute(f"create database {quote(name)}")
     except asyncpg.DuplicateDatabaseError:
-        return None  # somebody else was faster
+        return None  # another process was faster
     except asyncpg.PostgresError as error:
         raise DatabaseError(f"the database {name!r} cannot be created: {words(error)}") from error
     finally:

@@ -338,15 +338,15 @@ class Database:
         return DatabaseUnavailable(CONNECTION_LOST.format(self.place) + self.reason(error))
 
     def lost(self, error: BaseException, what: str, limit: float | None = None) -> None:
-        """Somebody met an error, and goes on by itself; `what` follows from it. Of an outage the
-        first is told.
+        """Log an error after which the caller tries again by itself, and drop idle connections
+        where one was lost. `what` says what follows; of an outage only the first is a warning.
         """
         if is_lost(error):
             self.drop_idle()
         self.tell(error, what, limit)
 
     def tell(self, error: BaseException, what: str, limit: float | None = None) -> None:
-        """Log such an error. From any thread."""
+        """Log an error after which the caller tries again by itself. From any thread."""
         if isinstance(error, (DatabaseUnavailable, *CONNECTION_ERRORS)):
             ours = isinstance(error, DatabaseUnavailable)
             self.outage.lost(

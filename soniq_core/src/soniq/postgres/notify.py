@@ -33,8 +33,8 @@ CANCEL = "\x01cancel "
 
 
 def payload(messages: Iterable[str]) -> str:
-    """What a notification says: queues, or nothing, which may be anything, where it would be too
-    long.
+    """What a notification says: a message in each line; nothing where that would be too long, which
+    means that there is something to do somewhere.
     """
     text = "\n".join(sorted(messages))
     return text if len(text.encode()) <= LONGEST_PAYLOAD else ""
@@ -70,7 +70,9 @@ class Notifier:
             self._task = asyncio.create_task(self._send(), name="soniq notify")
 
     async def close(self) -> None:
-        """Send what is pending, for two seconds at most."""
+        """Send what is pending, for `CLEANUP_TIMEOUT` at most; none of it while the database is
+        unavailable.
+        """
         if self._task is not None:
             await asyncio.wait(
                 [self._task], timeout=0 if self._database.outage.on else CLEANUP_TIMEOUT

@@ -73,13 +73,14 @@ class Operations:
                 return True
             now = await self.lookup.row(id_)
             if now is None or now["status"] in FINISHED:
-                return False  # else it went from one to the other in between
+                return False
+            # Its status changed in between: try again
 
     async def cancel_waiting(
         self, ids: Sequence[str], reason: str | None, without: Collection[str] = ()
     ) -> int:
-        """Cancel those of some jobs that wait, with what `settle_tx` of all plugins but some adds
-        to it; how many that were.
+        """Cancel those of some jobs that wait; how many that were. Calls `settle_tx`, but not of
+        the plugins in `without`.
         """
         reason = None if reason is None else cut(str(reason))
         error = _cancelled(reason)
@@ -166,6 +167,7 @@ class Operations:
         if limit == 0:
             raise InvalidOption("timeout= must be more than 0 seconds", option="timeout")
         changes = queue, priority, max_attempts, limit, check_seconds("delay", delay)
+
         while True:
             if (rows := await self._retry([id_], changes)) is None:
                 holders = await self._database.fetch("holder_of_key", id_)
@@ -181,12 +183,12 @@ class Operations:
             if row is None:
                 raise JobNotFound(id_)
             if row["status"] not in RETRYABLE:
-                # else it went from one to the other in between
                 raise JobNotRetryable(id_, row["status"], row["held_by"] or ())
+            # Its status changed in between: try again
 
     async def retry_those(self, ids: Sequence[str]) -> int | None:
-        """Run those of some jobs again now that can be; how many changed. None: a key is taken, and
-        none did.
+        """Run those of some jobs again now that can be; how many changed. None: a dedup key is
+        taken, and nothing changed.
         """
         rows = await self._retry(ids)
         return None if rows is None else sum(row["changed"] for row in rows)

@@ -12,8 +12,8 @@ log = logging.getLogger("soniq.database")
 class Outage:
     """Whether a database is unavailable. Any thread may tell it.
 
-    Of sessions that were made before it and are found broken one after the other, the first counts:
-    within `echoes` seconds the others are no outages of their own.
+    Connections that were made before an outage may be found broken after it: within `echoes`
+    seconds of its beginning they are logged at debug, and are no outages of their own.
     """
 
     def __init__(self, place: str, echoes: float) -> None:
@@ -30,7 +30,7 @@ class Outage:
         return self._since is not None
 
     def lost(self, what: str, *, session: bool = False, read_only: bool = False) -> None:
-        """Somebody lost a connection, or got none; `what` says what was met, and what follows.
+        """A connection was lost, or none was made; `what` says what was met, and what follows.
 
         `session`: there was one, and it broke. `read_only`: it could read only, so that the
         database is back with the next answer to something that writes.
@@ -51,7 +51,7 @@ class Outage:
             log.debug("PostgreSQL at %s is still unavailable: %s", self._place, what)
 
     def over(self, *, wrote: bool = False) -> None:
-        """Somebody had an answer, `wrote`: to something that writes."""
+        """The server answered, `wrote`: to something that writes."""
         if self._since is None:
             return
         with self._lock:

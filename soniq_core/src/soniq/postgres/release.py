@@ -1,4 +1,4 @@
-"""Held jobs, released by those who hold them, or by a person."""
+"""Held jobs, released by their holders, or by an operator."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -45,7 +45,7 @@ class Release:
         return sum([await self._batch(batch, holder) for batch in batches])
 
     async def held_by(self, holder: str) -> int:
-        """Release all jobs that somebody holds; how many are queued now."""
+        """Release all jobs of a holder; how many are queued now."""
         check_text("holder", holder, 200)
         released, last = 0, FIRST_ID
         while rows := await self._database.fetch("held_by", holder, last, BATCH):

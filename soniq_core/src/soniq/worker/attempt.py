@@ -35,8 +35,8 @@ AWAY_FOR = 86_400.0
 away.
 """
 CUT_OFF_FOR = 120.0
-"""The same where attempts lose the connection that was to complete them: it may be what they do
-that ends it.
+"""Seconds, likewise, where attempts lose the connection that was to complete them; fewer, as the
+job itself may be the cause.
 """
 NAMED_AT_MOST = 5
 """How many attempts are named in one line."""

@@ -150,7 +150,8 @@ class Heartbeat(BackgroundLoop):
         pause = min(1.0, self._interval / 4)
         self._database.tell(error, f"no heartbeat, trying again in {pause:.1f} s", self._interval)
         self._state.put_back(self._reports)
-        self._refused = not self._refused  # one that keeps it from being written ends no lease
+        # Without reports every second time: one that cannot be written must not end the lease
+        self._refused = not self._refused
         self._drop()
         return pause
 

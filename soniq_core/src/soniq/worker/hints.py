@@ -1,5 +1,5 @@
-"""Notifications that say that a job is to be cancelled. Whoever may connect can send one, so the
-job's row decides.
+"""Notifications that say that a job is to be cancelled. Any client of the database can send one,
+so the job's row decides.
 """
 
 import logging

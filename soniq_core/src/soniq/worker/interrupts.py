@@ -18,7 +18,7 @@ from typing import Any
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 CHECK_INTERVAL = 1.0
-"""Seconds between two looks whether somebody has put a handler of theirs in the place of ours."""
+"""Seconds between two looks whether another library has replaced our handlers."""
 
 MOST_HANDLERS = 10
 """How many handlers of others are known at most: a server that has ended does not say so, and each
@@ -100,7 +100,7 @@ def listen() -> Callable[[], None]:
             return
         _listening.remove(loop)
         if not _listening:
-            for number in NUMBERS:  # one that is not ours is somebody's who came later
+            for number in NUMBERS:  # one that is not ours was set later
                 if signal.getsignal(number) is _heard and _others[number]:
                     signal.signal(number, _others[number].pop())
 
@@ -122,7 +122,7 @@ def _forget_those_whose_loop_is_closed() -> None:
 
 
 def stop_if_heard() -> None:
-    """Raise what a signal raised that came before, in case somebody caught it."""
+    """Raise what a signal raised that came before, in case it was caught."""
     if _early:
         raise _early[0]
 
@@ -152,11 +152,11 @@ def _stay_in_front() -> None:
     same.
     """
     for number in NUMBERS:
-        if _is_somebodys(signal.getsignal(number)):
+        if _is_another(signal.getsignal(number)):
             _put_in(number)
 
 
-def _is_somebodys(handler: Handler) -> bool:
+def _is_another(handler: Handler) -> bool:
     """Whether a program put it in. Python's own would end the process, or the main task, amid the
     work.
     """
@@ -175,7 +175,7 @@ def _tell(
 
 def _heard(number: int, frame: FrameType | None) -> None:
     _forget_those_whose_loop_is_closed()
-    if not _listening:  # somebody put it back who found it when a worker ran
+    if not _listening:  # no worker runs: another library restored our handler
         _pass_on(number, frame)
     elif not _stops:  # the worker has not begun: only the wait for it is to end
         _early.append(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
@@ -186,7 +186,7 @@ def _heard(number: int, frame: FrameType | None) -> None:
                 stop()
             if number in _heard_once:
                 _heard_once[number] = True
-        _pass_on(number, frame, only=_is_somebodys)
+        _pass_on(number, frame, only=_is_another)
 
 
 def _pass_on(

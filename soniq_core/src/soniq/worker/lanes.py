@@ -23,7 +23,9 @@ LOOK_BACK = timedelta(seconds=2)
 GLANCE_BACK = timedelta(milliseconds=50)
 """The same for each look, while there is no backlog."""
 FARTHEST_BACK = timedelta(minutes=1)
-"""How far behind the cursor a look begins at most because somebody said that jobs came in there."""
+"""How far behind the cursor a look begins at most, where a notification says that jobs came in
+there.
+"""
 LANES_PER_CLAIM, MOST_LANES = 40, 250
 """The most lanes that one claim looks into; and where those give little, twice as many each time,
 up to the second.

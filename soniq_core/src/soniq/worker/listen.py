@@ -70,8 +70,8 @@ class Listener(BackgroundLoop):
     def _on_notification(
         self, _connection: object, _pid: int, _channel: str, payload: object
     ) -> None:
-        """Lines: queues, with priorities or without, and jobs to be cancelled; nothing may be
-        anything.
+        """Lines: queues, with priorities or without, and jobs to be cancelled; no line means that
+        there is something to do somewhere.
         """
         lines = str(payload).split("\n") if payload else []
         cancelled = [line.removeprefix(CANCEL) for line in lines if line.startswith(CANCEL)]

@@ -57,7 +57,7 @@ class ClaimLoop:
 
         self._run_once = state.options.run_once
         self._idle_since: float | None = None  # with slots free, and no job found for them
-        self._rows_locked = False  # whether somebody else had rows of settlements locked
+        self._rows_locked = False  # whether another session had rows of settlements locked
         self._turned = time.monotonic()
 
     @property

@@ -137,8 +137,8 @@ class Poller:
         self._state.wake.set()
 
     def notified(self, lines: Sequence[str]) -> None:
-        """A notification came: queues, with priorities or without, or nothing, which may be
-        anything.
+        """A notification came: queues, with priorities or without; no line means that there is
+        something to do somewhere.
         """
         if not lines or "" in lines:
             self._pauses_changed = True

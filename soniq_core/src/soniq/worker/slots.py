@@ -34,9 +34,7 @@ STALE = 1.0
 to run.
 """
 PROBATION = 60.0
-"""Seconds in which all suspects that a worker can run at once have been started, each alone at
-first.
-"""
+"""Seconds over which the starts of as many suspects are spread as a worker can run at once."""
 
 
 class Slots:

@@ -72,7 +72,9 @@ class WorkerState:
 
     @property
     def waits_for_database(self) -> bool:
-        """Whether it is worth waiting for a database that is away: what ends is to be settled."""
+        """Whether to wait for a database that is away: not between being told to stop and winding
+        down. After that outcomes must still be written.
+        """
         return self.phase is not Phase.STOPPING
 
     def advance(self, phase: Phase) -> None:

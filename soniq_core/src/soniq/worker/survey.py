@@ -36,9 +36,8 @@ class Survey:
         self._ask = ask
         self._lanes = lanes
         self._queues = queues
-        self._after: tuple[str, int] | None = (
-            None  # where the next round begins; None: at the start
-        )
+        # Where the next round begins; None: at the start
+        self._after: tuple[str, int] | None = None
         self._due_at = float("inf")  # when the earliest job will be due that was seen
         self.not_before = 0.0
         """Monotonic time of the earliest next round."""

@@ -37,7 +37,7 @@ LAST_CHANCE = 5.0
 when a worker stops.
 """
 STEP_STARTS = 3
-"""How often a step of the end begins, whose task somebody cancels."""
+"""How often a step of the end is begun again after its task was cancelled."""
 
 
 class Worker:
@@ -100,16 +100,16 @@ class Worker:
         """Work until stopped, or with `run_once` until nothing is due; how many attempts were
         started.
         """
-        release = self._stop_on_signals() if self._state.options.signals else None
-        let_go = contain(asyncio.get_running_loop())
+        remove_signal_handlers = self._stop_on_signals() if self._state.options.signals else None
+        stop_containing = contain(asyncio.get_running_loop())
         try:
             with self._services.housekeeping():  # attempts are in the context of the worker's maker
                 await self._begin()
                 return 0 if self._state.stopping else await self._live()
         finally:
-            let_go()
-            if release is not None:
-                release()
+            stop_containing()
+            if remove_signal_handlers is not None:
+                remove_signal_handlers()
 
     def _stop_on_signals(self) -> Callable[[], None]:
         return stop_on_signals(lambda: self.stop(now=self._state.stopping))

@@ -60,7 +60,7 @@ class Exchange(NamedTuple):
     lost: Set[UUID] = frozenset()
     """Settlements that changed nothing: the jobs had been taken from this worker."""
     left: Sequence[Settlement] = ()
-    """Settlements whose rows somebody else has locked; to be sent again."""
+    """Settlements whose rows another session has locked; to be sent again."""
     refused: Sequence[tuple[Settlement, Exception]] = ()
     """Settlements that PostgreSQL does not take, and why."""
 
@@ -104,9 +104,9 @@ class Claimer:
         """Settle and claim. Tried again until it has been done, for as long as the database is
         away.
 
-        `around_locks` leaves the settlements whose rows somebody else has locked, and does not wait
-        for one first. Raises `DatabaseUnavailable` only where the worker has been told to stop, and
-        does not wind down yet.
+        `around_locks` leaves the settlements whose rows another session has locked, and does not
+        wait for one first. Raises `DatabaseUnavailable` only between being told to stop and winding
+        down, and `DatabaseError` where PostgreSQL refuses a claim without settlements.
         """
         way = Way.AROUND_LOCKS if around_locks else Way.PLAIN
         progress = Progress(settlements, way, self._database.settings.command_timeout)

@@ -29,7 +29,7 @@ class Way(Enum):
     PLAIN = auto()
     """All in one statement, with the claim."""
     AROUND_LOCKS = auto()
-    """All but those whose rows somebody else has locked, which are left for the next exchange."""
+    """All but those whose rows another session has locked, which are left for the next exchange."""
     AROUND_KEYS = auto()
     """First those with children, one by one, up to one whose dedup key a transaction holds; then
     the rest around locks.
