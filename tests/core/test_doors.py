@@ -20,8 +20,9 @@ ERRORS_OF_CALLS = {
 }  # fmt: skip
 OF_PLUGINS = {
     "CONTRACT_VERSION", "NO_DEDUP", "PROVIDED", "App", "BindingSerializer", "Dedup", "EnqueueBatch",
-    "ForgottenJob", "Hooks", "Implementation", "JobDefinition", "LoadedPlugin", "Migration",
-    "NewJob", "Outcome", "OutcomeKind", "OutcomeStatus", "Payload", "ResultStore", "Secret",
+    "ForgottenJob", "Holds", "Hooks", "Implementation", "JobDefinition", "LoadedPlugin",
+    "Migration", "NewJob", "Outcome", "OutcomeKind", "OutcomeStatus", "OwedEvent", "OwedKind",
+    "Payload", "ResultStore", "Secret",
     "Serializer", "Stash", "StashKey", "StreamingResultStore", "Task", "TransactionConnection",
     "hookimpl", "hookspec", "load_plugins",
 }  # fmt: skip

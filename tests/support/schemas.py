@@ -43,6 +43,7 @@ delete from {name}.history;
 delete from {name}.worker;
 delete from {name}.paused_queue;
 delete from {name}.election;
+delete from {name}.owed;
 delete from {name}.migration where namespace <> 'soniq'
 """
 

@@ -23,10 +23,12 @@ from soniq.plugin import (
     Dedup,
     EnqueueBatch,
     ForgottenJob,
+    Holds,
     JobDefinition,
     Migration,
     NewJob,
     Outcome,
+    OwedEvent,
     ResultStore,
     Serializer,
     Task,
@@ -157,7 +159,13 @@ def later(ctx: JobContext, error: BaseException) -> float | Retry | Cancel | Non
 
 
 @hookimpl.settle_tx
-async def write(tx: TransactionConnection, outcomes: Sequence[Outcome]) -> None: ...
+async def write(tx: TransactionConnection, outcomes: Sequence[Outcome], holds: Holds) -> None: ...
+
+
+@hookimpl.owed_tx
+async def told_later(
+    tx: TransactionConnection, events: Sequence[OwedEvent], holds: Holds
+) -> None: ...
 
 
 @hookimpl.forgotten_tx
@@ -237,6 +245,18 @@ class Fewer:
     @hookimpl.retry_delay
     def error_delay(self, error: BaseException) -> int:
         return 1
+
+    @hookimpl.settle_tx(marked=True)
+    async def with_holds(self, holds: Holds, outcomes: Sequence[Outcome]) -> None:
+        await holds.release(await holds.hold([each.job_id for each in outcomes], first=True))
+
+    @hookimpl.owed_tx
+    def events_only(self, events: Sequence[object]) -> None: ...
+
+    @hookimpl.owed_tx(trylast=True)
+    async def events_with_holds(self, events: Sequence[OwedEvent], holds: Holds) -> None:
+        for each in events:
+            await holds.owe({"seen": each.job_id})
 
     @hookimpl.settle_tx
     async def tx_only(self, tx: TransactionConnection) -> None: ...

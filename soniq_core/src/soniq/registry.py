@@ -40,6 +40,8 @@ class CompiledJob(msgspec.Struct, frozen=True):
     options: EffectiveOptions
     holders: Sequence[str]
     """Who holds each job as it comes in, in order."""
+    marks: Sequence[str]
+    """The plugins that must hear how each job ends."""
     serializer: Serializer
     dedup_key: FirstResult
     around_job: Around
@@ -200,6 +202,7 @@ def _compile(
         signature=signature,
         options=options,
         holders=job.holders,
+        marks=job.marks,
         serializer=serializer,
         dedup_key=FirstResult(chain("dedup_key")),
         around_job=Around("around_job", chain("around_job"), limit=settings.hook_timeout),

@@ -25,6 +25,7 @@ from soniq.postgres.operations import Operations
 from soniq.postgres.release import Release
 from soniq.postgres.results import Results
 from soniq.postgres.retention import Retention
+from soniq.postgres.settle_tx import SettleTx
 from soniq.registry import Registry
 from soniq.settings import Settings
 from soniq.transaction import TransactionConnection
@@ -85,8 +86,9 @@ class Runtime:
         hooks = self.hooks
         self.registry.compile(hooks, self.settings, self.serializers)
         limit = self.settings.hook_timeout
-        self._settle_tx = InTransaction(
-            "settle_tx", hooks.implementations("settle_tx"), limit=limit
+        self._settle_tx = SettleTx(
+            self.database,
+            InTransaction("settle_tx", hooks.implementations("settle_tx"), limit=limit),
         )
         self._settled = Observers("settled", hooks.implementations("settled"), limit=limit)
         self._retention = Retention(
@@ -133,6 +135,8 @@ class Runtime:
             claimed=Observers("claimed", implementations, limit=self.settings.hook_timeout),
             settle_tx=self._settle_tx,
             settled=self._settled,
+            owed_tx=self._owed_tx(),
+            wake=self._notifier.wake,
             tasks=[(plugin, task) for plugin, tasks in offered for task in tasks],
             housekeeping=self._housekeeping,
             version=core_version(),
@@ -142,6 +146,16 @@ class Runtime:
                 if plugin.source != "default" and not plugin.blocked
             ],
         )
+
+    def _owed_tx(self) -> dict[str, InTransaction]:
+        """What tells a plugin what it is owed, by the plugin's name."""
+        limit, found = self.settings.hook_timeout, self.hooks.implementations("owed_tx")
+        return {
+            plugin: InTransaction(
+                "owed_tx", [each for each in found if each.plugin == plugin], limit=limit
+            )
+            for plugin in dict.fromkeys(each.plugin for each in found)
+        }
 
     async def _insert_children(
         self, jobs: Sequence[NewJob], connection: TransactionConnection

@@ -16,11 +16,11 @@ from soniq import JobContext, Soniq, SoniqError, hookimpl
 from soniq.cli.commands import soniq
 from soniq.errors import PluginError
 from soniq.hooks.specs import HOOKS
-from soniq.plugin import NewJob, Outcome, Task, load_plugins
+from soniq.plugin import NewJob, Outcome, OwedEvent, Task, load_plugins
 from tests.conftest import MakeApp
 from tests.core.hooks.support import Install
 from tests.support.jobs import finished, status_of, working
-from tests.support.waiting import in_time
+from tests.support.waiting import eventually, in_time
 
 
 class Own(BaseException):
@@ -203,6 +203,10 @@ class Hostile:
         await self.harm_later("settle_tx")
 
     @hookimpl
+    async def owed_tx(self, tx: object, events: Sequence[OwedEvent]) -> None:
+        await self.harm_later("owed_tx")
+
+    @hookimpl
     async def settled(self, outcomes: Sequence[Outcome]) -> None:
         await self.harm_later("settled")
 
@@ -231,7 +235,7 @@ ATTEMPT = (
 ENQUEUE = ("adapt_connection", "around_enqueue", "leaving around_enqueue", "dedup_key")
 APART = (
     "database_url", "background_tasks", "register_commands", "leaving lifespan", "status_fields",
-    "inspect_fields", "forgotten_tx",
+    "inspect_fields", "forgotten_tx", "owed_tx",
 )  # fmt: skip
 FAILS_ATTEMPTS = ("around_job", "entering a provider", "leaving a provider")
 
@@ -424,6 +428,28 @@ async def test_whatever_forgotten_tx_does_the_job_is_kept_and_the_person_hears_o
     hostile.hook = ""
     await app.delete(job_id)
     assert await app.get_job_status(job_id) is None
+
+
+@pytest.mark.parametrize("kind", [*KINDS, None], ids=by_name)
+async def test_whatever_owed_tx_does_the_worker_works_and_it_is_told_again(
+    make_app: MakeApp,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
+    kind: type[BaseException] | None,
+) -> None:
+    hostile = Hostile("owed_tx", kind)
+    app = make_app(plugins=[hostile], hook_timeout=0.1)
+    jobs = Jobs(app)
+    await app.start()
+    await connection.execute(
+        f"insert into {schema}.owed (plugin, kind, what) values ('hostile', 'note', '{{}}')"
+    )
+    async with working(app):
+        await eventually(lambda: connection.fetchval(f"select max(tries) > 1 from {schema}.owed"))
+        assert (await finished(app, await app.enqueue(jobs.good)))["status"] == "done"
+        hostile.hook = ""
+        await eventually(lambda: connection.fetchval(f"select count(*) = 0 from {schema}.owed"), 30)
+    assert hostile.harmed > 1
 
 
 @pytest.mark.parametrize("stubborn", [False, True])

@@ -78,7 +78,7 @@ def claimer_of(app: Soniq) -> tuple[Claimer, WorkerState, HeldJobs]:
     assert app._runtime is not None
     services = app._runtime.services()
     state, held = WorkerState(services, WorkerOptions(concurrency=1)), HeldJobs()
-    return Claimer(services, state, held), state, held
+    return Claimer(services, state, held, Lanes()), state, held
 
 
 class Exchanger:

@@ -34,6 +34,8 @@ class NewJobs:
         self._extra = extras(call, options)
         if job is not None and job.holders:
             self._extra["held_by"] = job.holders
+        if job is not None and job.marks:
+            self._extra["marks"] = job.marks
         self._headers = call.headers or {}
         self._dedup = None if call.dedup_key is None else dedup_of(options.unique, call.dedup_key)
 

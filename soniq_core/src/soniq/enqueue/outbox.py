@@ -14,7 +14,7 @@ from soniq.enqueue.batcher import RETRY_PAUSE, TRIES, Batcher
 from soniq.enqueue.insert import NOT_WRITTEN, Insert
 from soniq.job.new import NewJob
 from soniq.postgres.database import CLOSE_TIMEOUT, Database
-from soniq.postgres.notify import Notifier, lane_line, payload
+from soniq.postgres.notify import OWED, Notifier, lane_line, payload
 from soniq.postgres.theirs import elsewhere, in_theirs, limited
 from soniq.transaction import TransactionConnection
 
@@ -77,13 +77,15 @@ class Outbox:
         notify: bool,
         atomic: bool,
     ) -> None:
-        due = {
+        told = {
             lane_line(job.queue, job.priority)
             for job in jobs
             if not job.extra or not LATER.intersection(job.extra)
         }
+        if any(job.extra and job.marks and job.holders for job in jobs):
+            told.add(OWED)
         if connection is not None:
-            await self._insert_in_theirs(connection, jobs, due if notify else ())
+            await self._insert_in_theirs(connection, jobs, told if notify else ())
             return
 
         if atomic:
@@ -92,7 +94,7 @@ class Outbox:
             for job in jobs:  # one: more than one are atomic
                 await (self._keyed if job.dedup else self._plain).add(job)
         if notify:
-            self._notifier.wake(due)
+            self._notifier.wake(told)
 
     async def _insert_together(self, jobs: Sequence[NewJob], tries: int = TRIES) -> None:
         """Insert jobs in a transaction of Soniq's own, again where it met another one crosswise."""
@@ -125,9 +127,9 @@ class Outbox:
 
         The answer says when the tables were made, which tells the app's database from another one.
         """
-        told = self._database.sql["notify_waiting"], self._notifier.channel, payload(due)
+        sql, text = self._database.sql["notify_waiting"], payload(due)
         async with limited(self._database, NOT_WRITTEN):
-            rows = await connection.fetch(*told)
+            rows = await connection.fetch(sql, self._notifier.channel, text, OWED in due)
         if not rows or rows[0][0] == self._made:
             return
 

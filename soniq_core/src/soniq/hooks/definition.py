@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from soniq.checks import check_text
 from soniq.job.job import Job
-from soniq.job.new import with_holder
+from soniq.job.new import with_name
 from soniq.job.options import RetryPolicy
 
 T = TypeVar("T")
@@ -41,6 +41,8 @@ class JobDefinition:
         self.keep_dead = job.options.keep_dead
         self.holders: list[str] = []
         """Who holds each job as it comes in, in order."""
+        self.marks: list[str] = []
+        """The plugins that must hear how each job ends."""
         self.excluded: dict[str, set[str]] = {}
         self._read: list[object] = []
 
@@ -69,7 +71,16 @@ class JobDefinition:
         name, releases it; `first`: before the other holders, else behind them.
         """
         check_text("holder", holder, 200)
-        self.holders = with_holder(self.holders, holder, first)
+        self.holders = with_name(self.holders, holder, first)
+
+    def mark(self, plugin: str, *, hold: bool = False, first: bool = False) -> None:
+        """Let a plugin of this name hear how each job ends, wherever that is: in `settle_tx` with
+        `marked=True`, or later. `hold`: and hold each as it comes in, as `hold` does.
+        """
+        check_text("plugin", plugin, 200)
+        self.marks = with_name(self.marks, plugin, False)
+        if hold:
+            self.hold(plugin, first=first)
 
     def __repr__(self) -> str:
         return f"<JobDefinition {self.name}>"

@@ -82,33 +82,51 @@ def _about(values: Sequence[object]) -> dict[str, object] | None:
     return log_fields(ctx, ctx.worker_id) if isinstance(ctx, JobContext) else None
 
 
+def _nothing(_plugin: str) -> Sequence[object]:
+    return ()
+
+
 class InTransaction:
     """A hook that writes in a transaction of the core's: the first error ends it, and is a
     `PluginError`.
     """
 
-    __slots__ = ("_calls", "_hook", "_limit")
+    __slots__ = ("_calls", "_hook", "_limit", "hears_all", "plugins")
 
     def __init__(
         self, hook: str, implementations: Sequence[Implementation], *, limit: float
     ) -> None:
         self._hook = hook
-        self._calls = tuple((each.plugin, each.call) for each in implementations)
+        self._calls = tuple(implementations)
         self._limit = limit
+        self.plugins = {each.plugin for each in implementations}
+        """Who implements it."""
+        self.hears_all = any(not each.marked for each in implementations)
+        """Whether somebody hears of jobs without a mark."""
 
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    async def __call__(self, tx: object, told: Sequence[tuple[object, Collection[str]]]) -> None:
+    async def __call__(
+        self,
+        tx: object,
+        told: Sequence[tuple[Any, Collection[str]]],
+        given: Callable[[str], Sequence[object]] = _nothing,
+    ) -> None:
         """Tell each plugin what there is: values, each with the names of plugins that do not hear
-        of it.
+        of it. `given`: what else a plugin of a name is given.
         """
-        for plugin, call in self._calls:
-            values = [value for value, without in told if plugin not in without]
+        for each in self._calls:
+            plugin, call = each.plugin, each.call
+            values = [
+                value
+                for value, without in told
+                if plugin not in without and (not each.marked or plugin in value.marks)
+            ]
             if not values:
                 continue
             try:
-                waiting = call(tx, values)
+                waiting = call(tx, values, *given(plugin))
                 if waiting is not None:
                     await limited(waiting, self._limit)
             except BaseException as error:

@@ -360,6 +360,7 @@ class Hooks:
                 offered,
                 group=self._groups[impl.plugin_name],
                 rank=impl.trylast - impl.tryfirst,
+                marked=bool(impl.opts.get("marked")),
             )
             for impl in of_plugins
             if impl.plugin_name not in without and (impl.plugin_name, hook) not in self._withdrawn

@@ -26,6 +26,8 @@ class Implementation(msgspec.Struct, frozen=True):
     group: int
     rank: int
     """-1 for `tryfirst`, 1 for `trylast`, else 0."""
+    marked: bool = False
+    """Whether it hears only of jobs that carry its plugin's mark."""
 
 
 def of_plugin(
@@ -36,11 +38,12 @@ def of_plugin(
     *,
     group: int,
     rank: int,
+    marked: bool = False,
 ) -> Implementation:
     """A plugin's function, which takes these of the arguments that the hook offers."""
     places = tuple(offered.index(argument) for argument in taken)
     call = _by_position(function, places, len(offered))
-    return Implementation(plugin, function, call, group, rank)
+    return Implementation(plugin, function, call, group, rank, marked)
 
 
 def of_application(

@@ -2,7 +2,8 @@
 
 `@hookimpl` goes by the function's own name. `@hookimpl.before_job` names the hook, whatever the
 function's own name is, and a type checker then knows which arguments it may have, by name, and what
-it may return. Both take `tryfirst=` and `trylast=`.
+it may return. Both take `tryfirst=` and `trylast=`; for `settle_tx` also `marked=`: it hears only
+of jobs that carry the mark of its plugin.
 """
 
 from collections.abc import Callable
@@ -24,13 +25,22 @@ class _Marker:
     """pluggy's marker; each hook is an attribute of it."""
 
     def __call__(
-        self, function: Callable[..., Any] | None = None, /, **options: Any
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        marked: bool = False,
+        **options: Any,
     ) -> Callable[..., Any]:
-        return _mark(function, **options)
+        if function is None:
+            return partial(self, marked=marked, **options)
+        implementation = _mark(function, **options)
+        vars(implementation)["soniq_impl"]["marked"] = marked
+        return implementation
 
     def __getattr__(self, hook: str) -> Callable[..., Any]:
         if hook in HOOKS:
-            return partial(_mark, specname=hook)
+            return partial(self, specname=hook)
         nearest = get_close_matches(hook, HOOKS, 1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise AttributeError(f"there is no hook named {hook!r}{hint}")

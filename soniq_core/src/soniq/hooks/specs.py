@@ -22,8 +22,10 @@ from soniq.hooks.hook import Hook, hook, hooks_in
 from soniq.hooks.values import (
     EnqueueBatch,
     ForgottenJob,
+    Holds,
     Jobs,
     Migration,
+    OwedEvent,
     OwnHook,
     ResultStore,
     Serializer,
@@ -117,8 +119,8 @@ def provide(
 
 @hook("in order", def_only=True)
 def configure_job(job: JobDefinition) -> None:
-    """Reads the job's typed options, fills what was left open, holds its jobs, takes it out of
-    hooks. Once for each job.
+    """Reads the job's typed options, fills what was left open, holds and marks its jobs, takes it
+    out of hooks. Once for each job.
 
     An error ends the start-up.
     """
@@ -184,7 +186,7 @@ def adapt_connection(obj: object) -> TransactionConnection | None:
 @hook("context manager")
 def around_enqueue(batch: EnqueueBatch) -> AsyncIterator[None]:  # type: ignore[empty-body]
     """A context manager around each enqueue call, also a bulk one. Before: headers may be changed,
-    and jobs held; after: ids.
+    jobs held and marked; after: ids.
 
     An error goes to the caller; before the insert, nothing is enqueued.
     """
@@ -250,15 +252,30 @@ def retry_delay(ctx: JobContext, error: BaseException) -> float | Retry | Cancel
 
 
 @hook("in order")
-def settle_tx(tx: TransactionConnection, outcomes: Sequence[Outcome]) -> None:
+def settle_tx(tx: TransactionConnection, outcomes: Sequence[Outcome], holds: Holds) -> None:
     """Inside the transaction that settles, for the jobs that really changed, by a worker, a
     rescue or an operator.
 
+    With `@hookimpl(marked=True)` only for jobs that carry the plugin's mark; those without one cost
+    nothing then. `holds` holds jobs and releases them: also those that are requeued here.
+
     What is written through `tx` is committed with the outcomes, or not at all. An error rolls both
     back, and the attempt concerned fails with it; one that a plugin has refused three times is
-    settled without that plugin, and logged. One that a call causes (`cancel`) is raised by that
-    call instead. Do not commit, and keep it short. `tx` is the one that a provider gave to
-    `complete_in`, where there is one: it may be of another driver.
+    settled without that plugin, and logged; where it has the plugin's mark, `owed_tx` hears of it.
+    One that a call causes (`cancel`) is raised by that call instead. Do not commit, and keep it
+    short. `tx` is the one that a provider gave to `complete_in`, where there is one: it may be of
+    another driver.
+    """
+
+
+@hook("in order", since=2)
+def owed_tx(tx: TransactionConnection, events: Sequence[OwedEvent], holds: Holds) -> None:
+    """Told later of what happened to jobs with the plugin's mark, and could not be told in the
+    transaction in which it did: in a short transaction of a worker that has the plugin.
+
+    An event is told once: what is written through `tx` is committed with that, or not at all. An
+    error rolls both back: it is told again, ever later, a minute at most, and logged once a minute.
+    Workers tell of several batches at once, so that what is told later may have happened earlier.
     """
 
 

@@ -15,7 +15,16 @@ import click
 from soniq.app import Soniq
 from soniq.hooks.definition import JobDefinition
 from soniq.hooks.own_spec import OwnSpec
-from soniq.hooks.values import EnqueueBatch, ForgottenJob, Migration, ResultStore, Serializer, Task
+from soniq.hooks.values import (
+    EnqueueBatch,
+    ForgottenJob,
+    Holds,
+    Migration,
+    OwedEvent,
+    ResultStore,
+    Serializer,
+    Task,
+)
 from soniq.job.context import JobContext
 from soniq.job.new import NewJob
 from soniq.job.outcome import Outcome
@@ -118,6 +127,58 @@ class SelfTxOutcomes(Protocol[R]):
     def __call__(
         _self, *, self: Any, tx: TransactionConnection, outcomes: Sequence[Outcome]
     ) -> R: ...
+class Holding(Protocol[R]):
+    def __call__(_self, *, holds: Holds) -> R: ...
+class SelfHolding(Protocol[R]):
+    def __call__(_self, *, self: Any, holds: Holds) -> R: ...
+class TxHolding(Protocol[R]):
+    def __call__(_self, *, tx: TransactionConnection, holds: Holds) -> R: ...
+class SelfTxHolding(Protocol[R]):
+    def __call__(_self, *, self: Any, tx: TransactionConnection, holds: Holds) -> R: ...
+class OutcomesHolds(Protocol[R]):
+    def __call__(_self, *, outcomes: Sequence[Outcome], holds: Holds) -> R: ...
+class SelfOutcomesHolds(Protocol[R]):
+    def __call__(_self, *, self: Any, outcomes: Sequence[Outcome], holds: Holds) -> R: ...
+class TxOutcomesHolds(Protocol[R]):
+    def __call__(
+        _self, *, tx: TransactionConnection, outcomes: Sequence[Outcome], holds: Holds
+    ) -> R: ...
+class SelfTxOutcomesHolds(Protocol[R]):
+    def __call__(
+        _self,
+        *,
+        self: Any,
+        tx: TransactionConnection,
+        outcomes: Sequence[Outcome],
+        holds: Holds,
+    ) -> R: ...
+class Events(Protocol[R]):
+    def __call__(_self, *, events: Sequence[OwedEvent]) -> R: ...
+class SelfEvents(Protocol[R]):
+    def __call__(_self, *, self: Any, events: Sequence[OwedEvent]) -> R: ...
+class TxEvents(Protocol[R]):
+    def __call__(_self, *, tx: TransactionConnection, events: Sequence[OwedEvent]) -> R: ...
+class SelfTxEvents(Protocol[R]):
+    def __call__(
+        _self, *, self: Any, tx: TransactionConnection, events: Sequence[OwedEvent]
+    ) -> R: ...
+class EventsHolds(Protocol[R]):
+    def __call__(_self, *, events: Sequence[OwedEvent], holds: Holds) -> R: ...
+class SelfEventsHolds(Protocol[R]):
+    def __call__(_self, *, self: Any, events: Sequence[OwedEvent], holds: Holds) -> R: ...
+class TxEventsHolds(Protocol[R]):
+    def __call__(
+        _self, *, tx: TransactionConnection, events: Sequence[OwedEvent], holds: Holds
+    ) -> R: ...
+class SelfTxEventsHolds(Protocol[R]):
+    def __call__(
+        _self,
+        *,
+        self: Any,
+        tx: TransactionConnection,
+        events: Sequence[OwedEvent],
+        holds: Holds,
+    ) -> R: ...
 class Forgotten(Protocol[R]):
     def __call__(_self, *, jobs: Sequence[ForgottenJob]) -> R: ...
 class SelfForgotten(Protocol[R]):
@@ -148,6 +209,26 @@ TakesOutcomes = Takes0[R] | Outcomes[R] | SelfOutcomes[R]
 TakesCtxResult = TakesCtx[R] | Result[R] | SelfResult[R] | CtxResult[R] | SelfCtxResult[R]
 TakesCtxError = TakesCtx[R] | Error[R] | SelfError[R] | CtxError[R] | SelfCtxError[R]
 TakesTxOutcomes = TakesTx[R] | Outcomes[R] | SelfOutcomes[R] | TxOutcomes[R] | SelfTxOutcomes[R]
+TakesTxHolds = TakesTx[R] | Holding[R] | SelfHolding[R] | TxHolding[R] | SelfTxHolding[R]
+TakesSettle = (
+    TakesTxOutcomes[R]
+    | TakesTxHolds[R]
+    | OutcomesHolds[R]
+    | SelfOutcomesHolds[R]
+    | TxOutcomesHolds[R]
+    | SelfTxOutcomesHolds[R]
+)
+TakesOwed = (
+    TakesTxHolds[R]
+    | Events[R]
+    | SelfEvents[R]
+    | TxEvents[R]
+    | SelfTxEvents[R]
+    | EventsHolds[R]
+    | SelfEventsHolds[R]
+    | TxEventsHolds[R]
+    | SelfTxEventsHolds[R]
+)
 TakesTxForgotten = (
     TakesTx[R] | Forgotten[R] | SelfForgotten[R] | TxForgotten[R] | SelfTxForgotten[R]
 )
@@ -177,8 +258,9 @@ BeforeJob = TypeVar("BeforeJob", bound=TakesCtx[May[None]])
 AfterJob = TypeVar("AfterJob", bound=TakesCtxResult[May[None]])
 OnError = TypeVar("OnError", bound=TakesCtxError[May[None]])
 RetryDelay = TypeVar("RetryDelay", bound=TakesCtxError[May[float | Retry | Cancel | None]])
-SettleTx = TypeVar("SettleTx", bound=TakesTxOutcomes[May[None]])
+SettleTx = TypeVar("SettleTx", bound=TakesSettle[May[None]])
 Settled = TypeVar("Settled", bound=TakesOutcomes[May[None]])
+OwedTx = TypeVar("OwedTx", bound=TakesOwed[May[None]])
 ForgottenTx = TypeVar("ForgottenTx", bound=TakesTxForgotten[May[None]])
 
 class Hookimpl(Protocol):
@@ -194,6 +276,7 @@ class Hookimpl(Protocol):
         trylast: bool = ...,
         specname: str = ...,
         optionalhook: bool = ...,
+        marked: bool = ...,
     ) -> Callable[[F], F]: ...
     @overload
     def database_url(self, function: DatabaseUrl, /) -> DatabaseUrl: ...
@@ -349,8 +432,14 @@ class Hookimpl(Protocol):
     def settle_tx(self, function: SettleTx, /) -> SettleTx: ...
     @overload
     def settle_tx(
-        self, *, tryfirst: bool = ..., trylast: bool = ...
+        self, *, tryfirst: bool = ..., trylast: bool = ..., marked: bool = ...
     ) -> Callable[[SettleTx], SettleTx]: ...
+    @overload
+    def owed_tx(self, function: OwedTx, /) -> OwedTx: ...
+    @overload
+    def owed_tx(
+        self, *, tryfirst: bool = ..., trylast: bool = ...
+    ) -> Callable[[OwedTx], OwedTx]: ...
     @overload
     def settled(self, function: Settled, /) -> Settled: ...
     @overload

@@ -71,6 +71,9 @@ def _problem(
     if options["wrapper"] or options["hookwrapper"]:
         return f"{hook} is a pluggy wrapper; implement around_job or around_enqueue instead"
 
+    if options.get("marked") and hook != "settle_tx":
+        return f"{hook}: marked= belongs to settle_tx, which hears how jobs end"
+
     for parameter in inspect.signature(method).parameters.values():
         if problem := _wrong_with(parameter, hook, known[hook]):
             return problem

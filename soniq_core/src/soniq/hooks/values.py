@@ -1,6 +1,7 @@
 """The values that hooks take and return."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import msgspec
@@ -10,6 +11,7 @@ from soniq.errors import InvalidOption
 from soniq.job.context import JobContext
 from soniq.job.job import Job
 from soniq.job.new import NewJob
+from soniq.job.outcome import Outcome
 from soniq.text import shown
 from soniq.transaction import TransactionConnection
 
@@ -17,6 +19,15 @@ ROW = "row"
 """The name of the core's own result store."""
 SHORTEST_LEASE = 0.3
 """Seconds that the lease of an elected task has at least: it is renewed each third of it."""
+
+
+OwedKind = Literal["enqueued", "replaced", "retried", "settled", "first", "note"]
+"""What a plugin is told of later. `enqueued`: a job came in that it marked and holds, or a worker
+found one that had come in without its mark. `replaced`: another enqueue with the job's dedup key
+changed it. `retried`: an operator queued it again. `settled`: an attempt at it ended where the
+plugin was not loaded, or had refused to hear of it. `first`: others have let it go, and the plugin
+is the first of those who hold it. `note`: its own, of `Holds.owe`.
+"""
 
 
 class Serializer(Protocol):
@@ -149,6 +160,55 @@ class ForgottenJob(msgspec.Struct, frozen=True, kw_only=True):
     job_name: str
     queue: str
     status: Literal["done", "dead", "cancelled"]
+
+
+class Holds(Protocol):
+    """What a plugin is given to hold and to release jobs, under its own name, in the transaction of
+    the hook: what it does there counts with the commit, after which workers look for what is free.
+
+    They raise `InvalidJobId`, and what the database raises.
+    """
+
+    async def release(self, ids: Iterable[str]) -> list[str]:
+        """Let jobs go; the ids of those that nobody holds any more. They run when they are due."""
+        ...
+
+    async def hold(self, ids: Iterable[str], *, first: bool = False) -> list[str]:
+        """Hold jobs that wait, behind those who hold them already, or `first`, before them; the ids
+        of those that it holds now. A job that was claimed is left; one that has just been requeued
+        in this transaction was not.
+        """
+        ...
+
+    async def owe(self, what: Mapping[str, object]) -> None:
+        """Note something for itself, JSON values by name: after the commit a worker that has the
+        plugin tells it, as an event of kind `note`. For what was not to be had without waiting.
+        """
+        ...
+
+
+class OwedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plugin is told of later, as `owed_tx` gets it. What it says of the job is how that is
+    now, not how it was.
+    """
+
+    kind: OwedKind
+    at: datetime
+    """When it happened, by the database's clock."""
+    job_id: str | None = None
+    """None for a note."""
+    job_name: str | None = None
+    """None where the job has ended, and for a note."""
+    queue: str | None = None
+    headers: Mapping[str, Any] = {}
+    held_by: Sequence[str] = ()
+    """Who holds the job; the first acts. Empty where nobody does, or the job has ended."""
+    scheduled_at: datetime | None = None
+    """When it is due; None where it has ended."""
+    outcome: Outcome | None = None
+    """How the attempt ended, of kind `settled`; its error is a `StoredError`."""
+    what: Mapping[str, Any] = {}
+    """What the plugin noted, of kind `note`."""
 
 
 class OwnHook(Protocol):

@@ -107,8 +107,8 @@ class JobContext:
 
     __slots__ = (
         "_children", "_headers", "_logger", "_stash", "_state", "args", "attempt", "cancelled",
-        "claim", "completing", "created_at", "job_id", "job_name", "max_attempts", "outcome",
-        "payload_size", "queue", "queued_for", "scheduled_at", "tags", "worker_id",
+        "claim", "completing", "created_at", "job_id", "job_name", "marks", "max_attempts",
+        "outcome", "payload_size", "queue", "queued_for", "scheduled_at", "tags", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -127,6 +127,7 @@ class JobContext:
         queued_for: float = 0.0,
         claim: int = 0,
         tags: Sequence[str] | None = None,
+        marks: Sequence[str] | None = None,
         state: AttemptState | None = None,
     ) -> None:
         self.job_id = job_id
@@ -148,6 +149,8 @@ class JobContext:
         self.claim = claim
         """The number of the claim that began the attempt: it rises with each claim of the job."""
         self.tags: Sequence[str] = tags or ()
+        self.marks: Sequence[str] = marks or ()
+        """The plugins that must hear how the job ends."""
         self.outcome: Outcome | None = None
         """How the attempt ended; None until it is decided."""
         self.completing: TransactionConnection | None = None

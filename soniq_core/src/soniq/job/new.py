@@ -18,8 +18,8 @@ class AnyJob(Protocol):
 
 
 class NewJob(msgspec.Struct, kw_only=True):
-    """A job on its way in. Inside `around_enqueue` its headers may be changed, and it may be
-    held.
+    """A job on its way in. Inside `around_enqueue` its headers may be changed, and it may be held
+    and marked.
     """
 
     id: JobId
@@ -43,7 +43,9 @@ class NewJob(msgspec.Struct, kw_only=True):
     encoded_headers: str | None = None
     """The headers as they are stored."""
     extra: dict[str, object] | None = None
-    """What few jobs have: delay, at, timeout, expires, expires_at, keep_dead, tags, held_by."""
+    """What few jobs have: delay, at, timeout, expires, expires_at, keep_dead, tags, held_by,
+    marks.
+    """
     types: Mapping[str, Any] = {}
     """What each argument is declared to be, by name; empty where this app does not know the job."""
 
@@ -59,11 +61,25 @@ class NewJob(msgspec.Struct, kw_only=True):
         It runs once nobody holds it. The first holder acts: the others wait for it.
         """
         check_text("holder", holder, 200)
-        self.extra = {**(self.extra or {}), "held_by": with_holder(self.holders, holder, first)}
+        self.extra = {**(self.extra or {}), "held_by": with_name(self.holders, holder, first)}
+
+    @property
+    def marks(self) -> Sequence[str]:
+        """The plugins that must hear how it ends."""
+        return (self.extra or {}).get("marks", ())  # type: ignore[return-value]
+
+    def mark(self, plugin: str, *, hold: bool = False, first: bool = False) -> None:
+        """Let a plugin of this name hear how it ends, wherever that is; `hold`: and hold it, too,
+        as `hold` does.
+        """
+        check_text("plugin", plugin, 200)
+        self.extra = {**(self.extra or {}), "marks": with_name(self.marks, plugin, False)}
+        if hold:
+            self.hold(plugin, first=first)
 
 
-def with_holder(holders: Sequence[str], holder: str, first: bool) -> list[str]:
-    """Holders and one more, before or behind them; one that is there keeps its place."""
-    if holder in holders:
-        return list(holders)
-    return [holder, *holders] if first else [*holders, holder]
+def with_name(names: Sequence[str], name: str, first: bool) -> list[str]:
+    """Names and one more, before or behind them; one that is there keeps its place."""
+    if name in names:
+        return list(names)
+    return [name, *names] if first else [*names, name]

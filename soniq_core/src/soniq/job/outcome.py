@@ -54,6 +54,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, Any] = {}
     """What the enqueue sent along: JSON values by name."""
     tags: Sequence[str] = ()
+    marks: Sequence[str] = ()
+    """The plugins that must hear how the job ends."""
 
     @property
     def error_type(self) -> str | None:
@@ -128,6 +130,9 @@ class ClaimedAttempt(AboutAttempt, Protocol):
     @property
     def tags(self) -> Sequence[str]: ...
 
+    @property
+    def marks(self) -> Sequence[str]: ...
+
 
 class AttemptRef(NamedTuple):
     """An attempt as a row has it, of which there is no context."""
@@ -141,6 +146,7 @@ class AttemptRef(NamedTuple):
     queued_for: float | None
     json_headers: str | None
     tags: Sequence[str]
+    marks: Sequence[str]
 
     @property
     def headers(self) -> Mapping[str, Any]:
@@ -191,6 +197,7 @@ def outcome_of(
         took=took,
         headers=about.headers,
         tags=about.tags,
+        marks=about.marks,
     )
     if delay is None and error is None and reason is None:
         return told

@@ -31,6 +31,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CANCEL = "\x01cancel "
 """Begins a notification that asks the worker of a job to end it; no queue's name begins so."""
 
+OWED = "\x01owed"
+"""Says that a plugin may be owed something."""
+
 
 def payload(messages: Iterable[str]) -> str:
     """What a notification says: a message in each line; nothing where that would be too long, which

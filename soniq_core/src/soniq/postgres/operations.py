@@ -16,17 +16,18 @@ from soniq.errors import (
     ResultNotDeleted,
 )
 from soniq.failure import error_json
-from soniq.hooks.dispatch import InTransaction, Observers
+from soniq.hooks.dispatch import Observers
 from soniq.ids import parse_id
 from soniq.job.outcome import Outcome, outcome_of
 from soniq.postgres.connections import transaction
 from soniq.postgres.database import Database
 from soniq.postgres.gaps import over_gaps
 from soniq.postgres.lookup import Lookup
-from soniq.postgres.notify import CANCEL, Notifier
+from soniq.postgres.notify import CANCEL, OWED, Notifier
 from soniq.postgres.refs import attempt_of
 from soniq.postgres.results import Results
 from soniq.postgres.retention import Retention
+from soniq.postgres.settle_tx import SettleTx
 from soniq.status import FINISHED, RETRYABLE, FinishedStatus, Status
 from soniq.text import cut
 
@@ -41,7 +42,7 @@ class Operations:
         results: Results,
         retention: Retention,
         notifier: Notifier,
-        settle_tx: InTransaction,
+        settle_tx: SettleTx,
         settled: Observers,
     ) -> None:
         self.lookup = lookup
@@ -91,17 +92,18 @@ class Operations:
             ]
 
         async def in_transaction() -> list[Outcome]:
-            async with self._database.apart() as connection, transaction(connection):
+            source = self._database.apart if self._settle_tx else self._database.acquire
+            async with source() as connection, transaction(connection):
                 cancelled = outcomes(
                     await connection.fetch(self._database.sql["cancel_waiting"], ids, error)
                 )
-                await self._settle_tx(connection, [(outcome, without) for outcome in cancelled])
-                return cancelled
+                told = [(outcome, without) for outcome in cancelled]
+                freed = await self._settle_tx(connection, told)
+            self._notifier.wake(freed.lines)
+            return cancelled
 
         async def change() -> list[Outcome]:
-            if self._settle_tx:
-                return await self._database.guard(in_transaction())
-            return outcomes(await self._database.fetch("cancel_waiting", ids, error))
+            return await self._database.guard(in_transaction())
 
         cancelled = await over_gaps(self._database, change)
         if cancelled:
@@ -203,6 +205,8 @@ class Operations:
                 raise
             return None
         self._notifier.wake({row["queue"] for row in rows if row["changed"] and not row["held"]})
+        if any(row["owed"] for row in rows):
+            self._notifier.wake([OWED])
         return rows
 
     async def prune(

@@ -18,4 +18,5 @@ def attempt_of(row: asyncpg.Record) -> AttemptRef:
         queued_for=row["queued_for"],
         json_headers=row["headers"],
         tags=row["tags"] or (),
+        marks=row["marks"] or (),
     )

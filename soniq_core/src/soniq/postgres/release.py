@@ -8,7 +8,7 @@ import asyncpg
 from soniq.checks import check_text
 from soniq.ids import parse_id
 from soniq.postgres.database import Database
-from soniq.postgres.notify import Notifier, place_line
+from soniq.postgres.notify import OWED, Notifier, place_line
 from soniq.postgres.theirs import fetch_in_theirs
 from soniq.transaction import TransactionConnection
 
@@ -17,7 +17,10 @@ BATCH = 500
 
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
-NO_CURSORS: tuple[Sequence[object], ...] = ([], [], [], [])
+Cursors = tuple[Sequence[object], ...]
+"""Lanes as the statement takes them: queues, priorities, and the places that were passed."""
+
+NO_CURSORS: Cursors = ([], [], [], [])
 
 
 class Release:
@@ -58,6 +61,8 @@ class Release:
         rows = await self._database.fetch("release", ids, holder, *NO_CURSORS)
         free = [row for row in rows if row["held_by"] is None]
         self._notifier.wake(lines(free))
+        if len(free) < len(rows):  # somebody may be the first holder now
+            self._notifier.wake([OWED])
         return len(free)
 
 

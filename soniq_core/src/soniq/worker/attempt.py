@@ -19,6 +19,7 @@ from soniq.hooks.dispatch import Exit, leave, resolved
 from soniq.job.context import JobContext
 from soniq.postgres.away import has_ended, is_away
 from soniq.postgres.gaps import fill_gaps, is_gap
+from soniq.postgres.notify import payload
 from soniq.postgres.results import is_stream
 from soniq.signals import Signal, alone
 from soniq.tracebacks import without_traceback
@@ -239,8 +240,11 @@ class Attempt(AttemptRecord):
 
         if settlement.children:
             await self.services.insert(settlement.children, connection)
-        if self.services.settle_tx:
-            await self.services.settle_tx(connection, [(settlement.outcome, ())])
+        if settlement.outcome is not None:
+            freed = await self.services.settle_tx(connection, [(settlement.outcome, ())])
+            if freed.lines:  # whoever commits is not the worker
+                sql, channel = database.sql["notify"], database.settings.schema
+                await connection.fetch(sql, channel, payload(freed.lines))
 
 
 def named(attempts: Collection[AttemptRecord]) -> str:

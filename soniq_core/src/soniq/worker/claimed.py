@@ -37,6 +37,8 @@ class Claimed(NamedTuple):
     expires_in: float | None
     holders: list[str] | None
     """Who holds it each time that it comes in."""
+    marks: list[str] | None
+    """The plugins that must hear how it ends."""
     tags: list[str] | None
     claimed_at: float
     """Monotonic time."""
@@ -69,6 +71,7 @@ class Claimed(NamedTuple):
             queued_for=self.queued_for,
             json_headers=self.headers,
             tags=self.tags or (),
+            marks=self.marks or (),
         )
 
     def context(self, worker_id: str, state: "WorkerState | None" = None) -> JobContext:
@@ -87,5 +90,6 @@ class Claimed(NamedTuple):
             queued_for=self.queued_for,
             claim=self.claim,
             tags=self.tags,
+            marks=self.marks,
             state=state,
         )

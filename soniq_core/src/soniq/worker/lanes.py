@@ -11,6 +11,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from heapq import nlargest
 from itertools import islice
 from uuid import UUID
 
@@ -282,6 +283,20 @@ class Lanes:
                 del self._lanes[key], self._queues[lane.queue][lane.priority]
                 if not self._queues[lane.queue]:
                     del self._queues[lane.queue]
+
+    def cursors(self) -> Arrays:
+        """What was passed of the lanes that were used last, so many at most: for what is put into
+        one of them.
+        """
+        used = [lane for lane in self._lanes.values() if lane.time != START]
+        if len(used) > MOST_LANES:
+            used = nlargest(MOST_LANES, used, key=lambda lane: lane.used)
+        return (
+            [x.queue for x in used],
+            [x.priority for x in used],
+            [x.time for x in used],
+            [x.id for x in used],
+        )
 
     def passed(self) -> list[tuple[str, int, datetime]]:
         """For each lane with a cursor, the time before which no look begins, so that nothing should

@@ -4,11 +4,16 @@ import asyncio
 import logging
 import time
 
+import asyncpg
+
+from soniq.errors import DatabaseError, PluginError
+from soniq.postgres.driver_errors import CONNECTION_ERRORS
 from soniq.worker.answers import Answers
 from soniq.worker.held import HeldJobs
 from soniq.worker.lanes import NO_LANES, Lanes
 from soniq.worker.limits import Limits
 from soniq.worker.outcomes import Outcomes
+from soniq.worker.owed import Deliveries
 from soniq.worker.polling import Poller
 from soniq.worker.registration import Registration
 from soniq.worker.services import Services
@@ -42,6 +47,7 @@ class ClaimLoop:
         claimer: Claimer,
         answers: Answers,
         limits: Limits,
+        deliveries: Deliveries,
     ) -> None:
         self._services = services
         self._state = state
@@ -54,6 +60,7 @@ class ClaimLoop:
         self._claimer = claimer
         self._answers = answers
         self._limits = limits
+        self._deliveries = deliveries
 
         self._run_once = state.options.run_once
         self._idle_since: float | None = None  # with slots free, and no job found for them
@@ -147,6 +154,10 @@ class ClaimLoop:
             self._held.end_exchange()
 
         self._rows_locked = bool(exchange.left)
+        if self._claimer.freed:
+            freed, self._claimer.freed = self._claimer.freed, set()
+            self._poller.notified([*freed])
+            self._services.wake(freed)
         if exchange.looked and exchange.registered:
             self._lanes.answer(
                 [(c.queue, c.priority, c.scheduled_at, c.id) for c in exchange.claimed], limit
@@ -184,7 +195,13 @@ class ClaimLoop:
             await self._poller.sleep(self._idle_since + IDLE_AFTER)
 
     async def _nothing_is_due(self) -> bool:
-        """Look into every lane once more, from its start: a job may have been committed late."""
+        """Look into every lane once more, from its start: a job may have been committed late. Tell
+        plugins before what they are owed: they may let jobs go.
+        """
+        try:
+            await self._deliveries.deliver()
+        except (DatabaseError, asyncpg.PostgresError, *CONNECTION_ERRORS, PluginError) as error:
+            self._services.database.lost(error, "what plugins are owed is told by another worker")
         self._lanes.rewind()
         await self._poller.learn_lanes(all_=True)
         while (

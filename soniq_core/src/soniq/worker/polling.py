@@ -5,12 +5,12 @@ import logging
 import random
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
 from soniq.errors import DatabaseError
-from soniq.postgres.notify import EPOCH
+from soniq.postgres.notify import EPOCH, OWED
 from soniq.text import counted
 from soniq.worker.answers import Answers
 from soniq.worker.lanes import Lanes
@@ -26,6 +26,10 @@ LONGEST_UNHEARD = 0.8
 
 LANE = re.compile(r"(-?[0-9]{1,5})(?:\t([0-9]{1,17}))?")
 """What follows the queue's name: a priority, and where to look, in microseconds since 1970."""
+
+
+def _nobody() -> None:
+    """Where no plugin hears of what it is owed."""
 
 
 class Poller:
@@ -56,6 +60,8 @@ class Poller:
         """Whether to claim although no job is known of, so that a lost connection is noticed."""
         self.waiting = False
         """Whether the worker's row says that it waits for jobs."""
+        self.owed: Callable[[], None] = _nobody
+        """Called where a plugin may be owed something."""
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -140,6 +146,8 @@ class Poller:
         """A notification came: queues, with priorities or without; no line means that there is
         something to do somewhere.
         """
+        if OWED in lines or not lines:
+            self.owed()
         if not lines or "" in lines:
             self._pauses_changed = True
             self.look_again([])
@@ -148,7 +156,7 @@ class Poller:
         lanes, whole = [], []
         for line in lines:
             queue, _, rest = line.partition("\t")
-            if self._queues is not None and queue not in self._queues:
+            if line == OWED or (self._queues is not None and queue not in self._queues):
                 continue
             if found := LANE.fullmatch(rest):
                 lanes.append((queue, int(found[1])))

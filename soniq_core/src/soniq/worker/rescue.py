@@ -104,14 +104,17 @@ class Rescue:
             jobs = [Rescued(row, _outcome(row)) for row in rows]
 
             try:
-                await self._services.settle_tx(
+                freed = await self._services.settle_tx(
                     connection, [(each.outcome, without) for each in jobs if each.counts]
                 )
             except PluginError as refusal:
                 if connection.is_closed() or isinstance(refusal.__cause__, RETRYABLE_ERRORS):
                     raise  # it is tried again with the next look
                 raise _Refused(jobs, refusal) from refusal
-            return jobs
+        if freed.lines:
+            self._poller.notified(freed.lines)
+            self._services.wake(freed.lines)
+        return jobs
 
     async def _rescue_one(self, job: Rescued) -> Sequence[Rescued]:
         """Rescue one job; what a plugin has refused often enough is done without that plugin."""
@@ -168,6 +171,7 @@ class Rescue:
             queued_for=outcome.queued_for or 0.0,
             claim=outcome.claim,
             tags=outcome.tags,
+            marks=outcome.marks,
         )
         ctx.outcome = outcome
         await job.on_error(ctx, error)

@@ -1,6 +1,6 @@
 """What the parts of a worker are given of its app, as one value."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from soniq.job.new import NewJob
 from soniq.postgres.database import Database
 from soniq.postgres.results import Results
 from soniq.postgres.retention import Retention
+from soniq.postgres.settle_tx import SettleTx
 from soniq.registry import Registry
 from soniq.settings import Settings
 from soniq.transaction import TransactionConnection
@@ -47,8 +48,12 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     cancel: Cancel
     adapted: Adapted
     claimed: Observers
-    settle_tx: InTransaction
+    settle_tx: SettleTx
     settled: Observers
+    owed_tx: Mapping[str, InTransaction]
+    """What tells a plugin what it is owed, by the plugin's name."""
+    wake: Callable[[Iterable[str]], None]
+    """Tells all workers soon where to look."""
     tasks: Sequence[tuple[str, Task]]
     """The background tasks of plugins, each with the plugin's name."""
     housekeeping: Housekeeping

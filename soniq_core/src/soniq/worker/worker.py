@@ -21,6 +21,7 @@ from soniq.worker.listen import Listener
 from soniq.worker.loop import ClaimLoop
 from soniq.worker.maintenance import Maintenance
 from soniq.worker.outcomes import Outcomes
+from soniq.worker.owed import Deliveries
 from soniq.worker.polling import Poller, sleep
 from soniq.worker.registration import Registration
 from soniq.worker.services import Services, WorkerOptions
@@ -50,13 +51,15 @@ class Worker:
         self._answers = answers = Answers(services)
         lanes = Lanes()
 
-        claimer = Claimer(services, state, held)
+        claimer = Claimer(services, state, held, lanes)
         outcomes = Outcomes(services, state, held, lanes)
         self._slots = slots = Slots(services, state, held, outcomes)
         poller = Poller(services, state, lanes, slots, answers)
         self._registration = registration = Registration(
             services, state, held, slots, poller, claimer, answers
         )
+        self._deliveries = deliveries = Deliveries(services, lanes, poller)
+        poller.owed = deliveries.hear
         self._loop = ClaimLoop(
             services,
             state,
@@ -69,6 +72,7 @@ class Worker:
             claimer,
             answers,
             limits,
+            deliveries,
         )
 
         stalls = Stalls(services, state, held, slots, outcomes, poller)
@@ -160,6 +164,8 @@ class Worker:
         self._tasks.start([*self._maintenance.tasks(), *self._services.tasks])
         if not (self._state.options.run_once or self._services.settings.pgbouncer):
             self._listener.start()
+        if not self._state.options.run_once:  # then the loop tells of all before it ends
+            self._deliveries.start()
 
     # --- being told to end -----------------------------------------------------------------------
 
@@ -261,7 +267,8 @@ class Worker:
     async def _leave(self) -> None:
         """End what runs beside, and say goodbye."""
         beside: list[BackgroundLoop] = [self._listener, self._hints, self._heartbeat]
-        await asyncio.gather(*(loop.stop() for loop in beside), self._tasks.stop())
+        stops = (loop.stop() for loop in beside)
+        await asyncio.gather(*stops, self._tasks.stop(), self._deliveries.stop())
         await self._say_goodbye()
 
     async def _say_goodbye(self) -> None:

@@ -35,10 +35,12 @@ create table {schema}.job (
     progress         jsonb,
     held_by          text[],                      -- who holds it now; the first of them acts
     holders          text[],                      -- who holds it each time that it comes in: also where it is retried
+    marks            text[],                      -- plugins that must hear how it ends
     constraint held_by_somebody check ((status = 'held') = (held_by is not null) and held_by <> '{}'),
     constraint holders_are_names check (
         array_ndims(held_by) = 1 and array_position(held_by, null) is null
         and array_ndims(holders) = 1 and array_position(holders, null) is null
+        and array_ndims(marks) = 1 and array_position(marks, null) is null
     ),
     -- What a worker could not read, or count on from, would stop all: one claim brings many rows.
     constraint times_are_of_years_1_to_9999 check (
@@ -86,6 +88,7 @@ create table {schema}.history (
     error            jsonb,
     progress         jsonb,
     holders          text[],
+    marks            text[],
     primary key (id, forget_at)
 ) partition by range (forget_at);
 
@@ -122,6 +125,18 @@ create table {schema}.worker (
 ) with (fillfactor = 50);
 
 create table {schema}.paused_queue (queue text primary key, paused_at timestamptz not null default now());
+-- What plugins must hear, and could not be told in the transaction in which it happened: appended there, and told later.
+create table {schema}.owed (
+    id     bigint      generated always as identity primary key,
+    plugin text        not null,
+    job_id uuid,
+    kind   text        not null,
+    at     timestamptz not null default clock_timestamp(),
+    due    timestamptz not null default clock_timestamp(), -- later where the plugin could not be told of it
+    tries  smallint    not null default 0,
+    what   jsonb                                  -- an outcome, or a plugin's own note
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+create index owed_to on {schema}.owed (plugin, id);
 create table {schema}.election (name text primary key, worker_id uuid not null, until timestamptz not null);
 
 -- Settles finished jobs, gives others back to the queue, and claims the next, in this order: the claim depends on both
@@ -145,7 +160,7 @@ create function {schema}.settle_and_claim_1(
     r_id uuid, r_claim bigint, r_flags smallint, r_name text, r_queue text, r_priority smallint, r_attempt smallint,
     r_max_attempts smallint, r_args bytea, r_serializer text, r_headers text, r_created_at timestamptz,
     r_scheduled_at timestamptz, r_queued_for float8, r_timeout float8, r_unknown_for float8,
-    r_expires_in float8, r_holders text[], r_tags text[]
+    r_expires_in float8, r_holders text[], r_marks text[], r_tags text[]
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -166,7 +181,8 @@ with settled as (
     where id = any(p_ids) and status = 'running'
         and ((id, claim) in (select id, claim from unnest(p_ids, p_claims) as o (id, claim))) is true -- no join, but a hash
     returning id, claim, created_at, scheduled_at, timeout, keep, keep_dead, worker_id, priority, attempt, max_attempts, name,
-        queue, serializer, dedup_scope, dedup_label, args, headers, tags, error, cancel_error, progress, holders
+        queue, serializer, dedup_scope, dedup_label, args, headers, tags, error, cancel_error, progress, holders,
+        marks
 ), given_back as (
     update {schema}.job set
         status = 'queued',
@@ -209,13 +225,13 @@ with settled as (
         dedup_key = case when dedup_scope = 'queued' then null else dedup_key end
     where id = any(array(select id from picked))
     returning id, claim, suspect, cancel_requested, name, queue, priority, attempt, max_attempts, args, serializer, headers,
-        created_at, scheduled_at, timeout, deferred_since, expires_at, holders, tags
+        created_at, scheduled_at, timeout, deferred_since, expires_at, holders, marks, tags
 ), recorded as (
     insert into {schema}.history (
         id, forget_at, created_at, scheduled_at, started_at, finished_at, claim, timeout, keep, keep_dead,
         worker_id, priority,
         attempt, max_attempts, name, queue, status, serializer, dedup_scope, dedup_label, result_store, args, result,
-        headers, tags, error, progress, holders
+        headers, tags, error, progress, holders, marks
     )
     select
         id, case
@@ -229,7 +245,7 @@ with settled as (
             case when outcome.status = 'cancelled' then cancel_error end,
             outcome.error::jsonb,
             case when outcome.status <> 'done' then settled.error end
-        ), progress, holders
+        ), progress, holders, marks
     from settled
     join unnest(p_ids, p_claims, p_statuses, p_results, p_stores, p_errors, p_ages)
         as outcome (id, claim, status, result, store, error, age) using (id, claim)
@@ -237,7 +253,7 @@ with settled as (
 select
     null::uuid, jobs, workers::smallint, null::text, null::text, null::smallint, null::smallint, null::smallint,
     null::bytea, null::text, null::text, null::timestamptz, null::timestamptz, null::float8, null::float8, null::float8,
-    null::float8, null::text[], null::text[]
+    null::float8, null::text[], null::text[], null::text[]
 from changed
 union all
 select * from (
@@ -246,7 +262,7 @@ select * from (
         (suspect::int + 2 * cancel_requested::int)::smallint,
         name, queue, priority, attempt, max_attempts, args, serializer, headers::text, created_at, scheduled_at,
         date_part('epoch', statement_timestamp() - scheduled_at), timeout, date_part('epoch', statement_timestamp() - deferred_since),
-        date_part('epoch', expires_at - statement_timestamp()), holders, tags
+        date_part('epoch', expires_at - statement_timestamp()), holders, marks, tags
     from claimed
     order by priority, scheduled_at, id
 ) as urgent_first;
@@ -307,6 +323,7 @@ declare
     n integer;
     due timestamptz;
     extra jsonb;
+    names text[];
     replaces boolean; -- or debounces, which never starts a retry before its time
 begin
 if p_lock_timeout is not null then
@@ -325,16 +342,22 @@ loop
         replaced := false;
         insert into {schema}.job (
             id, name, queue, priority, max_attempts, serializer, args, headers, scheduled_at, timeout, expires_at, keep,
-            keep_dead, tags, dedup_key, dedup_label, dedup_scope, status, held_by, holders
+            keep_dead, tags, dedup_key, dedup_label, dedup_scope, status, held_by, holders, marks
         ) values (
             p_ids[n], p_names[n], p_queues[n], p_priorities[n], p_max_attempts[n], p_serializers[n], p_args[n],
             p_headers[n]::jsonb, due, (extra ->> 'timeout')::float8, {schema}.expires_1(extra),
             p_keeps[n], (extra ->> 'keep_dead')::float8, {schema}.tags_1(extra), p_keys[n], p_keys[n], p_scopes[n],
-            case when extra ? 'held_by' then 'held' else 'queued' end, {schema}.holders_1(extra), {schema}.holders_1(extra)
+            case when extra ? 'held_by' then 'held' else 'queued' end, {schema}.holders_1(extra), {schema}.holders_1(extra),
+            {schema}.marks_1(extra)
         ) on conflict do nothing;
         if found then
             job_id := p_ids[n];
             inserted := true;
+            if extra ? 'marks' then
+                insert into {schema}.owed (plugin, job_id, kind)
+                select mark, p_ids[n], 'enqueued' from unnest({schema}.marks_1(extra)) as mark
+                where mark = any({schema}.holders_1(extra));
+            end if;
             exit;
         end if;
         select job.id into job_id from {schema}.job where job.name = p_names[n] and job.dedup_key = p_keys[n];
@@ -350,9 +373,10 @@ loop
                 expires_at = {schema}.expires_1(extra),
                 args = case when replaces then p_args[n] else job.args end,
                 serializer = case when replaces then p_serializers[n] else job.serializer end,
-                headers = case when replaces then p_headers[n]::jsonb else job.headers end
+                headers = case when replaces then p_headers[n]::jsonb else job.headers end,
+                marks = {schema}.with_names_1(job.marks, {schema}.marks_1(extra), false)
             where job.name = p_names[n] and job.dedup_key = p_keys[n] and job.status in ('queued', 'held')
-            returning job.id into job_id;
+            returning job.id, job.marks into job_id, names;
             replaced := found;
             if not replaced then
                 raise sqlstate 'SQ001'; -- to give up the lock on a row that it waited for and did not change
@@ -360,6 +384,8 @@ loop
             if extra ? 'held_by' then
                 perform {schema}.hold_1(array[job_id], {schema}.holders_1(extra), false);
             end if;
+            insert into {schema}.owed (plugin, job_id, kind)
+            select mark, enqueue_keyed_1.job_id, 'replaced' from unnest(names) as mark;
         exception when sqlstate 'SQ001' then null;
         end;
         exit when replaced;
@@ -394,6 +420,10 @@ return case when extra ? 'tags' then array(select jsonb_array_elements_text(extr
 create function {schema}.holders_1(extra jsonb) returns text[]
 language sql immutable
 return case when extra ? 'held_by' then array(select jsonb_array_elements_text(extra -> 'held_by')) end;
+
+create function {schema}.marks_1(extra jsonb) returns text[]
+language sql immutable
+return case when extra ? 'marks' then array(select jsonb_array_elements_text(extra -> 'marks')) end;
 
 -- Which lanes (queue and priority) hold queued jobs, after a place and so many at most; when the first of each is due, and in
 -- how many seconds; a lane is known by its rows alone. Each step goes to where the index has the next, however many lie between.

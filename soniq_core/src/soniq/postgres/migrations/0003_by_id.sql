@@ -183,7 +183,8 @@ $$;
 
 create function {schema}.cancel_waiting_1(p_ids uuid[], p_error text)
 returns table (
-    id uuid, name text, queue text, attempt smallint, claim bigint, worker_id uuid, queued_for float8, headers text, tags text[]
+    id uuid, name text, queue text, attempt smallint, claim bigint, worker_id uuid, queued_for float8, headers text, tags text[],
+    marks text[]
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -202,7 +203,7 @@ with cancelled as (
     insert into {schema}.history (
         id, forget_at, created_at, scheduled_at, finished_at, claim, timeout, keep, keep_dead, priority, attempt,
         max_attempts, name, queue, status, serializer, dedup_scope, dedup_label, args, headers, tags, error, progress,
-        holders
+        holders, marks
     )
     select
         id, case
@@ -210,17 +211,17 @@ with cancelled as (
             then now() + make_interval(secs => keep) else 'infinity'
         end, created_at, scheduled_at, now(), claim, timeout, keep, keep_dead, priority, attempt, max_attempts, name,
         queue, 'cancelled', serializer, dedup_scope, dedup_label, args, headers, tags, p_error::jsonb, progress,
-        holders
+        holders, marks
     from cancelled
 )
-select id, name, queue, attempt, claim, null::uuid, null::float8, headers::text, tags from cancelled;
+select id, name, queue, attempt, claim, null::uuid, null::float8, headers::text, tags, marks from cancelled;
 end
 $$;
 
 -- A value that is null changes nothing.
 create function {schema}.retry_1(
     p_ids uuid[], p_queue text, p_priority smallint, p_max_attempts smallint, p_timeout float8, p_delay float8
-) returns table (queue text, changed boolean, held boolean)
+) returns table (queue text, changed boolean, held boolean, owed boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -237,7 +238,7 @@ with taken as (
 ), requeued as (
     insert into {schema}.job (
         id, name, queue, priority, max_attempts, serializer, args, headers, created_at, scheduled_at, claim, timeout,
-        keep, keep_dead, tags, dedup_key, dedup_label, dedup_scope, error, status, held_by, holders
+        keep, keep_dead, tags, dedup_key, dedup_label, dedup_scope, error, status, held_by, holders, marks
     )
     select
         id, name, coalesce(p_queue, queue), coalesce(p_priority, priority), coalesce(p_max_attempts, max_attempts),
@@ -245,9 +246,12 @@ with taken as (
         coalesce(p_timeout, timeout), keep, keep_dead, tags,
         case when dedup_scope = 'unfinished' then dedup_label end, dedup_label, dedup_scope,
         case when status = 'dead' then error end,
-        case when holders is null then 'queued' else 'held' end, holders, holders
+        case when holders is null then 'queued' else 'held' end, holders, holders, marks
     from taken
-    returning queue, status
+    returning id, queue, status, marks
+), owing as (
+    insert into {schema}.owed (plugin, job_id, kind)
+    select mark, id, 'retried' from requeued cross join unnest(marks) as mark
 ), due as (
     update {schema}.job set
         scheduled_at = now() + make_interval(secs => coalesce(p_delay, 0)),
@@ -259,11 +263,11 @@ with taken as (
         and (num_nonnulls(p_queue, p_priority, p_max_attempts, p_timeout, p_delay) > 0 or scheduled_at > now())
     returning queue
 )
-select queue, true, status = 'held' from requeued
+select queue, true, status = 'held', marks is not null from requeued
 union all
-select queue, true, false from due
+select queue, true, false, false from due
 union all
-select queue, false, false from {schema}.job
+select queue, false, false, false from {schema}.job
 where id = any(p_ids) and status not in ('running', 'held') and scheduled_at <= now()
     and num_nonnulls(p_queue, p_priority, p_max_attempts, p_timeout, p_delay) = 0;
 end
@@ -289,7 +293,7 @@ $$;
 create function {schema}.rescue_1(p_ids uuid[], p_error text) returns table (
     id uuid, name text, queue text, priority smallint, status text, charged boolean, attempt integer,
     max_attempts smallint, headers text, created_at timestamptz, scheduled_at timestamptz, worker_id uuid,
-    queued_for float8, took float8, claim bigint, tags text[]
+    queued_for float8, took float8, claim bigint, tags text[], marks text[]
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -316,7 +320,7 @@ with orphan as materialized (
     insert into {schema}.history (
         id, forget_at, created_at, scheduled_at, started_at, finished_at, claim, timeout, keep, keep_dead, worker_id,
         priority, attempt, max_attempts, name, queue, status, serializer, dedup_scope, dedup_label, args, headers, tags, error, progress,
-        holders
+        holders, marks
     )
     select
         id, case
@@ -325,7 +329,7 @@ with orphan as materialized (
         end, created_at, scheduled_at, started_at, now(), claim + 1, timeout, keep, keep_dead, worker_id,
         priority, attempt + started::int, max_attempts, name, queue,
         case when cancel_requested then 'cancelled' else 'dead' end, serializer, dedup_scope, dedup_label, args, headers,
-        tags, coalesce(cancel_error, case when started then p_error::jsonb else error end), progress, holders
+        tags, coalesce(cancel_error, case when started then p_error::jsonb else error end), progress, holders, marks
     from ended
 ), requeued as (
     update {schema}.job set
@@ -333,17 +337,17 @@ with orphan as materialized (
         attempt = attempt + started::int, scheduled_at = now(), claim = claim + 1,
         error = case when started then p_error::jsonb else error end
     where id = any(array(select id from orphan where not ends))
-    returning id, name, queue, priority, attempt, max_attempts, headers, created_at, claim, tags
+    returning id, name, queue, priority, attempt, max_attempts, headers, created_at, claim, tags, marks
 )
 select
     id, name, queue, priority, case when cancel_requested then 'cancelled' else 'dead' end, started, attempt + started::int,
     max_attempts, headers::text, created_at, scheduled_at, worker_id, date_part('epoch', started_at - scheduled_at),
-    date_part('epoch', now() - started_at), claim, tags
+    date_part('epoch', now() - started_at), claim, tags, marks
 from ended
 union all
 select
     id, name, queue, priority, 'queued', started, attempt::int, max_attempts, headers::text, created_at, scheduled_at,
-    worker_id, date_part('epoch', started_at - scheduled_at), date_part('epoch', now() - started_at), claim - 1, tags
+    worker_id, date_part('epoch', started_at - scheduled_at), date_part('epoch', now() - started_at), claim - 1, tags, marks
 from requeued join orphan using (id);
 end
 $$;

@@ -34,19 +34,58 @@ with clock as materialized (
         order by job.scheduled_at, job.id
         limit 1
     ) as first on true
+), released as (
+    update {schema}.job set
+        status = case when p_holder is null or array_remove(held_by, p_holder) = '{}' then 'queued' else 'held' end,
+        held_by = case when p_holder is not null then nullif(array_remove(held_by, p_holder), '{}') end,
+        scheduled_at = case
+            when scheduled_at <= (select now from clock) and (p_holder is null or array_remove(held_by, p_holder) = '{}')
+            then greatest(scheduled_at, (
+                select place from lane where lane.queue = job.queue and lane.priority = job.priority
+            ))
+            else scheduled_at
+        end
+    where id = any(p_ids) and status = 'held' and held_by @> array_remove(array[p_holder], null)
+    returning id, queue, priority, scheduled_at, held_by, marks
+), owing as (
+    insert into {schema}.owed (plugin, job_id, kind) select held_by[1], id, 'first' from released where held_by[1] = any(marks)
 )
-update {schema}.job set
-    status = case when p_holder is null or array_remove(held_by, p_holder) = '{}' then 'queued' else 'held' end,
-    held_by = case when p_holder is not null then nullif(array_remove(held_by, p_holder), '{}') end,
-    scheduled_at = case
-        when scheduled_at <= (select now from clock) and (p_holder is null or array_remove(held_by, p_holder) = '{}')
-        then greatest(scheduled_at, (
-            select place from lane where lane.queue = job.queue and lane.priority = job.priority
-        ))
-        else scheduled_at
-    end
-where id = any(p_ids) and status = 'held' and held_by @> array_remove(array[p_holder], null)
-returning id, queue, priority, scheduled_at, held_by;
+select id, queue, priority, scheduled_at, held_by from released;
+end
+$$;
+
+-- Takes what is owed to a plugin and due, in order, so much at most, with what the jobs are now.
+create function {schema}.take_owed_1(p_plugin text, p_limit integer) returns table (
+    id bigint, job_id uuid, kind text, at timestamptz, tries smallint, what text, name text, queue text, headers text,
+    held_by text[], scheduled_at timestamptz
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+begin
+return query
+with taken as (
+    delete from {schema}.owed where id = any(array(
+        select id from {schema}.owed where plugin = p_plugin and due <= clock_timestamp()
+        order by id limit p_limit for update skip locked
+    ))
+    returning id, job_id, kind, at, tries, what
+)
+select
+    taken.id, taken.job_id, taken.kind, taken.at, taken.tries, taken.what::text, now.name, now.queue, now.headers::text,
+    now.held_by, now.scheduled_at
+from taken left join lateral (
+    select job.name, job.queue, job.headers, job.held_by, job.scheduled_at from {schema}.job
+    where job.id = any(array[taken.job_id])
+) as now on true
+order by taken.id;
 end
 $$;
 
@@ -66,15 +105,15 @@ begin
 return query
 update {schema}.job set
     status = 'held',
-    held_by = {schema}.with_holders_1(held_by, p_holders, p_first),
-    holders = {schema}.with_holders_1(holders, p_holders, p_first)
+    held_by = {schema}.with_names_1(held_by, p_holders, p_first),
+    holders = {schema}.with_names_1(holders, p_holders, p_first)
 where id = any(p_ids) and status in ('queued', 'held') and not cancel_requested
 returning id;
 end
 $$;
 
--- Names, and those of them that are new before or behind the others.
-create function {schema}.with_holders_1(names text[], added text[], first boolean) returns text[]
+-- Names, and those of some more that are new, before or behind them.
+create function {schema}.with_names_1(names text[], added text[], first boolean) returns text[]
 language sql immutable
 return case
     when names is null then added
@@ -113,13 +152,15 @@ declare
     lanes text;
 begin
     with released as materialized (
-        select queue, priority, scheduled_at from {schema}.release_1(ids, holder, '{}', '{}', '{}', '{}') where held_by is null
+        select queue, priority, scheduled_at, held_by from {schema}.release_1(ids, holder, '{}', '{}', '{}', '{}')
     )
-    select (select count(*) from released), string_agg(lane, e'\n') into count, lanes
+    select (select count(*) from released where held_by is null), string_agg(lane, e'\n') into count, lanes
     from (
         select format(e'%s\t%s\t%s', queue, priority, (extract(epoch from min(scheduled_at)) * 1000000)::bigint) as lane
-        from released where scheduled_at <= clock_timestamp()
+        from released where held_by is null and scheduled_at <= clock_timestamp()
         group by queue, priority
+        union all
+        select e'\x01owed' from released having count(held_by) > 0
     ) as due;
 
     if lanes is not null then

@@ -19,7 +19,7 @@ from soniq.postgres.sql import KEY_WAIT
 from soniq.text import counted
 from soniq.worker.claimed import Claimed
 from soniq.worker.held import HeldJobs
-from soniq.worker.lanes import NO_LANES, Arrays
+from soniq.worker.lanes import NO_LANES, Arrays, Lanes
 from soniq.worker.services import Services
 from soniq.worker.settling.settlement import Settlement
 from soniq.worker.settling.statement import settle, settle_and_claim
@@ -82,14 +82,18 @@ class Claimer:
         services: Services,
         state: WorkerState,
         held: HeldJobs,
+        lanes: Lanes,
     ) -> None:
         self._services = services
+        self._lanes = lanes
         self._database = services.database
         self._state = state
         self._held = held
         self._connection: Connection | None = None
         self._was_lost = False
         self._told: dict[tuple[str, str], float] = {}  # when it was last logged
+        self.freed: set[str] = set()
+        """Where jobs are to be looked for that plugins have let go, as workers are told of it."""
         self.tried = 0.0
         """When the database was last tried, as monotonic time."""
 
@@ -235,12 +239,11 @@ class Claimer:
     async def _once(
         self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
     ) -> Exchange:
-        if any(
-            each.children or each.holders or (self._services.settle_tx and each.outcome)
-            for each in settlements
-        ):
-            lost = await self._settle(connection, settlements)
-            return (await self._once(connection, (), lanes, limit))._replace(lost=lost)
+        if more := [each for each in settlements if self._brings_more(each)]:
+            lost = await self._settle(connection, more)
+            rest = [each for each in settlements if not self._brings_more(each)]
+            exchange = await self._once(connection, rest, lanes, limit)
+            return exchange._replace(lost=exchange.lost | lost)
 
         now = time.monotonic()
         header, rows = await settle_and_claim(
@@ -252,6 +255,15 @@ class Claimer:
             looked=limit > 0,
             registered=header.registered,
             lost=await self._lost(connection, settlements) if some_lost else set(),
+        )
+
+    def _brings_more(self, settlement: Settlement) -> bool:
+        """Whether more is written with it than the one statement does."""
+        outcome = settlement.outcome
+        return bool(
+            settlement.children
+            or settlement.holders
+            or (outcome is not None and self._services.settle_tx.concerns(outcome))
         )
 
     async def _settle(
@@ -292,9 +304,12 @@ class Claimer:
             if before is not None:
                 await connection.fetch(sql, before)
         try:
-            await self._services.settle_tx(
-                connection, [(s.outcome, s.given_up) for s in settlements if s.outcome]
+            freed = await self._services.settle_tx(
+                connection,
+                [(s.outcome, s.given_up) for s in settlements if s.outcome],
+                self._lanes.cursors(),
             )
+            self.freed.update(freed.lines)
         except PluginError as error:
             if connection.is_closed():
                 raise asyncpg.ConnectionDoesNotExistError(str(error)) from error

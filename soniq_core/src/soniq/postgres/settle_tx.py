@@ -1,0 +1,82 @@
+"""`settle_tx` of all plugins, as whoever settles calls it: who hears of which outcomes, and with
+what.
+"""
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from soniq.hooks.dispatch import InTransaction
+from soniq.job.outcome import Outcome
+from soniq.postgres.database import Database
+from soniq.postgres.holds import Freed, TxHolds
+from soniq.postgres.release import NO_CURSORS, Cursors
+from soniq.transaction import TransactionConnection
+
+
+class SettleTx:
+    """Tells plugins of outcomes, in the transaction that settles."""
+
+    def __init__(self, database: Database, hook: InTransaction) -> None:
+        self._database = database
+        self._hook = hook
+
+    def __bool__(self) -> bool:
+        """Whether a plugin implements it."""
+        return bool(self._hook)
+
+    def concerns(self, outcome: Outcome) -> bool:
+        """Whether somebody must hear of an outcome: of a job without a mark only those do that
+        hear of all.
+        """
+        return self._hook.hears_all or bool(outcome.marks)
+
+    async def __call__(
+        self,
+        tx: TransactionConnection,
+        told: Sequence[tuple[Outcome, Collection[str]]],
+        cursors: Cursors = NO_CURSORS,
+    ) -> Freed:
+        """Tell the plugins, each outcome with the names of those that do not hear of it; which jobs
+        are to be looked for after the commit.
+
+        `cursors`: what the caller's lanes have passed. Raises `PluginError`.
+        """
+        freed = Freed()
+        await self._owe(tx, told, freed)
+        await self._hook(
+            tx, told, lambda plugin: (TxHolds(self._database, tx, plugin, cursors, freed),)
+        )
+        return freed
+
+    async def _owe(
+        self,
+        tx: TransactionConnection,
+        told: Sequence[tuple[Outcome, Collection[str]]],
+        freed: Freed,
+    ) -> None:
+        """Keep outcomes for plugins that must hear of them and cannot here: they are not loaded in
+        this process, or have refused too often.
+        """
+        owed = [
+            (plugin, outcome)
+            for outcome, without in told
+            for plugin in outcome.marks
+            if plugin in without or plugin not in self._hook.plugins
+        ]
+        if not owed:
+            return
+        freed.owes = True
+        await tx.execute(
+            self._database.sql["owe"],
+            [plugin for plugin, _ in owed],
+            [outcome.job_id for _, outcome in owed],
+            ["settled"] * len(owed),
+            [_stored(outcome) for _, outcome in owed],
+        )
+
+
+def _stored(outcome: Outcome) -> str:
+    """An outcome as JSON, without its result, which may be large."""
+    kept = msgspec.structs.replace(outcome, result_reference=None)
+    return msgspec.json.encode(kept.to_dict()).decode()
