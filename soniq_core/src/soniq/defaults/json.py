@@ -1,7 +1,7 @@
 """JSON through msgspec: fast, strict about types, readable with any tool."""
 
 import numbers
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import msgspec
@@ -18,18 +18,19 @@ class JsonSerializer:
 
     def __init__(self) -> None:
         self._encode = msgspec.json.Encoder(enc_hook=to_json).encode
-        self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+        self._decoders: dict[Any, Callable[[bytes], Any]] = {}
 
     def dumps(self, value: object) -> bytes:
         return self._encode(value)
 
     def loads(self, data: bytes, type: Any) -> Any:
-        decoder = self._decoders.get(type) if isinstance(type, Hashable) else None
-        if decoder is None:
-            decoder = msgspec.json.Decoder(type, dec_hook=_from_json)
+        try:
+            decode = self._decoders[type]
+        except (KeyError, TypeError):  # not met before, or one that has no hash
+            decode = msgspec.json.Decoder(type, dec_hook=_from_json).decode
             if isinstance(type, Hashable):
-                self._decoders[type] = decoder
-        return decoder.decode(data)
+                self._decoders[type] = decode
+        return decode(data)
 
 
 class JsonPlugin:

@@ -10,7 +10,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, cast
 
 from soniq.errors import HookTimeout, PluginError
@@ -52,7 +52,14 @@ class Observers:
         for plugin, call in self._calls:
             try:
                 waiting = call(*values)
-                if waiting is not None:
+                if type(waiting) is CoroutineType:
+                    # As in `limited`, whose own coroutine would cost more than most hooks do
+                    try:
+                        waits_for = waiting.send(None)
+                    except StopIteration:
+                        continue
+                    await _finished(waiting, waits_for, self._limit)
+                elif waiting is not None:
                     await limited(waiting, self._limit)
             except Signal as signal:
                 if not self._obeys:
@@ -318,6 +325,18 @@ async def limited(waiting: Awaitable[Any], seconds: float, setting: str = " (hoo
         first = coroutine.send(None)
     except StopIteration as stop:
         return stop.value
+    return await _finished(coroutine, first, seconds, setting)
+
+
+async def _finished(
+    coroutine: Coroutine[Any, Any, object],
+    first: object,
+    seconds: float,
+    setting: str = " (hook_timeout)",
+) -> Any:
+    """What a coroutine returns that was stepped by hand, and now waits for `first`; `HookTimeout`
+    if it is not finished after `seconds`.
+    """
     timer = asyncio.timeout(seconds)
     try:
         async with timer:

@@ -25,11 +25,10 @@ class SettleTx:
         """Whether a plugin implements it."""
         return bool(self._hook)
 
-    def concerns(self, outcome: Outcome) -> bool:
-        """Whether somebody must hear of an outcome: of a job without a mark only those do that
-        hear of all.
-        """
-        return self._hook.hears_all or bool(outcome.marks)
+    @property
+    def hears_all(self) -> bool:
+        """Whether a plugin hears of all outcomes, not only of those of jobs that it has marked."""
+        return self._hook.hears_all
 
     async def __call__(
         self,

@@ -119,7 +119,11 @@ class Attempt(AttemptRecord):
         provided = self.job.signature.provided
         self.ctx.args = dict(arguments) if provided else arguments
         try:
-            settlement, value = await self._provided(list(provided.items()), arguments)
+            settlement, value = await (
+                self._provided(list(provided.items()), arguments)
+                if provided
+                else self._work(arguments)
+            )
         except Exception as error:
             if self.ctx.completing is not None and is_away(error):
                 self.put_off = CUT_OFF_FOR

@@ -44,11 +44,6 @@ class Claimed(NamedTuple):
     """Monotonic time."""
 
     @property
-    def size(self) -> int:
-        """Bytes of its arguments and headers."""
-        return len(self.args) + len(self.headers or "")
-
-    @property
     def lane(self) -> tuple[str, int]:
         """Where it was."""
         return self.queue, self.priority

@@ -222,12 +222,14 @@ class Lanes:
         """Let the cursors step over what was found; the lanes that gave, each with the last
         place.
         """
+        # Of each lane the last: a claim returns what it found in this order
+        last = {(queue, priority): (time, id_) for queue, priority, time, id_ in found}
         gave = {}
-        for queue, priority, scheduled_at, id_ in found:
-            lane = self._lanes[queue, priority]
-            gave[lane] = scheduled_at, id_
-            if (scheduled_at, id_) > (lane.time, lane.id):
-                lane.time, lane.id = scheduled_at, id_
+        for name, place in last.items():
+            lane = self._lanes[name]
+            gave[lane] = place
+            if place > (lane.time, lane.id):
+                lane.time, lane.id = place
         return gave
 
     def _cool(self, gave: Mapping[Lane, tuple[datetime, UUID]], filled: bool) -> None:

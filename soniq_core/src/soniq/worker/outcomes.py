@@ -15,6 +15,7 @@ from soniq.job.context import JobContext, log_fields
 from soniq.job.outcome import Outcome
 from soniq.postgres.driver_errors import words
 from soniq.tracebacks import without_traceback
+from soniq.worker.claimed import Claimed
 from soniq.worker.held import HeldJobs
 from soniq.worker.lanes import Lanes
 from soniq.worker.services import Services
@@ -52,19 +53,19 @@ class Outcomes:
         debug = services.settings.log_jobs == "debug"
         self._job_level = logging.DEBUG if debug else logging.INFO
 
-    def settle(self, settlement: Settlement, lane: tuple[str, int] | None = None) -> None:
+    def settle(self, settlement: Settlement, claimed: Claimed | None = None) -> None:
         """Send a settlement with the next exchange; a job that goes back to its lane for a moment
         only is looked for after it.
         """
         self._held.pending.add(settlement)
         if (
-            lane is not None
+            claimed is not None
             and isinstance(settlement, Requeue)
             and settlement.kind in (RequeueKind.SNOOZED, RequeueKind.FAILED)
             and settlement.delay < self._services.settings.poll_interval
         ):
             delay = settlement.delay + AFTER_DUE
-            asyncio.get_running_loop().call_later(delay, self._look_into, lane)
+            asyncio.get_running_loop().call_later(delay, self._look_into, claimed.lane)
 
         self._state.wake.set()
 

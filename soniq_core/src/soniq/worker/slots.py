@@ -93,7 +93,7 @@ class Slots:
                     self._held.pending.add(requeued(each, RequeueKind.NOT_STARTED))
                 return ()
             if claimed:
-                size = sum(each.size for each in claimed) / len(claimed)
+                size = sum([len(c.args) + len(c.headers or "") for c in claimed]) / len(claimed)
                 self._bytes = max(size, self._bytes + (size - self._bytes) * 0.25)
                 self._held.at_hand.extend(claimed)
             return claimed
@@ -104,7 +104,7 @@ class Slots:
         """
         taken = self._take(lambda claimed: queues is None or claimed.queue in queues)
         for claimed in taken:
-            self._outcomes.settle(requeued(claimed, RequeueKind.NOT_STARTED), claimed.lane)
+            self._outcomes.settle(requeued(claimed, RequeueKind.NOT_STARTED), claimed)
         if queues is None:
             self._seconds = max(self._seconds, STALE)
         return len(taken)
@@ -207,7 +207,7 @@ class Slots:
         job = self._services.registry.get(claimed.name)
         refused = self._admission.refuse(claimed, job)
         if refused is not None:
-            self._outcomes.settle(refused, claimed.lane)
+            self._outcomes.settle(refused, claimed)
             return
 
         assert job is not None  # or it would have been refused
@@ -234,7 +234,7 @@ class Slots:
             self._state.deadlines.drop(attempt)
             if self._held.running.get(claimed.id) is attempt:
                 if settlement is not None:
-                    self._outcomes.settle(settlement, claimed.lane)
+                    self._outcomes.settle(settlement, claimed)
                 # Only now: another thread must not find it in neither
                 del self._held.running[claimed.id]
 

@@ -239,9 +239,10 @@ class Claimer:
     async def _once(
         self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
     ) -> Exchange:
-        if more := [each for each in settlements if self._brings_more(each)]:
+        if more := self._with_more(settlements):
             lost = await self._settle(connection, more)
-            rest = [each for each in settlements if not self._brings_more(each)]
+            apart = {id(each) for each in more}
+            rest = [each for each in settlements if id(each) not in apart]
             exchange = await self._once(connection, rest, lanes, limit)
             return exchange._replace(lost=exchange.lost | lost)
 
@@ -257,14 +258,16 @@ class Claimer:
             lost=await self._lost(connection, settlements) if some_lost else set(),
         )
 
-    def _brings_more(self, settlement: Settlement) -> bool:
-        """Whether more is written with it than the one statement does."""
-        outcome = settlement.outcome
-        return bool(
-            settlement.children
-            or settlement.holders
-            or (outcome is not None and self._services.settle_tx.concerns(outcome))
-        )
+    def _with_more(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Those with which more is written than the one statement does."""
+        hears_all = self._services.settle_tx.hears_all
+        return [
+            each
+            for each in settlements
+            if each.children
+            or each.holders
+            or (each.outcome is not None and (hears_all or each.outcome.marks))
+        ]
 
     async def _settle(
         self, connection: "Connection", settlements: Sequence[Settlement]
