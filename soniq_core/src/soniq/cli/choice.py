@@ -1,7 +1,6 @@
 """Which jobs a command is about: some, by their ids, or all that match, after a question."""
 
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ import msgspec
 
 from soniq.app import Soniq
 from soniq.cli.options import job_ids
+from soniq.cli.output import somebody_answers
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ def takes_choice(
                 raise click.UsageError(
                     "--all takes at least one of --status, --name, --queue and --tag here"
                 )
-            if every and not yes and not sys.stdin.isatty():
+            if every and not yes and not somebody_answers():
                 raise click.UsageError(
                     "--all asks before anything is done; where no one can answer, add --yes"
                 )

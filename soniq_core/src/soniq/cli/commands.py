@@ -13,7 +13,7 @@ from soniq.cli.enqueue import enqueue
 from soniq.cli.inspect import inspect
 from soniq.cli.jobs import jobs
 from soniq.cli.options import EXIT_CODES
-from soniq.cli.output import Failure, NotFound, is_of_output, warn
+from soniq.cli.output import Failure, NotFound, is_of_output, warn, write_all_characters
 from soniq.cli.pause import pause, resume
 from soniq.cli.plugins import plugins, survey
 from soniq.cli.prune import prune
@@ -134,6 +134,7 @@ def main() -> None:
             show(message, category, filename, lineno, file, line)
 
     warnings.showwarning = showwarning
+    write_all_characters()
     try:
         soniq(prog_name="soniq")
     except OSError as error:

@@ -15,11 +15,13 @@ from soniq.ids import JobId
 
 def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> bytes:
     """The callback of a parameter that is a JSON object; `-` reads it from stdin."""
-    text = sys.stdin.read() if value == "-" else value
+    if value == "-" and sys.stdin is None:
+        raise click.BadParameter("stdin is closed")
     try:
+        text = sys.stdin.read() if value == "-" else value
         if isinstance(msgspec.json.decode(text), dict):
             return text.encode()
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise click.BadParameter(f"not valid JSON: {error}") from None
     raise click.BadParameter("the arguments are a JSON object, by name: '{\"user_id\": 42}'")
 

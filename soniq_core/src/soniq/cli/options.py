@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import click
 
@@ -22,6 +22,7 @@ from soniq.cli.output import Failure, warn
 from soniq.errors import InvalidJobId
 from soniq.hooks.reports import report
 from soniq.ids import parse_id
+from soniq.tracebacks import text_of
 from soniq.worker.interrupts import stop_if_heard
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ MISSING = 4
 """The exit code of a check that finds something missing."""
 LATE = 5
 """The exit code of a look at the queues that finds a job which has been due for too long."""
+
+GONE = "the current directory, which is not there any more"
 
 NOT_THEIRS = (str(Path(__file__).parent.parent), importlib.__file__ or "", "<frozen")
 """Where the files of Soniq and of the import system are, as opposed to an app's."""
@@ -63,12 +66,15 @@ def named_app(ctx: click.Context, param: click.Parameter | None, value: str | No
     module = _module(module_name)
     found: object = module
     for part in path.split("."):
-        if not hasattr(found, part):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
             raise click.BadParameter(
                 f"{module_name!r} has no attribute {path!r}{_hint(module, path)}"
-            )
-        found = getattr(found, part)
-    if not isinstance(found, Soniq):
+            ) from None
+        except Exception as error:  # of a lazy object
+            raise _failed(f"looking up {value!r}", error) from error
+    if not _is_app(found):
         raise click.BadParameter(
             f"{value} is a {type(found).__name__}, not a Soniq{_hint(module, path)}"
         )
@@ -80,29 +86,40 @@ def named_app(ctx: click.Context, param: click.Parameter | None, value: str | No
 
 def _module(name: str) -> ModuleType:
     """The module of this name; the current directory is searched, too."""
-    here = str(Path.cwd())
+    here = _current_folder()
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise _cannot_import(name, error) from error
+            raise _failed(f"importing {name!r}", error) from error
 
         parent, _, last = error.name.rpartition(".")
-        paths = getattr(sys.modules.get(parent), "__path__", []) if parent else [here]
+        top = [here] if here else []
+        paths = getattr(sys.modules.get(parent), "__path__", []) if parent else top
         nearest = get_close_matches(last, [each.name for each in pkgutil.iter_modules(paths)], 1)
         hint = f"; did you mean {'.'.join(filter(None, [parent, *nearest]))!r}?" if nearest else ""
         raise click.BadParameter(
-            f"there is no module {error.name!r} (looked in {parent or here}){hint}"
+            f"there is no module {error.name!r} (looked in {parent or here or GONE}){hint}"
         ) from None
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         stop_if_heard()
-        raise _cannot_import(name, error) from error
+        raise _failed(f"importing {name!r}", error) from error
+
+
+def _current_folder() -> str:
+    """The current directory; empty where it is not there any more."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
 
 
 def _hint(module: ModuleType, path: str) -> str:
-    apps = [name for name, value in vars(module).items() if isinstance(value, Soniq)]
+    apps = [name for name, value in vars(module).items() if _is_app(value)]
     if not apps:
         return f"; there is no Soniq in {module.__name__}"
     nearest = get_close_matches(path, apps, 1) or (apps if len(apps) == 1 else [])
@@ -111,15 +128,28 @@ def _hint(module: ModuleType, path: str) -> str:
     return f"; it has {', '.join(apps)}"
 
 
-def _cannot_import(name: str, error: BaseException) -> Failure:
+def _is_app(value: object) -> TypeGuard[Soniq]:
+    """Whether it is a Soniq; a lazy object, as Django's settings are, may not be able to say."""
+    try:
+        return isinstance(value, Soniq)
+    except Exception:
+        return False
+
+
+def _failed(what: str, error: BaseException) -> Failure:
     """What went wrong, and in which line of the app's own code."""
-    where = ""
+    where, text = "", text_of(error)
     for frame in traceback.extract_tb(error.__traceback__):
         if not frame.filename.startswith(NOT_THEIRS):
-            where = f" ({os.path.relpath(frame.filename)}, line {frame.lineno})"
+            where = f" ({_from_here(frame.filename)}, line {frame.lineno})"
     if isinstance(error, SyntaxError) and error.filename:
-        where = f" ({os.path.relpath(error.filename)}, line {error.lineno})"
-    return Failure(f"importing {name!r} failed: {type(error).__name__}: {error}{where}")
+        where, text = f" ({_from_here(error.filename)}, line {error.lineno})", str(error.msg)
+    return Failure(f"{what} failed: {type(error).__name__}: {text}{where}")
+
+
+def _from_here(file: str) -> str:
+    """The path of a file from the current directory, which may not be there any more."""
+    return os.path.relpath(file) if _current_folder() else file
 
 
 def takes_app(command: Callable[..., T]) -> Callable[..., T]:

@@ -1,5 +1,6 @@
 """What commands print: tables for people, JSON for scripts, errors."""
 
+import io
 import os
 import sys
 import traceback
@@ -28,6 +29,17 @@ class NotFound(Failure):
 def warn(message: str) -> None:
     """Print a warning to stderr."""
     click.echo(f"warning: {clean(message)}", err=True)
+
+
+def somebody_answers() -> bool:
+    """Whether stdin leads to a terminal; it may be closed, as in a service."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def write_all_characters() -> None:
+    """Let what stdout cannot encode, in a locale that is not UTF-8, be written with escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def is_of_output(error: OSError) -> bool:

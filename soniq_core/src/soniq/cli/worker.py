@@ -53,11 +53,14 @@ def _queues(ctx: click.Context, param: click.Parameter, value: str | None) -> Qu
 
     if not any(colon for _, colon, _ in parts):
         return [name for name, _, _ in parts]
-    if not all(number.isascii() and number.isdigit() and int(number) for _, _, number in parts):
+    if not all(re.fullmatch("0*[1-9][0-9]{0,4}", number) for _, _, number in parts):
         raise click.BadParameter(
-            f"{value!r}: give each queue a concurrency, as in media:2,default:20, or none"
+            f"{value!r:.200}: give each queue a concurrency, as in media:2,default:20, or none"
         )
-    return {name: int(number) for name, _, number in parts}
+    queues = {name: int(number) for name, _, number in parts}
+    if len(queues) < len(parts):
+        raise click.BadParameter(f"{value!r:.200}: a queue is named twice")
+    return queues
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
