@@ -1,7 +1,7 @@
 """Cron, Every and Several: what they mean, and what is refused."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,6 +11,7 @@ from soniq_schedules import Cron, Every, Several, When
 from soniq_schedules.plan import plan
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+WEST = timezone(timedelta(hours=-12))
 
 
 def shown(when: When, count: int = 3) -> list[str]:
@@ -83,6 +84,15 @@ def test_an_interval_is_counted_from_its_anchor_and_not_from_now() -> None:
         (lambda: Every(days=1e12), r"days= makes"),
         (lambda: Several(), r"there is no schedule in it"),
         (lambda: Several(one="@daily"), r"one= is a Cron or an Every"),  # type: ignore[arg-type]
+        (lambda: Cron("@daily", tz=["UTC"]), r"tz= \['UTC'\] is no time zone"),  # type: ignore[arg-type]
+        (lambda: Cron("@daily", window=10**400), r"window= is a number of seconds above 0; got 1000"),
+        (lambda: Cron("@daily", cap=10**5000), r"cap= is an integer .*; got a value of type int that cannot be shown"),
+        (lambda: Cron("@daily", jitter=10**5000), r"jitter= is a share from 0 to 1; got a value of type int"),
+        (lambda: Cron("@daily", catch_up=10**5000), r"catch_up= is one of .*; got a value of type int"),  # type: ignore[arg-type]
+        (lambda: Cron("@daily", start=datetime.min.replace(tzinfo=UTC)), r"start= is between 0001-01-04 and 9999-12-28"),
+        (lambda: Every(days=1, start=datetime.min.replace(tzinfo=UTC)), r"start= is between"),
+        (lambda: Every(days=1, end=datetime.max.replace(tzinfo=WEST)), r"end= is between"),
+        (lambda: Every(seconds=10**5000), r"seconds= makes a second at least; got a value of type dict"),
         (lambda: Cron("@daily").upcoming(1, after=datetime(2026, 1, 1)), r"after= is a datetime with"),
     ],
 )  # fmt: skip

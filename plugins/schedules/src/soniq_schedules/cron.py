@@ -11,7 +11,7 @@ from cronsim import CronSim, CronSimError
 from soniq import InvalidOption
 
 from .wall import first_after
-from .when import MOMENT, When, invalid
+from .when import MOMENT, When, invalid, shown
 
 NICKNAMES = {
     "@yearly": "0 0 1 1 *",
@@ -82,13 +82,13 @@ class Cron(When, frozen=True, omit_defaults=True, tag="cron"):
 
 def _check_zone(name: object) -> None:
     """Raise `InvalidOption` unless this computer knows the time zone."""
-    if name in _zones():
+    if isinstance(name, str) and name in _zones():
         return
-    nearest = get_close_matches(str(name), _zones(), 1)
+    nearest = get_close_matches(shown(name), _zones(), 1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else "; they are as Europe/Berlin"
     if not _zones():
         hint = ": this computer has no time zones; install tzdata (pip install tzdata)"
-    raise InvalidOption(f"Cron: tz= {name!r:.100} is no time zone{hint}", option="tz")
+    raise InvalidOption(f"Cron: tz= {shown(name)} is no time zone{hint}", option="tz")
 
 
 @cache

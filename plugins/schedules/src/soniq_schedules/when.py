@@ -19,6 +19,8 @@ WINDOWS: Mapping[CatchUp, float] = {"latest": DAY, "all": DAY, "skip": 60.0}
 """Seconds that a tick may be late, where a schedule does not say."""
 
 MOMENT = timedelta(microseconds=1)
+EARLIEST, LATEST = datetime(1, 1, 4), datetime(9999, 12, 28)  # noqa: DTZ001 (in any zone)
+"""Between these a time can be written in every time zone."""
 
 
 class When(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +127,9 @@ class When(msgspec.Struct, frozen=True, kw_only=True):
         for option in ("start", "end"):
             time: datetime | None = getattr(self, option)
             check_time(f"{kind}: {option}", time)
+            if time is not None and not EARLIEST <= time.replace(tzinfo=None) <= LATEST:
+                between = f"is between {EARLIEST.date()} and {LATEST.date()}"
+                raise invalid(kind, option, between, time)
             ends += [time.astimezone(UTC)] if time else []
         if ends != sorted(ends):
             raise invalid(kind, "end", "is not before start", self.end)
@@ -134,7 +139,7 @@ def check_time(option: str, given: object) -> None:
     """Raise `InvalidOption` unless it is None or a time with a zone."""
     if given is not None and not (isinstance(given, datetime) and given.utcoffset() is not None):
         raise InvalidOption(
-            f"{option}= is a datetime with a time zone; got {given!r}",
+            f"{option}= is a datetime with a time zone; got {shown(given)}",
             option=option.rpartition(" ")[2],
         )
 
@@ -143,12 +148,23 @@ def seconds_of(given: object) -> float:
     """Seconds; NaN for what is none."""
     if isinstance(given, timedelta):
         return given.total_seconds()
-    return float(given) if isinstance(given, int | float) else math.nan
+    try:
+        return float(given) if isinstance(given, int | float) else math.nan
+    except OverflowError:
+        return math.inf
+
+
+def shown(given: object) -> str:
+    """What was given, for a message, also where it is a number of too many digits."""
+    try:
+        return f"{given!r:.100}"
+    except Exception:
+        return f"a value of type {type(given).__name__} that cannot be shown"
 
 
 def invalid(kind: str, option: str, says: str, got: object) -> InvalidOption:
     """The error about an option of a schedule."""
-    return InvalidOption(f"{kind}: {option}= {says}; got {got!r:.100}", option=option)
+    return InvalidOption(f"{kind}: {option}= {says}; got {shown(got)}", option=option)
 
 
 def _is_number(given: object, *kinds: type) -> bool:
