@@ -254,6 +254,8 @@ async def test_a_role_that_may_not_make_the_tables_is_told_so(role: Role) -> Non
         "lock_timeout = '1ms'",
         "datestyle = 'SQL, DMY'",
         "timezone = 'Asia/Kathmandu'",
+        "timezone = 'UTC+25'",
+        "plpgsql.extra_errors = 'all'",
         "search_path = ''",
         "plan_cache_mode = force_custom_plan",
     ],

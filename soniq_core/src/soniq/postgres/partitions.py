@@ -10,6 +10,8 @@ from soniq.postgres.connections import transaction
 from soniq.postgres.sql import quote
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from soniq.postgres.connections import Connection
 
 PARTITIONS_AHEAD = 10
@@ -69,7 +71,8 @@ def missing_partitions(
 
 async def partition_times(connection: "Connection", schema: str) -> list[tuple[datetime, datetime]]:
     """From when until when the partitions of history are that belong to a time."""
-    rows = await connection.fetch(
+    rows = await _fetch(
+        connection,
         """
         select bounds[1]::timestamptz as start, bounds[2]::timestamptz as end
         from pg_class c join pg_inherits i on i.inhrelid = c.oid cross join lateral
@@ -81,6 +84,15 @@ async def partition_times(connection: "Connection", schema: str) -> list[tuple[d
         r"FROM \('([^']+)'\) TO \('([^']+)'\)",
     )
     return [(row["start"], row["end"]) for row in rows]
+
+
+async def _fetch(connection: "Connection", query: str, *values: object) -> "list[asyncpg.Record]":
+    """What a query finds that reads bounds, which PostgreSQL shows as a session's settings say: it
+    takes some forms of a time for another one, as of zones whose names are used twice.
+    """
+    async with transaction(connection):
+        await connection.execute("set local datestyle = 'ISO'; set local timezone = 'UTC'")
+        return await connection.fetch(query, *values)
 
 
 def partition_sql(schema: str, partition: Partition) -> list[str]:
@@ -100,7 +112,8 @@ async def past_partitions(connection: "Connection", schema: str) -> list[str]:
     Those that were half detached, or detached and not dropped, come first: a partition that is
     half detached lets no other be detached.
     """
-    rows = await connection.fetch(
+    rows = await _fetch(
+        connection,
         """
         select c.relname from pg_class c left join pg_inherits i on i.inhrelid = c.oid
         where c.relnamespace = to_regnamespace($1) and c.relkind = 'r' and case

@@ -235,6 +235,8 @@ class Schema:
             "set local lock_timeout = '30s';",
             # A step names its schema, and nobody else can slip in
             "set local search_path = pg_catalog, pg_temp;",
+            # What a role or a database wants to be told of its own functions
+            "set local plpgsql.extra_errors = 'none';",
             f"select pg_advisory_xact_lock(hashtextextended({key}, 0));",
         ]
 
