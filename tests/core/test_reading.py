@@ -3,6 +3,7 @@ prune.
 """
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -319,6 +320,13 @@ async def test_waiting_returns_the_result_or_says_why_there_is_none(app: Soniq) 
     assert (cancelled.job_id, cancelled.reason) == (ids[2], "not needed")
     assert isinstance(dropped, JobCancelled)
     assert dropped.reason is None
+
+
+@pytest.mark.parametrize("timeout", [math.nan, -math.inf, "5", 10**5000, [1]], ids=type)
+async def test_a_time_to_wait_that_is_none_is_refused(app: Soniq, timeout: Any) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(InvalidOption, match="timeout= is a number of seconds, a timedelta, or"):
+            await app.wait_for(str(uuid4()), timeout)
 
 
 async def test_waiting_ends_after_its_timeout_and_the_job_goes_on(app: Soniq) -> None:

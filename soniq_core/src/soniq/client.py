@@ -156,7 +156,8 @@ class Client:
     async def wait_for(self, job_id: str, timeout: float | timedelta | None = None) -> Any:
         """The result of a job once it is done. `timeout` in seconds, None for ever.
 
-        Raises `JobFailed`, `JobCancelled`, `JobNotFound`, or `WaitTimeout` (the job goes on).
+        Raises `JobFailed`, `JobCancelled`, `JobNotFound`, `WaitTimeout` (the job goes on), or
+        `InvalidOption`.
         """
         return await (await self._ready()).lookup.wait_for(job_id, timeout)
 

@@ -36,7 +36,7 @@ def info(annotation: object) -> Type | None:
     """What msgspec knows of a type; None where only a serializer of a plugin's knows it."""
     try:
         return type_info(annotation)
-    except (TypeError, NameError, RecursionError):
+    except Exception:  # annotations of its fields that are text are evaluated
         return None
 
 

@@ -16,7 +16,7 @@ from soniq.text import shown
 
 LONGEST = 100 * 365 * 86_400.0
 Seconds = Annotated[float, Meta(gt=0, le=LONGEST)]
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=10_000)]
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(?::([0-9]{0,5}))?")
 OPTION = re.compile(r"[A-Za-z_.]+=")

@@ -2,6 +2,7 @@
 failure.
 """
 
+import inspect
 from datetime import timedelta
 
 from soniq.errors import InvalidOption
@@ -79,6 +80,16 @@ class Cancel(Signal):
 
     def __str__(self) -> str:
         return f"cancelled: {self._reason}" if self._reason else "cancelled"
+
+
+def signal_of(value: object) -> Signal | None:
+    """The signal that a value is; a class stands for one of it, as in `raise Retry`."""
+    if isinstance(value, Signal):
+        return value
+    if inspect.isclass(value) and issubclass(value, Signal):
+        made: Signal = value()
+        return made
+    return None
 
 
 def alone(error: BaseException) -> BaseException:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import textwrap
 import types
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from soniq import InvalidArguments, JobContext, Retry, Soniq
 from soniq.errors import JobDefinitionError
+from tests.conftest import MakeApp
 
 
 class Price(msgspec.Struct):
@@ -72,6 +74,43 @@ async def test_an_annotation_that_names_nothing_is_refused_at_first_use_and_says
     with pytest.raises(
         JobDefinitionError, match="lost: an annotation cannot be read: name 'Nonexistent'"
     ):
+        await app.start()
+
+
+@pytest.mark.parametrize(
+    "text", ["a user's id", "the id of a user", "int or", "1 / 0", "{}['key']", "().missing"]
+)
+async def test_text_that_is_no_annotation_is_refused_at_first_use_and_names_the_job(
+    make_app: MakeApp, text: str
+) -> None:
+    async def described(value: Any) -> None: ...
+
+    described.__annotations__["value"] = text
+    app = make_app()
+    app.job(name="described")(described)
+    with pytest.raises(JobDefinitionError, match="described: an annotation cannot be read: "):
+        await app.start()
+
+    @dataclass
+    class Described:
+        value: Any
+
+    Described.__annotations__["value"] = text
+
+    async def takes(value: Any) -> None: ...
+
+    takes.__annotations__["value"] = Described
+    app = make_app()
+    app.job(name="takes")(takes)
+    with pytest.raises(JobDefinitionError, match="takes: the annotation of the parameter value"):
+        await app.start()
+
+
+async def test_a_parameter_whose_name_cannot_be_stored_is_refused(app: Soniq) -> None:
+    async def odd(__slots__: int = 1) -> None: ...
+
+    app.job(name="odd")(odd)
+    with pytest.raises(JobDefinitionError, match=r"odd: .* under these names \(__slots__\): "):
         await app.start()
 
 

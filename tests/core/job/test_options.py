@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import asyncpg
+import numpy
 import pytest
 
 from soniq import (
@@ -216,7 +217,38 @@ def test_settings_that_cannot_be_are_errors_that_name_where_they_come_from() -> 
         load({"lease": 10**400}, {})
     with pytest.raises(ConfigurationError, match="concurrency="):
         load({"concurrency": 10**5000}, {})
+    with pytest.raises(ConfigurationError, match="pool_size="):
+        load({"pool_size": 10**5000}, {})
+    with pytest.raises(ConfigurationError, match="SONIQ_POOL_SIZE '1000000000' cannot be used"):
+        load({}, {"SONIQ_POOL_SIZE": "1000000000"})
     assert isinstance(load({}, {"SONIQ_SCHEMA": "a"}), Settings)
+
+
+class Safe(str):
+    """Text as templates make it."""
+
+    __slots__ = ()
+
+
+async def test_numbers_and_texts_of_libraries_are_taken_for_options(
+    app: Soniq, connection: "asyncpg.Connection[asyncpg.Record]", schema: str
+) -> None:
+    job_id = await app.enqueue(
+        app.job(name="send")(send),
+        delay=numpy.float64(3600),
+        timeout=numpy.float64(5),
+        expires=numpy.float64(7200),
+        keep_dead=numpy.float64(9),
+        tags=[Safe("<b>"), numpy.str_("n")],
+    )
+    row = await connection.fetchrow(
+        f"select scheduled_at - created_at as delay, timeout, keep_dead, tags from {schema}.job"
+        " where id = $1",
+        job_id.uuid,
+    )
+    assert row is not None
+    assert timedelta(seconds=3599) < row["delay"] < timedelta(seconds=3601)
+    assert (row["timeout"], row["keep_dead"], row["tags"]) == (5, 9, ["<b>", "n"])
 
 
 async def test_a_type_that_contains_itself_is_an_error_that_names_the_job(app: Soniq) -> None:

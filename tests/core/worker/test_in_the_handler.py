@@ -4,12 +4,16 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
+import numpy
 import pytest
 
-from soniq import Cancel, JobContext, Snooze, Soniq
+from soniq import Cancel, InvalidOption, JobContext, Snooze, Soniq
 from tests.conftest import MakeApp
 from tests.support.jobs import finished, status_of, working
 from tests.support.waiting import in_time
@@ -136,10 +140,30 @@ class TestProgress:
             await finished(app, job_id)
         assert seen == [{"fraction": 0.4}, None]
 
-    @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
-    async def test_what_is_no_fraction_is_refused(self, fraction: float) -> None:
+    @pytest.mark.parametrize(
+        "fraction", [-0.1, 1.1, float("nan"), "0.5", None, 10**400, numpy.ones(2)]
+    )
+    async def test_what_is_no_fraction_is_refused(self, fraction: Any) -> None:
         with pytest.raises(ValueError, match="a fraction between 0 and 1"):
             await JobContext(job_id="1", job_name="one").progress(fraction)
+
+    @pytest.mark.parametrize("fraction", [Decimal("0.5"), numpy.float32(0.5), Fraction(1, 2)])
+    async def test_a_fraction_of_any_library_is_a_number(self, fraction: Any) -> None:
+        reported: list[str] = []
+        state: Any = SimpleNamespace(report=lambda job_id, text: reported.append(text))
+        await JobContext(job_id="1", job_name="one", state=state).progress(fraction)
+        assert reported == ['{"fraction":0.5}']
+
+    @pytest.mark.parametrize(
+        "loss", [float("nan"), [1.0, float("inf")], "\ud800", 10**5000, {1: 1, "1": 2}], ids=type
+    )
+    async def test_what_json_would_change_is_refused(self, loss: object) -> None:
+        with pytest.raises(InvalidOption, match="progress takes JSON values"):
+            await JobContext(job_id="1", job_name="one").progress(0.5, loss=loss)
+
+    async def test_the_limit_is_in_bytes(self) -> None:
+        with pytest.raises(InvalidOption, match="takes 10,000 bytes of JSON; got 12,0"):
+            await JobContext(job_id="1", job_name="one").progress(0.5, text="ü" * 6_000)
 
     async def test_what_is_no_json_is_refused(self) -> None:
         with pytest.raises(TypeError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from soniq import Backoff, Cancel, Retry, Soniq
+from soniq import Backoff, Cancel, Retry, Snooze, Soniq
 from soniq.job import JobContext
 from soniq.job.job import Job
 from tests.conftest import MakeApp
@@ -138,6 +138,30 @@ async def test_a_retry_policy_may_cancel_the_job(app: Soniq) -> None:
     assert status["status"] == "cancelled"
     assert status["error"] is not None
     assert status["error"]["message"] == "hopeless: gone"
+
+
+async def test_a_signals_class_stands_for_the_signal_wherever_one_is_returned(app: Soniq) -> None:
+    @app.job(name="again", max_attempts=2, retry=0)
+    async def again(ctx: JobContext) -> Any:
+        return Retry if ctx.attempt == 1 else "at last"
+
+    @app.job(name="dropped", retry=lambda ctx, error: Cancel)  # type: ignore[arg-type]
+    async def dropped() -> None:
+        raise LookupError("gone")
+
+    def threaded() -> Any:
+        return Cancel
+
+    def without_its_delay() -> Any:
+        return Snooze
+
+    assert (await run_job(app, again))["result"] == "at last"
+    assert (await run_job(app, dropped))["status"] == "cancelled"
+    assert (await run_job(app, app.job(name="threaded")(threaded)))["status"] == "cancelled"
+    status = await run_job(app, app.job(name="odd", max_attempts=1)(without_its_delay))
+    assert status["status"] == "dead"
+    assert status["error"] is not None
+    assert "delay" in status["error"]["message"]
 
 
 async def test_a_failed_attempt_is_tried_again_when_its_time_has_come(make_app: MakeApp) -> None:

@@ -58,5 +58,5 @@ def _fields(kind: Any) -> Iterator[object]:
     ):
         try:
             yield from get_type_hints(kind, include_extras=True).values()
-        except (NameError, TypeError):  # which the core reports
+        except Exception:  # which the core reports; text is evaluated
             return

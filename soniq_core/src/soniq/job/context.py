@@ -1,17 +1,19 @@
 """The context of one attempt, as its handler and the hooks see it."""
 
 import logging
+import math
 from collections.abc import Awaitable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, SupportsFloat, TypeVar, cast
 
 import msgspec
 
 from soniq.errors import CompletionError, InvalidOption, LeaseLost, NoAttempt
+from soniq.faithful import difference
 from soniq.ids import JobId
 from soniq.job.new import AnyJob, NewJob
 from soniq.job.outcome import AboutAttempt, Outcome, decoded_headers
-from soniq.text import NUL
+from soniq.text import NUL, one_line, shown
 from soniq.transaction import TransactionConnection, is_asyncpg
 
 T = TypeVar("T")
@@ -190,25 +192,21 @@ class JobContext:
         status soon.
 
         It is written with the worker's next heartbeat (a third of the lease), so that it costs no
-        round trip; the last one counts. Safe to call often. Raises `InvalidOption`, or
-        TypeError for what is no JSON.
+        round trip; the last one counts. Safe to call often. Raises `InvalidOption`, also for what
+        JSON would change, as NaN, or TypeError for what is no JSON.
         """
         self.report_progress(fraction, **details)
 
     def report_progress(self, fraction: float, **details: object) -> None:
         """`progress` for a handler that is a plain `def`."""
-        if not 0 <= fraction <= 1:
+        share = _number(fraction)
+        if not 0 <= share <= 1:
             raise InvalidOption(
-                f"progress is a fraction between 0 and 1; got {fraction!r}", option="fraction"
+                f"progress is a fraction between 0 and 1; got {shown(fraction)}", option="fraction"
             )
-        data = msgspec.json.encode({"fraction": fraction, **details})
-        if len(data) > LONGEST_PROGRESS:
-            raise InvalidOption(
-                f"progress takes {LONGEST_PROGRESS:,} bytes of JSON; got {len(data):,}",
-                option="details",
-            )
+        text = _progress({"fraction": share, **details})
         if self._state is not None:
-            self._state.report(self.job_id, NUL.sub(r"\1", data.decode()))
+            self._state.report(self.job_id, NUL.sub(r"\1", text))
 
     async def enqueue(self, job: AnyJob | str, /, *args: object, **keywords: Any) -> JobId:
         """Enqueue a child, as `app.enqueue` does: inserted in the transaction that completes this
@@ -280,6 +278,36 @@ class JobContext:
         return (
             f"<JobContext {self.job_name} {self.job_id} attempt {self.attempt}/{self.max_attempts}>"
         )
+
+
+def _number(given: object) -> float:
+    """A number of any library's as a float; NaN for what is none."""
+    try:
+        return float(given) if isinstance(given, SupportsFloat) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _progress(said: Mapping[str, object]) -> str:
+    """Progress as JSON. Raises `InvalidOption`, or TypeError."""
+    try:
+        data = msgspec.json.encode(said)
+        found = difference(said, msgspec.json.decode(data), loose=True)
+    except (ValueError, OverflowError, RecursionError) as error:  # half a character, a huge number
+        raise InvalidOption(
+            f"progress takes JSON values: {one_line(str(error))}", option="details"
+        ) from error
+    if found is not None:
+        raise InvalidOption(
+            f"progress takes JSON values; {found.place.lstrip('.')!r:.200}: {found.words}",
+            option="details",
+        )
+    if len(data) > LONGEST_PROGRESS:
+        raise InvalidOption(
+            f"progress takes {LONGEST_PROGRESS:,} bytes of JSON; got {len(data):,}",
+            option="details",
+        )
+    return data.decode()
 
 
 def log_fields(job: AboutAttempt, worker_id: str) -> dict[str, object]:

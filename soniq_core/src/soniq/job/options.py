@@ -254,26 +254,27 @@ def for_enqueue(
 
 
 def extras(call: EnqueueOptions, options: EffectiveOptions) -> dict[str, object]:
-    """The options that few jobs have, as rows are given them.
+    """The options that few jobs have, as rows are given them: of plain types, whatever library's
+    numbers and texts were given.
 
     A timeout is in the row where the enqueue names one; that of the job is read when it runs.
     """
     extra: dict[str, object] = {}
     if call.delay:
-        extra["delay"] = call.delay
+        extra["delay"] = float(call.delay)
     if call.scheduled_at is not None:
         extra["at"] = _in_utc(call.scheduled_at)
     if call.timeout is not None:
-        extra["timeout"] = call.timeout
+        extra["timeout"] = float(call.timeout)
 
     if isinstance(options.expires, datetime):
         extra["expires_at"] = _in_utc(options.expires)
     elif options.expires is not None:
-        extra["expires"] = options.expires
+        extra["expires"] = float(options.expires)
     if options.keep_dead is not None:
-        extra["keep_dead"] = options.keep_dead
+        extra["keep_dead"] = float(options.keep_dead)
     if options.tags:
-        extra["tags"] = list(options.tags)
+        extra["tags"] = [str.__str__(tag) for tag in options.tags]
     return extra
 
 

@@ -80,9 +80,17 @@ class Signature:
         self._defaults = {p.name: p.default for p in passed if p.default is not p.empty}
         self._required = self.names - self._defaults.keys()
         self.returns = _returned(name, without_signals(hints.get("return", Any)))
-        self.arguments = msgspec.defstruct(
-            "Arguments", fields, kw_only=True, forbid_unknown_fields=True
-        )
+        try:
+            self.arguments = msgspec.defstruct(
+                "Arguments", fields, kw_only=True, forbid_unknown_fields=True
+            )
+        except Exception as error:
+            named = [field for field, *_ in fields if field.startswith("__")]
+            raise JobDefinitionError(
+                f"{name}: its parameters cannot be stored under these names"
+                f" ({', '.join(named)}): {error}",
+                job=name,
+            ) from error
         kinds = {
             name: kind
             for name, annotation in self.types.items()
@@ -118,7 +126,7 @@ class Signature:
                 raise self._cannot_store(
                     what, "it contains itself; a class that does is one way"
                 ) from None
-            except (TypeError, NameError) as error:
+            except Exception as error:  # the annotations of its fields may be text, too
                 raise self._cannot_store(what, str(error)) from error
         check(self.arguments)
 
@@ -251,7 +259,7 @@ def resolve_hints(
         annotated = type(annotated).__call__
     try:
         return get_type_hints(annotated, localns=dict(local), include_extras=True)
-    except (NameError, TypeError, AttributeError, RecursionError) as error:
+    except Exception as error:  # text is evaluated, and may do anything
         raise JobDefinitionError(
             f"{name}: an annotation cannot be read: {error}", job=name
         ) from error

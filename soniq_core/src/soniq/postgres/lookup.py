@@ -1,6 +1,7 @@
 """Reading jobs that exist: status, result, arguments, lists; and waiting for a result."""
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import asyncpg
 import msgspec
 
-from soniq.checks import check_integer, check_text, check_time
+from soniq.checks import LONGEST, check_integer, check_text, check_time
 from soniq.errors import (
     InvalidOption,
     JobCancelled,
@@ -24,6 +25,7 @@ from soniq.postgres.database import Database
 from soniq.postgres.results import Results, stored_result
 from soniq.registry import Registry
 from soniq.status import FINISHED, STATUSES, JobStatus, Status
+from soniq.text import shown
 
 LOOKUP_TIMEOUT = 1.0
 """Seconds that one look-up may take where its caller waits for less."""
@@ -83,8 +85,7 @@ class Lookup:
         """The result once the job is done. Raises `JobFailed`, `JobCancelled`, `JobNotFound` or
         `WaitTimeout`.
         """
-        if isinstance(timeout, timedelta):
-            timeout = timeout.total_seconds()
+        timeout = _limit(timeout)
         hung = asyncio.timeout(None if timeout is None else max(timeout, LOOKUP_TIMEOUT))
         try:
             async with hung:
@@ -173,6 +174,20 @@ class Lookup:
             raise SerializationError(
                 f"the {what} of {name} cannot be read ({serializer}): {error}", job=name
             ) from error
+
+
+def _limit(timeout: object) -> float | None:
+    """Seconds to wait; None for ever. Raises `InvalidOption`."""
+    if isinstance(timeout, timedelta):
+        return timeout.total_seconds()
+    if timeout is None or timeout == math.inf:
+        return None
+    if isinstance(timeout, int | float) and -LONGEST <= timeout <= LONGEST:
+        return float(timeout)
+    raise InvalidOption(
+        f"timeout= is a number of seconds, a timedelta, or None; got {shown(timeout)}",
+        option="timeout",
+    )
 
 
 def _status(row: asyncpg.Record, result: Any) -> JobStatus:

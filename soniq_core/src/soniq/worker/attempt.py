@@ -21,7 +21,7 @@ from soniq.postgres.away import has_ended, is_away
 from soniq.postgres.gaps import fill_gaps, is_gap
 from soniq.postgres.notify import payload
 from soniq.postgres.results import is_stream
-from soniq.signals import Signal, alone
+from soniq.signals import alone, signal_of
 from soniq.tracebacks import without_traceback
 from soniq.transaction import TransactionConnection, is_asyncpg
 from soniq.worker.arguments import decode
@@ -204,8 +204,9 @@ class Attempt(AttemptRecord):
                 raise LeaseLost(
                     f"job {self.ctx.job_id} was taken from this worker; its result is not kept"
                 )
-        if isinstance(value, Signal):
-            raise value
+        signal = signal_of(value)
+        if signal is not None:
+            raise signal
         return value
 
     async def _in_thread(self, arguments: Mapping[str, object]) -> object:

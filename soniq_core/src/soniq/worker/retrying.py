@@ -11,7 +11,7 @@ from typing import Any
 
 from soniq.backoff import DEFAULT, Backoff
 from soniq.hooks.dispatch import being_cancelled, limited
-from soniq.signals import Cancel, Retry
+from soniq.signals import Cancel, Retry, signal_of
 from soniq.tracebacks import shown
 from soniq.worker.record import AttemptRecord
 
@@ -53,10 +53,11 @@ async def _answer(
 ) -> Retry | Cancel | None:
     """What one of them answers; None where it leaves it to the next, or fails."""
     try:
-        answer = call(record.ctx, error)
+        answer: Any = call(record.ctx, error)
         if inspect.isawaitable(answer):
             answer = await limited(answer, record.services.settings.hook_timeout)
 
+        answer = signal_of(answer) or answer
         if isinstance(answer, Cancel) or answer is None:
             return answer
         if isinstance(answer, Retry):
