@@ -20,7 +20,7 @@ ERRORS_OF_CALLS = {
 }  # fmt: skip
 OF_PLUGINS = {
     "CONTRACT_VERSION", "NO_DEDUP", "PROVIDED", "App", "BindingSerializer", "Dedup", "EnqueueBatch",
-    "ForgottenJob", "Holds", "Hooks", "Implementation", "JobDefinition", "LoadedPlugin",
+    "ForgottenJob", "Holds", "Hooks", "Implementation", "IncomingJob", "JobDefinition", "LoadedPlugin",
     "Migration", "NewJob", "Outcome", "OutcomeKind", "OutcomeStatus", "OwedEvent", "OwedKind",
     "Payload", "ResultStore", "Secret",
     "Serializer", "Stash", "StashKey", "StreamingResultStore", "Task", "TransactionConnection",

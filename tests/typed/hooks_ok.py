@@ -24,6 +24,7 @@ from soniq.plugin import (
     EnqueueBatch,
     ForgottenJob,
     Holds,
+    IncomingJob,
     JobDefinition,
     Migration,
     NewJob,
@@ -160,6 +161,10 @@ def later(ctx: JobContext, error: BaseException) -> float | Retry | Cancel | Non
 
 @hookimpl.settle_tx
 async def write(tx: TransactionConnection, outcomes: Sequence[Outcome], holds: Holds) -> None: ...
+
+
+@hookimpl.enqueue_tx
+async def append(tx: TransactionConnection, jobs: Sequence[IncomingJob]) -> None: ...
 
 
 @hookimpl.owed_tx

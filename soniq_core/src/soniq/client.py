@@ -289,11 +289,18 @@ class Client:
         return await runtime.release.those(job_ids, holder, tx)
 
     @bridged
-    async def release_all(self, *, held_by: str) -> int:
+    async def release_all(self, *, held_by: str, forget: bool = False) -> int:
         """Release all jobs that a holder, by name, holds, in batches; how many nobody holds any
         more.
+
+        `forget`, for a plugin that is gone for good: takes its mark off all jobs that are not
+        finished, and drops what it was still to be told.
         """
-        return await (await self._ready()).release.held_by(held_by)
+        release = (await self._ready()).release
+        released = await release.held_by(held_by)
+        if forget:
+            await release.forget(held_by)
+        return released
 
     @bridged
     async def pause(self, queue: str) -> None:

@@ -10,10 +10,11 @@ from soniq.distribution import core_version
 from soniq.enqueue.outbox import Outbox
 from soniq.enqueue.producer import Producer
 from soniq.errors import PluginError
-from soniq.hooks.dispatch import InTransaction, Observers
+from soniq.hooks.dispatch import Observers
 from soniq.hooks.hooks import Hooks
 from soniq.hooks.housekeeping import Housekeeping
 from soniq.hooks.implementation import fail
+from soniq.hooks.in_transaction import InTransaction
 from soniq.hooks.values import ResultStore, Serializer
 from soniq.job.job import App
 from soniq.job.new import NewJob
@@ -90,6 +91,9 @@ class Runtime:
             self.database,
             InTransaction("settle_tx", hooks.implementations("settle_tx"), limit=limit),
         )
+        self._enqueue_tx = self._outbox.enqueue_tx = InTransaction(
+            "enqueue_tx", hooks.implementations("enqueue_tx"), limit=limit
+        )
         self._settled = Observers("settled", hooks.implementations("settled"), limit=limit)
         self._retention = Retention(
             self.database,
@@ -105,6 +109,7 @@ class Runtime:
             self.results,
             self._retention,
             self._notifier,
+            self._enqueue_tx,
             self._settle_tx,
             self._settled,
         )

@@ -74,6 +74,14 @@ class HeldJob(OldestJob):
     held_by: list[str]
 
 
+class Owed(TypedDict):
+    """What a plugin is owed: events that a worker which has it tells it of."""
+
+    events: int
+    waiting: float
+    """Seconds for which the oldest has waited to be told."""
+
+
 class QueueBacklog(TypedDict):
     """What a queue holds that is not finished."""
 

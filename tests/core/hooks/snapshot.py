@@ -17,7 +17,7 @@ from soniq.hooks import own, own_spec, specs
 FILE = Path(__file__).parent / "contract.txt"
 
 VALUES = (
-    plugin.App, soniq.JobContext, plugin.Outcome, plugin.ForgottenJob, plugin.EnqueueBatch, plugin.NewJob, plugin.Holds, plugin.OwedEvent, plugin.Dedup, plugin.Task,
+    plugin.App, soniq.JobContext, plugin.Outcome, plugin.ForgottenJob, plugin.EnqueueBatch, plugin.NewJob, plugin.IncomingJob, plugin.Holds, plugin.OwedEvent, plugin.Dedup, plugin.Task,
     plugin.Migration, plugin.JobDefinition, plugin.Serializer, plugin.BindingSerializer, plugin.Payload, plugin.ResultStore,
     plugin.StreamingResultStore, plugin.Stash, plugin.StashKey, soniq.Retry, soniq.Snooze,
     soniq.Cancel, soniq.QueueBacklog, plugin.LoadedPlugin, plugin.Implementation, plugin.hookspec,

@@ -203,6 +203,10 @@ class Hostile:
         await self.harm_later("settle_tx")
 
     @hookimpl
+    async def enqueue_tx(self, tx: object, jobs: object) -> None:
+        await self.harm_later("enqueue_tx")
+
+    @hookimpl
     async def owed_tx(self, tx: object, events: Sequence[OwedEvent]) -> None:
         await self.harm_later("owed_tx")
 
@@ -232,7 +236,9 @@ ATTEMPT = (
     "claimed", "around_job", "leaving around_job", "before_job", "after_job", "on_error",
     "retry_delay", "settle_tx", "settled", "entering a provider", "leaving a provider", "a task",
 )  # fmt: skip
-ENQUEUE = ("adapt_connection", "around_enqueue", "leaving around_enqueue", "dedup_key")
+ENQUEUE = (
+    "adapt_connection", "around_enqueue", "leaving around_enqueue", "dedup_key", "enqueue_tx",
+)  # fmt: skip
 APART = (
     "database_url", "background_tasks", "register_commands", "leaving lifespan", "status_fields",
     "inspect_fields", "forgotten_tx", "owed_tx",
@@ -484,9 +490,9 @@ async def test_whatever_a_hook_of_an_enqueue_raises_goes_to_the_caller_and_the_a
     await app.start()
     async with app.connection() as connection, connection.transaction():
         options: dict[str, Any] = {"connection": connection} if hook == "adapt_connection" else {}
-        with pytest.raises(
-            (kind, RuntimeError)
-        ):  # of what generators may not raise, Python makes a RuntimeError
+        # Of what generators may not raise, Python makes a RuntimeError
+        raised = (PluginError,) if hook == "enqueue_tx" else (kind, RuntimeError)
+        with pytest.raises(raised):
             await app.enqueue(jobs.good, **options)
     expected = 1 if hook == "leaving around_enqueue" else 0  # it was inserted before
     assert len(await app.jobs()) == expected

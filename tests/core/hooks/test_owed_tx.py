@@ -31,6 +31,10 @@ class Kept:
     """The option of a job that the keeper holds as it comes in."""
 
 
+class Heard:
+    """The option of a job whose end the keeper hears of."""
+
+
 class Keeper:
     """Holds marked jobs, and lets each go when it is told that it came in."""
 
@@ -47,6 +51,8 @@ class Keeper:
     def configure_job(self, job: JobDefinition) -> None:
         if job.option(Kept) is not None:
             job.mark("keeper", hold=True)
+        if job.option(Heard) is not None:
+            job.mark("keeper")
 
     @hookimpl
     async def around_enqueue(self, batch: EnqueueBatch) -> AsyncIterator[None]:
@@ -157,6 +163,47 @@ async def test_a_plugin_is_told_once_of_each_job_that_came_in_and_that_it_holds(
     assert (first.headers, first.outcome, first.what) == ({"k": 1}, None, {})
     assert first.scheduled_at is not None
     assert keeper.settled == ["done"] * len(ids)
+    assert await owed(connection, schema) == 0
+
+
+async def from_sql(app: Soniq, connection: "Connection[asyncpg.Record]", name: str) -> str:
+    await app.start()
+    return str(await connection.fetchval(f"select {app.settings.schema}.enqueue('{name}')"))
+
+
+async def by_a_program_without(app: Soniq, _: "Connection[asyncpg.Record]", name: str) -> str:
+    other = Soniq(
+        app.settings.database_url, schema=app.settings.schema, discover=False, unknown_jobs="allow"
+    )
+    async with other:
+        return str(await other.enqueue(name))
+
+
+@pytest.mark.parametrize("enqueue", [from_sql, by_a_program_without], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("hold", [True, False], ids=["held", "only marked"])
+async def test_a_job_that_came_in_without_its_mark_gets_it_before_it_starts(
+    make_app: MakeApp,
+    connection: "Connection[asyncpg.Record]",
+    schema: str,
+    enqueue: Callable[[Soniq, "Connection[asyncpg.Record]", str], Awaitable[str]],
+    hold: bool,
+) -> None:
+    keeper = Keeper()
+    keeper.lets_go = False
+    app = define(make_app(plugins=[keeper]))
+
+    @app.job(Heard(), name="heard")
+    async def heard() -> None: ...
+
+    job_id = await enqueue(app, connection, "kept" if hold else "heard")
+    assert await app.run_worker(run_once=True) == (0 if hold else 1)
+    assert [(each.kind, each.job_id) for each in keeper.told] == [("enqueued", job_id)]
+    if hold:
+        assert (await status_of(app, job_id))["held_by"] == ["keeper"]
+        await app.release(job_id, holder="keeper")
+        assert await app.run_worker(run_once=True) == 1
+    assert keeper.settled == ["done"]
+    assert len(keeper.told) == 1
     assert await owed(connection, schema) == 0
 
 
@@ -421,3 +468,52 @@ async def free_are_done(app: Soniq) -> bool:
 
 async def done_in(app: Soniq) -> int:
     return (await app.overview())["queues"]["default"].get("done", 0)
+
+
+# --- what is seen of it --------------------------------------------------------------------------
+
+
+async def test_the_overview_says_what_is_owed_to_whom_and_which_plugin_no_worker_has(
+    app: Soniq, without: Soniq
+) -> None:
+    await app.enqueue_many("kept", [{"n": n} for n in range(3)])
+    before = await app.overview()
+    assert before["owed"]["keeper"]["events"] == 3
+    assert before["owed"]["keeper"]["waiting"] >= 0
+    assert before["missing_plugins"] == {}  # no worker lives, and that is said already
+
+    async with working(without):
+        await eventually(lambda: has_a_worker(app))
+        assert (await app.overview())["missing_plugins"] == {"keeper": 3}
+    keeper_again = await app.run_worker(run_once=True)
+    assert keeper_again == 3
+    assert (await app.overview())["owed"] == {}
+
+
+async def test_a_worker_that_has_the_plugin_is_known_as_one(make_app: MakeApp) -> None:
+    keeper = Keeper()
+    keeper.lets_go = False
+    app = define(make_app(plugins=[keeper]))
+    await app.enqueue("kept")
+    async with working(app):
+        await eventually(lambda: has_a_worker(app))
+        assert (await app.overview())["missing_plugins"] == {}
+
+
+async def has_a_worker(app: Soniq) -> bool:
+    return bool((await app.overview())["workers"])
+
+
+async def test_a_plugin_that_is_gone_is_forgotten(
+    app: Soniq, without: Soniq, connection: "Connection[asyncpg.Record]", schema: str
+) -> None:
+    job_id = await app.enqueue("free", headers={"flow": True})
+    await app.enqueue("free", headers={"mark": True})
+    assert await without.release_all(held_by="keeper", forget=True) == 0
+    overview = await without.overview()
+    assert (overview["owed"], overview["held_by"]) == ({}, {"flow": 1})
+    marked = f"select count(*) from {schema}.job where marks is not null or 'keeper' = any(holders)"
+    assert await connection.fetchval(marked) == 0
+    assert await without.release(job_id) == 1
+    assert await without.run_worker(run_once=True) == 2
+    assert await owed(connection, schema) == 0

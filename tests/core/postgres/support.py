@@ -99,7 +99,9 @@ class Exchanger:
 
     async def register(self, *, lease: float = 3600.0) -> None:
         """Put its row into the table of workers."""
-        await self._database.fetch("register_worker", self.id, lease, 1, 1, "host", "0", None, [])
+        await self._database.fetch(
+            "register_worker", self.id, lease, 1, 1, "host", "0", None, [], []
+        )
 
     async def claim(self, *settlements: Settlement, limit: int | None = None) -> list[Claimed]:
         """One exchange; what it brought."""

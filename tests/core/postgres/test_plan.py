@@ -35,6 +35,8 @@ READS_ALL = {
     "held": "counts what is held, when a person asks",
     "held_by": "looks for what somebody holds, when a person asks",
     "give_back_unheld": "looks at all that runs, after a lost connection and once a minute",
+    "forget_plugin": "looks for what is marked, when a person asks",
+    "missing_plugins": "counts what is marked, when a person asks",
     "jobs": "walks the newest jobs until enough match, when a person asks",
     "orphans": "looks at all that runs, after a death and once a minute",
     "overview": "counts what is alive, when a person asks",

@@ -184,4 +184,4 @@ async def test_what_limits_the_wait_for_a_childs_key_does_not_limit_settle_tx(
 
     await app.enqueue(parent)
     await app.run_worker(run_once=True)
-    assert limits == ["0", "0"]
+    assert limits == ["500ms", "500ms"]

@@ -18,20 +18,29 @@ from soniq.text import counted
     metavar="NAME",
     help="Release only this holder's hold. Without IDs: on all jobs that it holds.",
 )
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="With --held-by, for a plugin that is gone: drop its marks and what it is owed, too.",
+)
 @json_option
-def release(app: Soniq, job_ids: Sequence[str], held_by: str | None, as_json_: bool) -> None:
+def release(
+    app: Soniq, job_ids: Sequence[str], held_by: str | None, forget: bool, as_json_: bool
+) -> None:
     """Release held jobs, whichever plugin holds them.
 
     A job is queued once nobody holds it any more; `soniq inspect` shows its holders. A job that is
     not held stays as it is: exit code 3, and the others are released. The reason for which a plugin
     holds a job, such as a limit, is ignored.
     """
+    if forget and (job_ids or held_by is None):
+        raise click.UsageError("--forget is for all jobs of a plugin: say --held-by, and no ids")
     if job_ids:
         tell(use(app, lambda: _release(app, job_ids, held_by)), as_json_)
         return
     if held_by is None:
         raise click.UsageError("name the jobs by their ids, or say --held-by")
-    count = use(app, lambda: app.release_all(held_by=held_by))
+    count = use(app, lambda: app.release_all(held_by=held_by, forget=forget))
     said = f"released {counted(count, 'job')}"
     click.echo(as_json({"released": count}) if as_json_ else said)
 

@@ -29,7 +29,8 @@ def status(app: Soniq, max_wait: int | None, as_json_: bool) -> None:
 
     Jobs are counted by queue and status; of those queued, WAITING are due and SCHEDULED are due
     later. Also shown: live workers, the oldest job that is due and the oldest that is held, how
-    many jobs each holder holds, names of jobs that no live worker knows, and queues with jobs that
+    many jobs each holder holds, what plugins are still to be told, plugins with marked jobs that no
+    live worker has, names of jobs that no live worker knows, and queues with jobs that
     no live worker serves. Finished jobs are counted while they are kept; where there are many, DONE
     is an estimate. A worker is listed until its lease has expired. Plugins may add fields of their
     own.
@@ -108,6 +109,12 @@ def _problems(overview: Overview) -> Iterator[str]:
         yield f"oldest held job: {job}, due for {held['waiting']:.0f} s, held by {holders}"
     for holder, jobs in overview["held_by"].items():
         yield f"held by {plain(holder)}: {counted(jobs, 'job')}"
+    for plugin, owed in overview["owed"].items():
+        events = counted(owed["events"], "event")
+        yield f"owed to {plain(plugin)}: {events}, the oldest for {owed['waiting']:.0f} s"
+    for plugin, jobs in overview["missing_plugins"].items():
+        marked = f"{counted(jobs, 'job')} marked for it"
+        yield f"no live worker has the plugin {plain(plugin)!r}: {marked}"
     if overview["paused"]:
         yield f"paused: {', '.join(map(plain, overview['paused']))}"
 

@@ -7,16 +7,23 @@ dedup key have a batcher of their own, because a key that an open transaction ho
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, cast
 
 import asyncpg
 
 from soniq.enqueue.batcher import RETRY_PAUSE, TRIES, Batcher
 from soniq.enqueue.insert import NOT_WRITTEN, Insert
+from soniq.hooks.in_transaction import InTransaction
+from soniq.hooks.values import IncomingJob
 from soniq.job.new import NewJob
+from soniq.postgres.connections import transaction
 from soniq.postgres.database import CLOSE_TIMEOUT, Database
 from soniq.postgres.notify import OWED, Notifier, lane_line, payload
 from soniq.postgres.theirs import elsewhere, in_theirs, limited
 from soniq.transaction import TransactionConnection
+
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
 
 log = logging.getLogger("soniq.enqueue")
 
@@ -33,6 +40,8 @@ class Outbox:
         self._statements = Insert(database)
         self._plain = Batcher(database, self._statements, keyed=False)
         self._keyed = Batcher(database, self._statements, keyed=True)
+        self.enqueue_tx = InTransaction("enqueue_tx", (), limit=0.0)
+        """Tells plugins of jobs in the transaction that inserts them."""
         self._inserting = 0
         self._idle = asyncio.Event()
         self._made: str | None = None
@@ -88,7 +97,7 @@ class Outbox:
             await self._insert_in_theirs(connection, jobs, told if notify else ())
             return
 
-        if atomic:
+        if atomic or self.enqueue_tx:
             await self._database.guard(self._insert_together(jobs), wrote=True)
         else:
             for job in jobs:  # one: more than one are atomic
@@ -100,12 +109,21 @@ class Outbox:
         """Insert jobs in a transaction of Soniq's own, again where it met another one crosswise."""
         try:
             async with self._database.acquire() as own:
-                await self._statements.together(own, jobs, theirs=False)
+                if self.enqueue_tx:
+                    await self._insert_with_plugins(own, jobs)
+                else:
+                    await self._statements.together(own, jobs, theirs=False)
         except asyncpg.DeadlockDetectedError:
             if tries == 1:
                 raise
             await asyncio.sleep(RETRY_PAUSE)
             await self._insert_together(jobs, tries - 1)
+
+    async def _insert_with_plugins(self, own: "Connection", jobs: Sequence[NewJob]) -> None:
+        """Insert jobs in a transaction in which plugins are told of them."""
+        async with transaction(own):
+            await self.enqueue_tx(own, [(_incoming(job), ()) for job in jobs])
+            await self._statements.together(own, jobs, theirs=False)
 
     async def _insert_in_theirs(
         self,
@@ -114,6 +132,8 @@ class Outbox:
         due: Collection[str],
     ) -> None:
         """Insert jobs in the caller's transaction, and wake workers with it."""
+        if self.enqueue_tx:
+            await self.enqueue_tx(connection, [(_incoming(job), ()) for job in jobs])
         async with in_theirs(self._database):
             await self._statements.together(connection, jobs, theirs=True)
 
@@ -138,3 +158,18 @@ class Outbox:
             self._made = await self._database.guard(own.fetchval(self._database.sql["made"]))
         if rows[0][0] != self._made:
             raise elsewhere(self._database, "another database")
+
+
+def _incoming(job: NewJob) -> IncomingJob:
+    """A job as plugins are told of it."""
+    extra = job.extra or {}
+    return IncomingJob(
+        job_id=job.made_id,
+        job_name=job.name,
+        queue=job.queue,
+        priority=job.priority,
+        headers=job.headers,
+        tags=cast("Sequence[str]", extra.get("tags", ())),
+        marks=job.marks,
+        held_by=job.holders,
+    )

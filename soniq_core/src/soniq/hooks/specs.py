@@ -23,6 +23,7 @@ from soniq.hooks.values import (
     EnqueueBatch,
     ForgottenJob,
     Holds,
+    IncomingJob,
     Jobs,
     Migration,
     OwedEvent,
@@ -198,6 +199,18 @@ def dedup_key(job: NewJob) -> str | Dedup | None:
 
     Asked for each job whose enqueue names no `dedup_key=`. An error goes to the caller, and nothing
     is enqueued.
+    """
+
+
+@hook("in order", since=2)
+def enqueue_tx(tx: TransactionConnection, jobs: Sequence[IncomingJob]) -> None:
+    """Inside the transaction that inserts jobs, on each way in, also as children, and where an
+    operator retries them.
+
+    What is written through `tx` is committed with the jobs, or not at all. `tx` may be your users'
+    transaction, which stays open for long: append rows, and neither lock nor change what others
+    need. A job with a dedup key may turn out a duplicate, and is none then. An error goes to the
+    caller, and nothing is enqueued.
     """
 
 

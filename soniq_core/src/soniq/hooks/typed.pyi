@@ -19,6 +19,7 @@ from soniq.hooks.values import (
     EnqueueBatch,
     ForgottenJob,
     Holds,
+    IncomingJob,
     Migration,
     OwedEvent,
     ResultStore,
@@ -179,6 +180,16 @@ class SelfTxEventsHolds(Protocol[R]):
         events: Sequence[OwedEvent],
         holds: Holds,
     ) -> R: ...
+class Incoming(Protocol[R]):
+    def __call__(_self, *, jobs: Sequence[IncomingJob]) -> R: ...
+class SelfIncoming(Protocol[R]):
+    def __call__(_self, *, self: Any, jobs: Sequence[IncomingJob]) -> R: ...
+class TxIncoming(Protocol[R]):
+    def __call__(_self, *, tx: TransactionConnection, jobs: Sequence[IncomingJob]) -> R: ...
+class SelfTxIncoming(Protocol[R]):
+    def __call__(
+        _self, *, self: Any, tx: TransactionConnection, jobs: Sequence[IncomingJob]
+    ) -> R: ...
 class Forgotten(Protocol[R]):
     def __call__(_self, *, jobs: Sequence[ForgottenJob]) -> R: ...
 class SelfForgotten(Protocol[R]):
@@ -229,6 +240,7 @@ TakesOwed = (
     | TxEventsHolds[R]
     | SelfTxEventsHolds[R]
 )
+TakesTxIncoming = TakesTx[R] | Incoming[R] | SelfIncoming[R] | TxIncoming[R] | SelfTxIncoming[R]
 TakesTxForgotten = (
     TakesTx[R] | Forgotten[R] | SelfForgotten[R] | TxForgotten[R] | SelfTxForgotten[R]
 )
@@ -252,6 +264,7 @@ InspectFields = TypeVar("InspectFields", bound=TakesAppStatus[May[Mapping[str, o
 Adapt = TypeVar("Adapt", bound=TakesObj[May[TransactionConnection | None]])
 Enqueue = TypeVar("Enqueue", bound=TakesBatch[Manager])
 DedupKey = TypeVar("DedupKey", bound=TakesNew[May[str | Dedup | None]])
+EnqueueTx = TypeVar("EnqueueTx", bound=TakesTxIncoming[May[None]])
 Claimed = TypeVar("Claimed", bound=TakesJobs[May[None]])
 AroundJob = TypeVar("AroundJob", bound=TakesCtx[Manager])
 BeforeJob = TypeVar("BeforeJob", bound=TakesCtx[May[None]])
@@ -392,6 +405,12 @@ class Hookimpl(Protocol):
     def dedup_key(
         self, *, tryfirst: bool = ..., trylast: bool = ...
     ) -> Callable[[DedupKey], DedupKey]: ...
+    @overload
+    def enqueue_tx(self, function: EnqueueTx, /) -> EnqueueTx: ...
+    @overload
+    def enqueue_tx(
+        self, *, tryfirst: bool = ..., trylast: bool = ...
+    ) -> Callable[[EnqueueTx], EnqueueTx]: ...
     @overload
     def claimed(self, function: Claimed, /) -> Claimed: ...
     @overload

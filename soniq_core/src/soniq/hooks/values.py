@@ -162,6 +162,24 @@ class ForgottenJob(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["done", "dead", "cancelled"]
 
 
+class IncomingJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that is being inserted, as `enqueue_tx` gets it."""
+
+    job_id: str
+    job_name: str
+    queue: str
+    priority: int
+    headers: Mapping[str, Any] = {}
+    """What the enqueue sent along: JSON values by name."""
+    tags: Sequence[str] = ()
+    marks: Sequence[str] = ()
+    """The plugins that must hear how it ends."""
+    held_by: Sequence[str] = ()
+    """Who holds it as it comes in."""
+    retried: bool = False
+    """Whether an operator queued it again."""
+
+
 class Holds(Protocol):
     """What a plugin is given to hold and to release jobs, under its own name, in the transaction of
     the hook: what it does there counts with the commit, after which workers look for what is free.

@@ -47,7 +47,14 @@ TRANSIENT_ERRORS = (
 )
 """What may work when it is simply tried again."""
 
-RETRYABLE_ERRORS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, DatabaseUnavailable)
+LOCK_ERRORS = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.SerializationError,
+)
+"""What a statement meets that others are in the way of, for a while."""
+
+RETRYABLE_ERRORS = (*LOCK_ERRORS, DatabaseUnavailable)
 """What a plugin's own statement may meet, and not meet when all is done again: waited out for
 `command_timeout`.
 """

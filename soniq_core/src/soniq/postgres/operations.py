@@ -17,8 +17,10 @@ from soniq.errors import (
 )
 from soniq.failure import error_json
 from soniq.hooks.dispatch import Observers
+from soniq.hooks.in_transaction import InTransaction
+from soniq.hooks.values import IncomingJob
 from soniq.ids import parse_id
-from soniq.job.outcome import Outcome, outcome_of
+from soniq.job.outcome import Outcome, decoded_headers, outcome_of
 from soniq.postgres.connections import transaction
 from soniq.postgres.database import Database
 from soniq.postgres.gaps import over_gaps
@@ -42,6 +44,7 @@ class Operations:
         results: Results,
         retention: Retention,
         notifier: Notifier,
+        enqueue_tx: InTransaction,
         settle_tx: SettleTx,
         settled: Observers,
     ) -> None:
@@ -50,6 +53,7 @@ class Operations:
         self._results = results
         self._retention = retention
         self._notifier = notifier
+        self._enqueue_tx = enqueue_tx
         self._settle_tx = settle_tx
         self._settled = settled
 
@@ -199,7 +203,7 @@ class Operations:
         self, ids: Sequence[str], changes: Sequence[object] = (None,) * 5
     ) -> Sequence[asyncpg.Record] | None:
         try:
-            rows = await self._database.fetch("retry", ids, *changes)
+            rows = await self._database.guard(self._retry_once(ids, changes))
         except DatabaseError as error:
             if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
                 raise
@@ -208,6 +212,21 @@ class Operations:
         if any(row["owed"] for row in rows):
             self._notifier.wake([OWED])
         return rows
+
+    async def _retry_once(
+        self, ids: Sequence[str], changes: Sequence[object]
+    ) -> Sequence[asyncpg.Record]:
+        """Retry in a transaction in which plugins are told of the jobs that come back."""
+        sql = self._database.sql["retry"]
+        async with self._database.acquire() as connection:
+            if not self._enqueue_tx:
+                return await connection.fetch(sql, ids, *changes)
+            async with transaction(connection):
+                rows = await connection.fetch(sql, ids, *changes)
+                back = [(_incoming(row), ()) for row in rows if row["id"] is not None]
+                if back:
+                    await self._enqueue_tx(connection, back)
+                return rows
 
     async def prune(
         self, older_than: float | timedelta | None, status: FinishedStatus | None
@@ -222,6 +241,21 @@ class Operations:
         older_than = check_seconds("older_than", older_than)
         with self._database.guarding():
             return await self._retention.prune(older_than, status)
+
+
+def _incoming(row: asyncpg.Record) -> IncomingJob:
+    """A retried job as plugins are told of it."""
+    return IncomingJob(
+        job_id=str(row["id"]),
+        job_name=row["name"],
+        queue=row["queue"],
+        priority=row["priority"],
+        headers=decoded_headers(row["headers"]),
+        tags=row["tags"] or (),
+        marks=row["marks"] or (),
+        held_by=row["held_by"] or (),
+        retried=True,
+    )
 
 
 def _cancelled(reason: str | None) -> str | None:

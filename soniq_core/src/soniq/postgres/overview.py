@@ -7,7 +7,7 @@ import asyncpg
 
 from soniq.postgres.connections import transaction
 from soniq.postgres.database import Database
-from soniq.status import HeldJob, OldestJob, QueueBacklog, WorkerStatus
+from soniq.status import HeldJob, OldestJob, Owed, QueueBacklog, WorkerStatus
 
 
 class Overview(TypedDict):
@@ -28,6 +28,12 @@ class Overview(TypedDict):
     oldest_held: HeldJob | None
     held_by: dict[str, int]
     """How many jobs each holder holds."""
+    owed: dict[str, Owed]
+    """What each plugin is owed."""
+    missing_plugins: dict[str, int]
+    """Jobs that are not finished, by the plugin that must hear how they end, where no live worker
+    has the plugin.
+    """
     unknown_names: dict[str, int]
     """Jobs that wait, by name, where no live worker knows the name."""
     unserved_queues: dict[str, int]
@@ -40,7 +46,9 @@ async def overview(database: Database) -> Overview:
     """Counts by queue and status, the live workers, and what may need attention: of one moment, so
     that a job which is settled meanwhile is counted once.
     """
-    alive, finished, oldest, held, live, paused = await database.guard(_snapshot(database))
+    alive, finished, oldest, held, owed, missing, live, paused = await database.guard(
+        _snapshot(database)
+    )
     queues: dict[str, dict[str, int]] = {}
     for row in sorted(
         [*(row for row in alive if row["queue"] is not None), *finished],
@@ -70,6 +78,11 @@ async def overview(database: Database) -> Overview:
         "oldest_waiting": _oldest(oldest[0]) if oldest else None,
         "oldest_held": _oldest_held(held),
         "held_by": {row["holder"]: row["jobs"] for row in held if row["holder"] is not None},
+        "owed": {
+            row["plugin"]: {"events": row["events"], "waiting": max(0.0, row["waiting"])}
+            for row in owed
+        },
+        "missing_plugins": {row["mark"]: row["jobs"] for row in missing},
         "unknown_names": {row["name"]: row["jobs"] for row in alive if row["queue"] is None},
         "unserved_queues": _unserved(backlog, workers),
         "paused": [row["queue"] for row in paused],
@@ -78,7 +91,9 @@ async def overview(database: Database) -> Overview:
 
 async def _snapshot(database: Database) -> Sequence[list[asyncpg.Record]]:
     """What the statements of an overview find, all in one snapshot."""
-    statements = "overview", "finished", "oldest", "held", "workers", "paused"
+    statements = (
+        "overview", "finished", "oldest", "held", "owed", "missing_plugins", "workers", "paused",
+    )  # fmt: skip
     async with database.acquire() as connection, transaction(connection, "repeatable_read"):
         return [await connection.fetch(database.sql[each]) for each in statements]
 

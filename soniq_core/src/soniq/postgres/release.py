@@ -57,6 +57,11 @@ class Release:
             last = ids[-1]
         return released
 
+    async def forget(self, plugin: str) -> None:
+        """Take a plugin's mark off all jobs that are not finished, and drop what it is owed."""
+        check_text("held_by", plugin, 200)
+        await self._database.fetch("forget_plugin", plugin)
+
     async def _batch(self, ids: Sequence[str], holder: str | None) -> int:
         rows = await self._database.fetch("release", ids, holder, *NO_CURSORS)
         free = [row for row in rows if row["held_by"] is None]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from soniq.hooks.dispatch import InTransaction
+from soniq.hooks.in_transaction import InTransaction
 from soniq.hooks.values import ROW, ForgottenJob
 from soniq.postgres.connections import transaction
 from soniq.postgres.database import Database

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from soniq.hooks.dispatch import InTransaction
+from soniq.hooks.in_transaction import InTransaction
 from soniq.job.outcome import Outcome
 from soniq.postgres.database import Database
 from soniq.postgres.holds import Freed, TxHolds
@@ -29,6 +29,10 @@ class SettleTx:
     def hears_all(self) -> bool:
         """Whether a plugin hears of all outcomes, not only of those of jobs that it has marked."""
         return self._hook.hears_all
+
+    def hears(self, plugin: str, outcome: Outcome) -> bool:
+        """Whether a plugin here hears of an outcome."""
+        return self._hook.hears(plugin, outcome)
 
     async def __call__(
         self,

@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
 
 import msgspec
 
@@ -50,9 +49,7 @@ class Admission:
             return self._finish(claimed, "cancelled", "expired before it started")
         if job is None:
             return self._unknown(claimed)
-        if job.holders and not set(job.holders) <= set(claimed.holders or ()):
-            return self._held(claimed, job.holders)
-        return None
+        return self._without(claimed, job) if job.holders or job.marks else None
 
     def cancelled(self, claimed: Claimed) -> Finish:
         """What is settled for a job that was cancelled before it started."""
@@ -77,20 +74,25 @@ class Admission:
             )
         return requeued(claimed, RequeueKind.UNKNOWN)
 
-    def _held(self, claimed: Claimed, holders: Sequence[str]) -> Requeue:
-        """What becomes of a job that came in without those who hold all of its name: from SQL, or
-        from a program without their plugins.
+    def _without(self, claimed: Claimed, job: CompiledJob) -> Requeue | None:
+        """What becomes of a job that came in without those who hold all of its name, or without
+        their marks: from SQL, or from a program without their plugins.
         """
+        holders = tuple(each for each in job.holders if each not in (claimed.holders or ()))
+        marks = tuple(each for each in job.marks if each not in (claimed.marks or ()))
+        if not (holders or marks):
+            return None
+
         log.info(
-            "job %s (%s) is held by %s before it starts: it came in without",
+            "job %s (%s) came in without what %s put on each of its name, and gets that before it"
+            " starts",
             claimed.id,
             one_line(claimed.name),
-            one_line(", ".join(holders)),
+            one_line(", ".join(dict.fromkeys([*holders, *marks]))),
             extra=log_fields(claimed.ref, self._state.id),
         )
-        return msgspec.structs.replace(
-            requeued(claimed, RequeueKind.NOT_STARTED), holders=tuple(holders)
-        )
+        back = requeued(claimed, RequeueKind.NOT_STARTED)
+        return msgspec.structs.replace(back, holders=holders, marks=marks)
 
     def _finish(self, claimed: Claimed, status: FinalStatus, reason: str) -> Finish:
         """What is settled for a job that ends without having started."""

@@ -154,8 +154,7 @@ class ClaimLoop:
             self._held.end_exchange()
 
         self._rows_locked = bool(exchange.left)
-        if self._claimer.freed:
-            freed, self._claimer.freed = self._claimer.freed, set()
+        if freed := self._claimer.take_freed():
             self._poller.notified([*freed])
             self._services.wake(freed)
         if exchange.looked and exchange.registered:

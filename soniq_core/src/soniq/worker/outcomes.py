@@ -61,7 +61,7 @@ class Outcomes:
         if (
             claimed is not None
             and isinstance(settlement, Requeue)
-            and settlement.kind in (RequeueKind.SNOOZED, RequeueKind.FAILED)
+            and (settlement.kind in (RequeueKind.SNOOZED, RequeueKind.FAILED) or settlement.marks)
             and settlement.delay < self._services.settings.poll_interval
         ):
             delay = settlement.delay + AFTER_DUE

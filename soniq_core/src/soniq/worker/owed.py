@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from soniq.errors import InvalidOption, PluginError
-from soniq.hooks.dispatch import InTransaction
+from soniq.hooks.in_transaction import InTransaction
 from soniq.hooks.values import OwedEvent
 from soniq.job.outcome import Outcome, decoded_headers
 from soniq.postgres.connections import close_quietly, transaction

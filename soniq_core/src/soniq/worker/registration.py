@@ -92,6 +92,7 @@ class Registration:
             self._services.version,
             self._state.options.queues,
             sorted(self._services.registry.jobs),
+            self._services.plugins,
         )
         await self._poller.learn_lanes()
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
-from soniq.hooks.dispatch import InTransaction, Observers
+from soniq.hooks.dispatch import Observers
 from soniq.hooks.housekeeping import Housekeeping
+from soniq.hooks.in_transaction import InTransaction
 from soniq.hooks.values import Serializer, Task
 from soniq.ids import JobId
 from soniq.job.new import NewJob
@@ -59,7 +60,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     housekeeping: Housekeeping
     version: str
     plugins: Sequence[str]
-    """The names of the plugins, to be logged."""
+    """The names of the plugins."""
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):

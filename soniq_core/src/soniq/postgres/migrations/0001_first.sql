@@ -121,7 +121,8 @@ create table {schema}.worker (
     hostname    text        not null,
     version     text        not null,
     queues      text[],                             -- null: all
-    names       text[]      not null                -- the jobs it knows
+    names       text[]      not null,               -- the jobs it knows
+    plugins     text[]      not null default '{}'   -- those it has
 ) with (fillfactor = 50);
 
 create table {schema}.paused_queue (queue text primary key, paused_at timestamptz not null default now());

@@ -221,7 +221,10 @@ $$;
 -- A value that is null changes nothing.
 create function {schema}.retry_1(
     p_ids uuid[], p_queue text, p_priority smallint, p_max_attempts smallint, p_timeout float8, p_delay float8
-) returns table (queue text, changed boolean, held boolean, owed boolean)
+) returns table (
+    queue text, changed boolean, held boolean, owed boolean, id uuid, name text, priority smallint, headers text, tags text[],
+    marks text[], held_by text[]
+)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -248,7 +251,7 @@ with taken as (
         case when status = 'dead' then error end,
         case when holders is null then 'queued' else 'held' end, holders, holders, marks
     from taken
-    returning id, queue, status, marks
+    returning id, queue, status, marks, name, priority, headers, tags, held_by
 ), owing as (
     insert into {schema}.owed (plugin, job_id, kind)
     select mark, id, 'retried' from requeued cross join unnest(marks) as mark
@@ -263,11 +266,11 @@ with taken as (
         and (num_nonnulls(p_queue, p_priority, p_max_attempts, p_timeout, p_delay) > 0 or scheduled_at > now())
     returning queue
 )
-select queue, true, status = 'held', marks is not null from requeued
+select queue, true, status = 'held', marks is not null, id, name, priority, headers::text, tags, marks, held_by from requeued
 union all
-select queue, true, false, false from due
+select queue, true, false, false, null, null, null, null, null, null, null from due
 union all
-select queue, false, false, false from {schema}.job
+select queue, false, false, false, null, null, null, null, null, null, null from {schema}.job
 where id = any(p_ids) and status not in ('running', 'held') and scheduled_at <= now()
     and num_nonnulls(p_queue, p_priority, p_max_attempts, p_timeout, p_delay) = 0;
 end

@@ -112,6 +112,30 @@ returning id;
 end
 $$;
 
+-- Marks jobs that wait, for plugins that are owed that they came in.
+create function {schema}.mark_1(p_ids uuid[], p_marks text[]) returns table (id uuid)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+begin
+return query
+with marked as (
+    update {schema}.job set marks = {schema}.with_names_1(marks, p_marks, false)
+    where id = any(p_ids) and status in ('queued', 'held')
+    returning id
+), owing as (
+    insert into {schema}.owed (plugin, job_id, kind) select mark, id, 'enqueued' from marked cross join unnest(p_marks) as mark
+)
+select id from marked;
+end
+$$;
+
 -- Names, and those of some more that are new, before or behind them.
 create function {schema}.with_names_1(names text[], added text[], first boolean) returns text[]
 language sql immutable

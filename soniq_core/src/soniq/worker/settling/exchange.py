@@ -11,28 +11,27 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from soniq.errors import DatabaseUnavailable, PluginError
+from soniq.postgres.away import causes
 from soniq.postgres.connections import close_quietly, transaction
 from soniq.postgres.gaps import fill_gaps, is_gap
-from soniq.postgres.sql import KEY_WAIT
 from soniq.text import counted
 from soniq.worker.claimed import Claimed
 from soniq.worker.held import HeldJobs
 from soniq.worker.lanes import NO_LANES, Arrays, Lanes
 from soniq.worker.services import Services
 from soniq.worker.settling.settlement import Settlement
-from soniq.worker.settling.statement import settle, settle_and_claim
+from soniq.worker.settling.statement import settle_and_claim
 from soniq.worker.settling.ways import ERRORS, LONGEST_PAUSE, Failure, Progress, Way
+from soniq.worker.settling.writing import Writing
 from soniq.worker.state import WorkerState
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
 
 log = logging.getLogger("soniq.worker")
-
-LOCK_WAIT = "2s"
-"""How long settling waits for a lock, as the function that settles does."""
 
 TELL_AGAIN = 60.0
 """Seconds between two messages of one kind about locks: one that is held for long is met by each
@@ -41,6 +40,7 @@ exchange.
 
 FOLLOWS: Mapping[Way | None, str] = {
     Way.AROUND_LOCKS: "what nobody else has locked is settled, the rest with the next exchange",
+    Way.ASIDE: "what that plugin hears of is settled by itself, as soon as that can be",
     Way.AROUND_KEYS: "jobs with children are settled one by one, then the others",
     None: "the same is tried again after a pause",
 }
@@ -73,6 +73,10 @@ class Exchange(NamedTuple):
             refused=[*self.refused, *later.refused],
         )
 
+    def and_aside(self, lost: Set[UUID], left: Sequence[Settlement]) -> "Exchange":
+        """This one, and what came of settlements that were put aside."""
+        return self._replace(lost=self.lost | lost, left=[*self.left, *left])
+
 
 class Claimer:
     """A connection of its own, and the statement on it. Waits out a database that is away."""
@@ -84,18 +88,20 @@ class Claimer:
         held: HeldJobs,
         lanes: Lanes,
     ) -> None:
-        self._services = services
-        self._lanes = lanes
+        self._writing = Writing(services, state, lanes)
         self._database = services.database
         self._state = state
         self._held = held
         self._connection: Connection | None = None
         self._was_lost = False
         self._told: dict[tuple[str, str], float] = {}  # when it was last logged
-        self.freed: set[str] = set()
-        """Where jobs are to be looked for that plugins have let go, as workers are told of it."""
         self.tried = 0.0
         """When the database was last tried, as monotonic time."""
+
+    def take_freed(self) -> set[str]:
+        """Where jobs are to be looked for that plugins have let go, as workers are told of it."""
+        freed, self._writing.freed = self._writing.freed, set()
+        return freed
 
     async def exchange(
         self,
@@ -121,6 +127,9 @@ class Claimer:
                 connection = await self._ready()
                 exchanged = await self._try(connection, progress, lanes, limit)
                 self._database.outage.over(wrote=True)
+                if progress.aside:
+                    lost, left = await self._writing.settle_aside(connection, progress.aside)
+                    exchanged = exchanged.and_aside(lost, left)
                 return exchanged
             except ERRORS as error:
                 if not filled and is_gap(error, self._database.settings.schema):
@@ -137,8 +146,12 @@ class Claimer:
                     self._drop()
                 if next_way is Way.NOT_AT_ALL:
                     raise self._translated(failure, error) from error
+                if next_way is Way.ASIDE and isinstance(error, PluginError):
+                    self._put_aside(progress, error.plugin)
+                    continue
                 if next_way in (Way.ONE_BY_ONE, Way.HALVED):
-                    return await self._apart(next_way, progress, error)
+                    apart = await self._apart(next_way, progress, error)
+                    return apart.and_aside(set(), progress.aside)
 
             if next_way is not None:
                 progress.way = next_way
@@ -156,6 +169,13 @@ class Claimer:
             return await self._around_locks(connection, progress.settlements, lanes, limit)
         return await self._once(connection, progress.settlements, lanes, limit)
 
+    def _put_aside(self, progress: Progress, plugin: str) -> None:
+        """Let what a plugin hears of go by itself, so that nothing else waits for its locks."""
+        settlements = progress.settlements
+        aside = [each for each in settlements if self._writing.concerned(plugin, each)]
+        progress.aside += [msgspec.structs.replace(each, aside=True) for each in aside]
+        progress.settlements = [each for each in settlements if each not in aside]
+
     def _tell(
         self, failure: Failure, error: Exception, progress: Progress, next_way: Way | None
     ) -> None:
@@ -165,7 +185,7 @@ class Claimer:
             self._database.lost(error, f"trying again in {pause:.1f} s")
         elif failure is Failure.INTERRUPTED:
             log.info("the settle and claim statement was interrupted, and is sent again: %s", error)
-        elif failure is Failure.LOCK:
+        elif failure in (Failure.LOCK, Failure.IN_THE_WAY):
             self._tell_lock(error, FOLLOWS[next_way])
         elif next_way is None:
             log.warning(
@@ -174,7 +194,8 @@ class Claimer:
 
     def _tell_lock(self, error: Exception, follows: str) -> None:
         """Log a deadlock or a lock timeout, with what follows from it; the same once a minute."""
-        what = "deadlock" if isinstance(error, asyncpg.DeadlockDetectedError) else "lock timeout"
+        deadlock = any(isinstance(each, asyncpg.DeadlockDetectedError) for each in causes(error))
+        what = "deadlock" if deadlock else "lock timeout"
         now = time.monotonic()
         if now - self._told.get((what, follows), -math.inf) < TELL_AGAIN:
             return
@@ -239,8 +260,8 @@ class Claimer:
     async def _once(
         self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
     ) -> Exchange:
-        if more := self._with_more(settlements):
-            lost = await self._settle(connection, more)
+        if more := self._writing.with_more(settlements):
+            lost = await self._writing.settle(connection, more)
             apart = {id(each) for each in more}
             rest = [each for each in settlements if id(each) not in apart]
             exchange = await self._once(connection, rest, lanes, limit)
@@ -255,85 +276,8 @@ class Claimer:
             [Claimed._make((*row, now)) for row in rows],
             looked=limit > 0,
             registered=header.registered,
-            lost=await self._lost(connection, settlements) if some_lost else set(),
+            lost=await self._writing.lost(connection, settlements) if some_lost else set(),
         )
-
-    def _with_more(self, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """Those with which more is written than the one statement does."""
-        hears_all = self._services.settle_tx.hears_all
-        return [
-            each
-            for each in settlements
-            if each.children
-            or each.holders
-            or (each.outcome is not None and (hears_all or each.outcome.marks))
-        ]
-
-    async def _settle(
-        self, connection: "Connection", settlements: Sequence[Settlement]
-    ) -> set[UUID]:
-        """Settle in a transaction in which children are inserted and `settle_tx` writes; which
-        changed nothing.
-        """
-        try:
-            async with transaction(connection):
-                await self._write(connection, settlements)
-            return set()
-        except _SomeChangeNothing:  # rare: find out which, and leave them out
-            sql = self._database.sql
-
-        async with transaction(connection):
-            await connection.fetch(sql["lock_timeout"], LOCK_WAIT)
-            rows = await connection.fetch(
-                sql["running"], [s.id for s in settlements], [s.claim for s in settlements]
-            )
-            running = {row["id"] for row in rows}
-            await self._write(connection, [s for s in settlements if s.id in running])
-        return await self._lost(connection, settlements)
-
-    async def _write(self, connection: "Connection", settlements: Sequence[Settlement]) -> None:
-        """Settle, insert children and call `settle_tx`, in the open transaction. Raises
-        `_SomeChangeNothing`.
-        """
-        header = await settle(connection, self._database, self._state.id, settlements)
-        if header.settled != len(settlements):
-            raise _SomeChangeNothing
-
-        await self._hold(connection, settlements)
-        if children := [child for s in settlements for child in s.children]:
-            sql, keyed = self._database.sql["lock_timeout"], any(child.dedup for child in children)
-            before = await connection.fetchval(sql, KEY_WAIT) if keyed else None
-            await self._services.insert(children, connection)
-            if before is not None:
-                await connection.fetch(sql, before)
-        try:
-            freed = await self._services.settle_tx(
-                connection,
-                [(s.outcome, s.given_up) for s in settlements if s.outcome],
-                self._lanes.cursors(),
-            )
-            self.freed.update(freed.lines)
-        except PluginError as error:
-            if connection.is_closed():
-                raise asyncpg.ConnectionDoesNotExistError(str(error)) from error
-            raise
-
-    async def _hold(self, connection: "Connection", settlements: Sequence[Settlement]) -> None:
-        """Hold what was requeued to be held: nobody has seen it in its queue before the commit."""
-        by_holders: dict[tuple[str, ...], list[UUID]] = {}
-        for each in settlements:
-            if each.holders:
-                by_holders.setdefault(each.holders, []).append(each.id)
-        for holders, ids in by_holders.items():
-            await connection.fetch(self._database.sql["hold"], ids, list(holders), False)
-
-    async def _lost(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:
-        """Which settlements changed nothing. One that was sent twice, after a lost connection,
-        did.
-        """
-        ids, claims = [s.id for s in settlements], [s.claim for s in settlements]
-        rows = await connection.fetch(self._database.sql["lost_settlements"], ids, claims)
-        return {row["id"] for row in rows}
 
     async def _around_locks(
         self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
@@ -358,7 +302,7 @@ class Claimer:
         while parents and not left:
             parent = parents.pop(0)
             try:
-                lost |= await self._settle(connection, [parent])
+                lost |= await self._writing.settle(connection, [parent])
             except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError) as error:
                 self._tell_lock(error, "a job with children is left for the next exchange")
                 left.append(parent)
@@ -388,7 +332,3 @@ class Claimer:
         )
         if rows:
             log.warning("requeued %s, claimed and never arrived", counted(len(rows), "job"))
-
-
-class _SomeChangeNothing(Exception):
-    """Some of the settlements are of jobs that were taken away, or were written before."""

@@ -74,6 +74,9 @@ class _Settlement(msgspec.Struct, frozen=True, kw_only=True):
     where it did.
     """
 
+    aside: bool = False
+    """Whether a plugin met a lock with it: it is written by itself, beside the others."""
+
     @property
     def about(self) -> AboutAttempt | None:
         """What names the job, in log records."""
@@ -107,6 +110,7 @@ class Finish(_Settlement, frozen=True, kw_only=True):
     """Whether it was written already, in the transaction of an injected connection."""
 
     holders: ClassVar[tuple[str, ...]] = ()
+    marks: ClassVar[tuple[str, ...]] = ()
 
     @property
     def size(self) -> int:
@@ -126,6 +130,8 @@ class Requeue(_Settlement, frozen=True, kw_only=True):
     delay: float = 0.0
     holders: tuple[str, ...] = ()
     """Who holds it from now on."""
+    marks: tuple[str, ...] = ()
+    """The plugins that hear of it from now on, and are owed that it came in."""
 
     children: ClassVar[Sequence[NewJob]] = ()
     written: ClassVar[bool] = False

@@ -51,10 +51,13 @@ async def settle(
     database: Database,
     worker_id: str,
     settlements: Sequence[Settlement],
+    lock_wait: str | None = None,
 ) -> Header:
-    """Settle in an open transaction, and claim nothing."""
+    """Settle in an open transaction, and claim nothing. `lock_wait`: how long what follows in it
+    waits for a lock.
+    """
     header, *_ = await connection.fetch(
-        database.sql["settle"], worker_id, *arrays(settlements), database.lease_ms
+        database.sql["settle"], worker_id, *arrays(settlements), database.lease_ms, lock_wait
     )
     return _header(header)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import asyncpg
 
 from soniq.errors import DatabaseError, PluginError
-from soniq.postgres.driver_errors import CONNECTION_ERRORS, RETRYABLE_ERRORS
+from soniq.postgres.away import causes
+from soniq.postgres.driver_errors import CONNECTION_ERRORS, LOCK_ERRORS, RETRYABLE_ERRORS
 from soniq.worker.settling.settlement import Settlement
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Way(Enum):
     """First those with children, one by one, up to one whose dedup key a transaction holds; then
     the rest around locks.
     """
+    ASIDE = auto()
+    """All but those that a plugin hears of, which go one by one after the claim."""
     ONE_BY_ONE = auto()
     """Each in an exchange of its own: one of them ends each connection."""
     HALVED = auto()
@@ -51,6 +54,8 @@ class Failure(Enum):
     """A serialization failure, or a statement that an administrator cancelled."""
     LOST = auto()
     """The connection was lost, or there is none."""
+    IN_THE_WAY = auto()
+    """The `settle_tx` of a plugin met what somebody else has locked: that is no refusal."""
     REFUSED = auto()
     """PostgreSQL, or the `settle_tx` of a plugin, does not take what was to be written."""
 
@@ -66,6 +71,13 @@ FAILURES: tuple[tuple[tuple[type[Exception], ...], Failure], ...] = (
 ERRORS = tuple(error for errors, _ in FAILURES for error in errors)
 
 
+def is_in_the_way(error: BaseException) -> bool:
+    """Whether a plugin's statement met a lock, a deadlock or a serialization failure."""
+    return isinstance(error, PluginError) and any(
+        isinstance(each, LOCK_ERRORS) for each in causes(error)
+    )
+
+
 class Progress:
     """An exchange under way: which way it goes now, and what it has met so far."""
 
@@ -74,6 +86,8 @@ class Progress:
         self.settlements = list(
             {(each.id, each.claim): each for each in settlements if not each.written}.values()
         )
+        self.aside = [each for each in self.settlements if each.aside]
+        self.settlements = [each for each in self.settlements if not each.aside]
         self.way = way
         self.pause = FIRST_PAUSE
         self._losses = 0
@@ -93,6 +107,8 @@ class Progress:
         self._connection, self._unavailable = connection, unavailable
         self._passing = isinstance(error.__cause__, RETRYABLE_ERRORS)
         failure = next(kind for errors, kind in FAILURES if isinstance(error, errors))
+        if failure is Failure.REFUSED and is_in_the_way(error):
+            failure = Failure.IN_THE_WAY
         if failure is Failure.INTERRUPTED or (
             failure is Failure.LOST
             and connection is not None
@@ -157,6 +173,7 @@ RULES = (
     Rule(Failure.LOST, Progress.is_not_worth_waiting, Way.NOT_AT_ALL),
     Rule(Failure.LOST, Progress.may_hold_the_cause, Way.ONE_BY_ONE),
     Rule(Failure.LOST, Progress.always, None),
+    Rule(Failure.IN_THE_WAY, Progress.always, Way.ASIDE),
     Rule(Failure.REFUSED, Progress.only_claims, Way.NOT_AT_ALL),
     Rule(Failure.REFUSED, Progress.has_no_connection, None),
     Rule(Failure.REFUSED, Progress.may_pass, None),

@@ -1,0 +1,166 @@
+"""Settlements that bring more than the one statement writes: children, holders, and what plugins
+are told; each lot in a transaction of its own.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from soniq.errors import PluginError
+from soniq.postgres.connections import transaction
+from soniq.postgres.driver_errors import LOCK_ERRORS
+from soniq.postgres.notify import OWED
+from soniq.postgres.sql import KEY_WAIT
+from soniq.worker.lanes import Lanes
+from soniq.worker.services import Services
+from soniq.worker.settling.settlement import Settlement
+from soniq.worker.settling.statement import settle
+from soniq.worker.settling.ways import ERRORS, is_in_the_way
+from soniq.worker.state import WorkerState
+
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
+
+LOCK_WAIT = "2s"
+"""How long settling waits for a lock, as the function that settles does."""
+
+PLUGIN_LOCK_WAIT, ASIDE_LOCK_WAIT = "500ms", "20ms"
+"""How long a plugin's statement in it does: the worker claims nothing meanwhile; and with a
+settlement that was put aside.
+"""
+MOST_WAITS = 5
+"""How many of those may meet a lock in one exchange, before the rest is left for the next."""
+
+
+class Writing:
+    """Writes such settlements, on a connection that it is given."""
+
+    def __init__(self, services: Services, state: WorkerState, lanes: Lanes) -> None:
+        self._services = services
+        self._database = services.database
+        self._state = state
+        self._lanes = lanes
+        self.freed: set[str] = set()
+        """Where jobs are to be looked for that plugins have let go, as workers are told of it."""
+
+    def with_more(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Those with which more is written than the one statement does."""
+        hears_all = self._services.settle_tx.hears_all
+        return [
+            each
+            for each in settlements
+            if each.children
+            or each.holders
+            or each.marks
+            or (each.outcome is not None and (hears_all or each.outcome.marks))
+        ]
+
+    async def settle(
+        self,
+        connection: "Connection",
+        settlements: Sequence[Settlement],
+        lock_wait: str = PLUGIN_LOCK_WAIT,
+    ) -> set[UUID]:
+        """Settle in a transaction in which children are inserted and `settle_tx` writes; which
+        changed nothing.
+        """
+        try:
+            async with transaction(connection):
+                await self._write(connection, settlements, lock_wait)
+            return set()
+        except _SomeChangeNothing:  # rare: find out which, and leave them out
+            sql = self._database.sql
+
+        async with transaction(connection):
+            await connection.fetch(sql["lock_timeout"], LOCK_WAIT)
+            rows = await connection.fetch(
+                sql["running"], [s.id for s in settlements], [s.claim for s in settlements]
+            )
+            running = {row["id"] for row in rows}
+            running_ones = [s for s in settlements if s.id in running]
+            await self._write(connection, running_ones, lock_wait)
+        return await self.lost(connection, settlements)
+
+    async def _write(
+        self, connection: "Connection", settlements: Sequence[Settlement], lock_wait: str
+    ) -> None:
+        """Settle, insert children and call `settle_tx`, in the open transaction. Raises
+        `_SomeChangeNothing`.
+        """
+        header = await settle(connection, self._database, self._state.id, settlements, lock_wait)
+        if header.settled != len(settlements):
+            raise _SomeChangeNothing
+
+        await self._hold(connection, settlements)
+        if children := [child for s in settlements for child in s.children]:
+            sql, keyed = self._database.sql["lock_timeout"], any(child.dedup for child in children)
+            before = await connection.fetchval(sql, KEY_WAIT) if keyed else None
+            await self._services.insert(children, connection)
+            if before is not None:
+                await connection.fetch(sql, before)
+        try:
+            freed = await self._services.settle_tx(
+                connection,
+                [(s.outcome, s.given_up) for s in settlements if s.outcome],
+                self._lanes.cursors(),
+            )
+            self.freed.update(freed.lines)
+        except PluginError as error:
+            if connection.is_closed():
+                raise asyncpg.ConnectionDoesNotExistError(str(error)) from error
+            raise
+
+    async def _hold(self, connection: "Connection", settlements: Sequence[Settlement]) -> None:
+        """Mark and hold what was requeued for that: nobody has seen it in its queue before the
+        commit.
+        """
+        by_names: dict[tuple[tuple[str, ...], tuple[str, ...]], list[UUID]] = {}
+        for each in settlements:
+            if each.holders or each.marks:
+                by_names.setdefault((each.holders, each.marks), []).append(each.id)
+
+        sql = self._database.sql
+        for (holders, marks), ids in by_names.items():
+            if holders:
+                await connection.fetch(sql["hold"], ids, list(holders), False)
+            if marks:
+                await connection.fetch(sql["mark"], ids, list(marks))
+                self.freed.add(OWED)
+
+    async def lost(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:
+        """Which settlements changed nothing. One that was sent twice, after a lost connection,
+        did.
+        """
+        ids, claims = [s.id for s in settlements], [s.claim for s in settlements]
+        rows = await connection.fetch(self._database.sql["lost_settlements"], ids, claims)
+        return {row["id"] for row in rows}
+
+    def concerned(self, plugin: str, settlement: Settlement) -> bool:
+        """Whether a plugin hears of a settlement."""
+        outcome = settlement.outcome
+        return outcome is not None and self._services.settle_tx.hears(plugin, outcome)
+
+    async def settle_aside(
+        self, connection: "Connection", settlements: Sequence[Settlement]
+    ) -> tuple[set[UUID], Sequence[Settlement]]:
+        """Settle one by one what met a lock before; which changed nothing, and which are left: at
+        first those that were not tried. What meets another error goes the usual way next.
+        """
+        lost: set[UUID] = set()
+        waited: list[Settlement] = []
+        for place, each in enumerate(settlements):
+            if len(waited) == MOST_WAITS or connection.is_closed():
+                return lost, [*settlements[place:], *waited]
+            try:
+                lost |= await self.settle(connection, [each], ASIDE_LOCK_WAIT)
+            except ERRORS as error:
+                in_the_way = is_in_the_way(error) or isinstance(error, LOCK_ERRORS)
+                waited.append(msgspec.structs.replace(each, aside=in_the_way))
+        return lost, waited
+
+
+class _SomeChangeNothing(Exception):
+    """Some of the settlements are of jobs that were taken away, or were written before."""
