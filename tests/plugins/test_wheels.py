@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PLUGINS = ("otel", "psycopg", "pydantic", "results", "schedules", "sentry")
+PLUGINS = ("limits", "otel", "psycopg", "pydantic", "results", "schedules", "sentry")
 
 PROGRAM = """
 import asyncio
@@ -167,7 +167,7 @@ def test_installing_switches_a_plugin_on_and_uninstalling_off(
     assert environment.stored(SONIQ_PLUGINS="results") == 1
 
     environment.pip("uninstall", "--yes", "soniq-results")
-    assert set(environment.plugins()) == {"otel", "psycopg", "pydantic", "schedules", "sentry"}
+    assert set(environment.plugins()) == set(PLUGINS) - {"results"}
     assert environment.stored() == 0
 
 

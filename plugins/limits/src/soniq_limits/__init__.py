@@ -1,0 +1,8 @@
+"""Limits: how many jobs run at once, for each customer or whatever they share, in all workers."""
+
+from .errors import LimitNotFound
+from .limit import AllOf, Limit
+from .plugin import Limits
+from .state import LimitState
+
+__all__ = ["AllOf", "Limit", "LimitNotFound", "LimitState", "Limits"]

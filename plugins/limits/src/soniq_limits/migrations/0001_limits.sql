@@ -1,0 +1,399 @@
+-- {schema} is the plugin's own schema, {soniq} that of the core.
+
+-- The limits by name: what holds now, and what the code last said.
+create table {schema}.limits (
+    name       text primary key,
+    n          integer     not null check (n >= 0),
+    declared   integer     not null,
+    changed_at timestamptz not null default now()
+);
+
+-- A row for each key that is in use. Who gives out slots of a key has its row locked, and never waits for it.
+create table {schema}.key (
+    key  text primary key,
+    name text not null                            -- of its limit
+) with (fillfactor = 70);
+create index key_of_limit on {schema}.key (name, key);
+
+-- A slot is taken by a job that is there and that this plugin does not hold: these are counted, and nothing else.
+create table {schema}.slot (
+    job_id uuid not null,
+    key    text not null,
+    primary key (job_id, key)
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+create index slot_of_key on {schema}.slot (key);
+
+-- The jobs that this plugin holds, and is the first to hold. One that needs several keys waits at one that has no room.
+create table {schema}.waiting (
+    job_id uuid primary key,
+    keys   text[] not null,
+    at     text,                                  -- the key; null: it is not due, or its queue is paused
+    due    timestamptz,                           -- ... when it is; infinity: when its queue is not paused
+    queue  text not null,
+    check ((at is null) = (due is not null))
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+create index waiting_at on {schema}.waiting (at, job_id) where at is not null;
+create index waiting_due on {schema}.waiting (due) where at is null;
+
+-- What could not be looked at, as somebody had its row locked.
+create table {schema}.again (
+    id     bigint generated always as identity primary key,
+    key    text,
+    job_id uuid
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+
+-- Gives out what room keys have: the jobs to release, and the keys that could not be looked at. Locks the keys' rows, then
+-- counts, in statements of their own, so that each sees what those before it in the lock had written.
+-- It waits for nobody. Whoever changes rows of a job has the job's row locked, so that two never wait crosswise.
+create function {schema}.admit_1(p_keys text[], out released uuid[], out busy text[])
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    mine    text[];
+    others  text[];
+    picked  uuid[];
+    passed  uuid[] := '{}';
+    stuck   uuid[];
+    unseen  text[];
+    given   uuid[];
+    now     timestamptz;
+    rounds  integer := 0;
+begin
+released := '{}';
+mine := array(select key from {schema}.key where key = any(p_keys) order by key for update skip locked);
+busy := array(select unnest(p_keys) except select unnest(mine));
+
+loop
+    now := clock_timestamp();
+    select array_agg(next.job_id), array_agg(distinct other) filter (where other is not null) into picked, others
+    from {schema}.key left join {schema}.limits using (name)
+    cross join lateral (
+        select coalesce(limits.n, 1) - count(*) as room from {schema}.slot join {soniq}.job on job.id = slot.job_id
+        where slot.key = key.key and (job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
+    ) as free
+    cross join lateral (
+        select job_id, keys from {schema}.waiting
+        where at = key.key and job_id <> all (passed)
+        order by job_id limit greatest(free.room, 0)
+    ) as next
+    left join lateral (select other from unnest(next.keys) as other where other <> all (mine)) as more on true
+    where key.key = any(mine) and exists (select from {schema}.waiting where at = key.key);
+    exit when picked is null;
+
+    rounds := rounds + 1;
+    if rounds > 50 then
+        busy := busy || mine;
+        exit;
+    end if;
+
+    if others is not null then
+        mine := mine || array(
+            select key from {schema}.key where key = any(others) order by key for update skip locked
+        );
+    end if;
+
+    with job as materialized (
+        select id, queue, held_by, scheduled_at from {soniq}.job
+        where id = any(picked) order by id for no key update skip locked
+    ), paused as materialized (
+        select queue from {soniq}.paused_queue
+    ), looked as materialized (
+        select waiting.job_id, waiting.keys, waiting.at, job.queue, job.scheduled_at, case
+            when job.id is null and exists (select from {soniq}.job as any_job where any_job.id = waiting.job_id) then 'locked'
+            when job.id is null or coalesce(job.held_by[1] <> 'limits' and job.held_by @> '{limits}', false) then 'away'
+            when job.held_by is null or not job.held_by @> '{limits}' then 'runs'
+            when job.scheduled_at > now or job.queue in (select queue from paused) then 'later'
+            else 'fits'
+        end as state
+        from {schema}.waiting left join job on job.id = waiting.job_id
+        where waiting.job_id = any(picked)
+    ), place as materialized (
+        select job_id, key, row_number() over (partition by key order by job_id) as place
+        from looked cross join unnest(keys) as key
+        where state = 'fits'
+    ), free as materialized (
+        select wanted.key, coalesce(limits.n, 1) - (
+            select count(*) from {schema}.slot join {soniq}.job on job.id = slot.job_id
+            where slot.key = wanted.key and (job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
+        ) as room
+        from (select distinct key from place) as wanted join {schema}.key using (key) left join {schema}.limits using (name)
+        where wanted.key = any(mine)
+    ), judged as materialized (
+        select job_id, bool_and(coalesce(place <= room, false)) as fits, bool_or(room is null) as unseen
+        from place left join free using (key)
+        group by job_id
+    ), taken as (
+        delete from {schema}.waiting using looked left join judged on judged.job_id = looked.job_id
+        where waiting.job_id = looked.job_id and waiting.keys = looked.keys
+            and (looked.state in ('away', 'runs') or judged.fits)
+        returning waiting.job_id, waiting.keys, looked.state
+    ), slots as (
+        insert into {schema}.slot (job_id, key)
+        select job_id, key from taken cross join unnest(keys) as key where state <> 'away'
+        on conflict do nothing
+    ), put_off as (
+        update {schema}.waiting set
+            at = null,
+            due = case when looked.scheduled_at > now then looked.scheduled_at else 'infinity' end,
+            queue = looked.queue
+        from looked where waiting.job_id = looked.job_id and looked.state = 'later'
+    ), room_left as materialized (
+        select key, room - count(*) filter (where fits) as room
+        from place join judged using (job_id) join free using (key)
+        group by key, room
+    ), moved as (
+        update {schema}.waiting set at = (
+            select key from room_left where key = any(waiting.keys) and room <= 0 order by key limit 1
+        )
+        from judged where waiting.job_id = judged.job_id and not judged.fits
+            and exists (select from room_left where key = any(waiting.keys) and room <= 0)
+        returning waiting.job_id
+    )
+    select
+        array(select job_id from taken where state = 'fits'),
+        array(
+            select job_id from looked where state = 'locked'
+            union all
+            select job_id from judged where unseen and job_id not in (select job_id from moved)
+        )
+    into given, stuck;
+
+    released := released || given;
+    if stuck <> '{}' then
+        passed := passed || stuck;
+        busy := busy || array(select unnest(keys) from {schema}.waiting where job_id = any(stuck));
+    end if;
+    exit when cardinality(given) = cardinality(picked);
+end loop;
+busy := array(select distinct unnest(busy));
+end
+$$;
+
+-- Jobs have ended, or are held again: gives up their slots, and gives out what has room then. What is held again needs its
+-- keys; where it had no slots it is among `unknown`.
+create function {schema}.settled_1(
+    p_ended uuid[], p_held uuid[], out released uuid[], out busy text[], out unknown uuid[]
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    freed text[];
+begin
+with given_up as (
+    delete from {schema}.slot where job_id = any(p_ended || p_held) returning job_id, key
+), ended as (
+    delete from {schema}.waiting where job_id = any(p_ended) returning at
+), again as (
+    insert into {schema}.waiting (job_id, keys, at, due, queue)
+    select
+        job.id, given_up.keys, case when job.scheduled_at <= clock.now then given_up.keys[1] end,
+        case when job.scheduled_at > clock.now then job.scheduled_at end, job.queue
+    from (
+        select job_id, array_agg(key order by key) as keys from given_up where job_id = any(p_held) group by job_id
+    ) as given_up
+    join {soniq}.job on job.id = given_up.job_id
+    cross join (select clock_timestamp() as now) as clock
+    where job.held_by[1] = 'limits'
+    on conflict (job_id) do nothing
+)
+select array_agg(distinct key), array(select unnest(p_held) except select job_id from given_up)
+into freed, unknown from given_up;
+
+released := '{}';
+busy := '{}';
+if freed is not null then
+    select admitted.released, admitted.busy into released, busy from {schema}.admit_1(freed) as admitted;
+end if;
+end
+$$;
+
+-- Looks at jobs, whatever has become of them, and at keys: p_ids are the jobs, k_ids and k_keys the keys of those that have
+-- any, p_keys more keys. What somebody has locked is noted in `again`; remains says whether there is such a thing.
+create function {schema}.look_1(
+    p_ids uuid[], k_ids uuid[], k_keys text[], p_keys text[], out released uuid[], out remains boolean
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    mine  uuid[];
+    gone  uuid[];
+    later uuid[];
+    keys  text[];
+    busy  text[];
+begin
+insert into {schema}.key (key, name)
+select key, split_part(key, '[', 1) from (select distinct unnest(k_keys || p_keys) as key) as wanted
+where not exists (select from {schema}.key as there where there.key = wanted.key)
+order by key
+on conflict do nothing;
+
+mine := array(select id from {soniq}.job where id = any(p_ids) order by id for no key update skip locked);
+gone := array(
+    select each from unnest(p_ids) as each where not exists (select from {soniq}.job where job.id = any(array[each]))
+);
+later := array(select unnest(p_ids) except select unnest(mine) except select unnest(gone));
+
+with job as materialized (
+    select
+        job.id, job.queue, job.scheduled_at, coalesce(job.held_by[1] = 'limits', false) as first,
+        coalesce(job.held_by @> '{limits}', false) as held, given.keys,
+        coalesce(job.scheduled_at <= clock_timestamp(), false) as due
+    from {soniq}.job
+    join (
+        select id, array_agg(key order by key) as keys from unnest(k_ids, k_keys) as given (id, key) group by id
+    ) as given on given.id = job.id
+    where job.id = any(mine)
+), given_up as (
+    delete from {schema}.slot
+    where job_id = any(gone) or job_id = any(array(select id from job where held))
+    returning key
+), kept as (
+    insert into {schema}.slot (job_id, key)
+    select id, key from job cross join unnest(keys) as key
+    where not held and not exists (select from {schema}.slot where job_id = job.id)
+    on conflict do nothing
+), ended as (
+    delete from {schema}.waiting where job_id = any(gone) or job_id = any(array(select id from job where not first))
+), waits as (
+    insert into {schema}.waiting (job_id, keys, at, due, queue)
+    select id, keys, case when due then keys[1] end, case when not due then scheduled_at end, queue from job where first
+    order by id
+    on conflict (job_id) do update set keys = excluded.keys, at = excluded.at, due = excluded.due, queue = excluded.queue
+    returning at
+)
+select array(select key from given_up union select at from waits where at is not null union select unnest(p_keys)) into keys;
+
+select admitted.released, admitted.busy into released, busy from {schema}.admit_1(keys) as admitted;
+remains := busy <> '{}' or later <> '{}';
+if remains then
+    insert into {schema}.again (key, job_id)
+    select key, null from unnest(busy) as key union all select null, id from unnest(later) as id;
+end if;
+end
+$$;
+
+-- What is to be looked at now: what was locked, jobs that are due, and those whose queue is not paused any more; and the
+-- seconds until the next is due.
+create function {schema}.due_1(p_limit integer, out keys text[], out ids uuid[], out wait float8)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+begin
+with again as (
+    delete from {schema}.again where id = any(array(
+        select id from {schema}.again order by id limit p_limit for update skip locked
+    ))
+    returning key, job_id
+), due as (
+    update {schema}.waiting set at = waiting.keys[1], due = null
+    where job_id = any(array(
+        select job_id from {schema}.waiting where at is null and due <= clock_timestamp()
+        order by due limit p_limit for update skip locked
+    )) or job_id = any(array(
+        select job_id from {schema}.waiting where at is null and due = 'infinity'
+            and not exists (select from {soniq}.paused_queue where paused_queue.queue = waiting.queue)
+        limit p_limit for update skip locked
+    ))
+    returning at
+)
+select
+    array(select key from again where key is not null union select at from due),
+    array(select distinct job_id from again where job_id is not null)
+into keys, ids;
+
+wait := (
+    select extract(epoch from due - clock_timestamp()) from {schema}.waiting
+    where at is null and due < 'infinity' order by due limit 1
+);
+end
+$$;
+
+-- Lets jobs be held again that have slots and cannot start, as their queue is paused, where others wait for these: noted for
+-- the plugin, which holds them in a hook.
+create function {schema}.hold_paused_1(p_limit integer) returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+insert into {soniq}.owed (plugin, kind, what)
+select 'limits', 'note', jsonb_build_object('paused', jsonb_agg(id)) from (
+    select job.id from {soniq}.job join {schema}.slot on slot.job_id = job.id
+    where job.status = 'queued' and job.queue in (select queue from {soniq}.paused_queue)
+        and exists (select from {schema}.waiting where waiting.at = slot.key)
+    limit p_limit
+) as stuck
+having count(*) > 0 and not exists (
+    select from {soniq}.owed where plugin = 'limits' and kind = 'note' and what ? 'paused'
+)
+$$;
+
+-- What keys are made of, of jobs that came in without them.
+create function {schema}.jobs_1(p_ids uuid[]) returns table (id uuid, name text, headers text, args bytea, serializer text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+select job.id, job.name, job.headers::text, job.args, job.serializer from {soniq}.job where job.id = any(p_ids)
+$$;
+
+-- Takes away what jobs left that are gone without a word, and keys that nobody uses; the keys that have room now.
+create function {schema}.sweep_1(p_limit integer) returns text[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    freed  text[];
+    unused text[];
+begin
+with gone as (
+    delete from {schema}.slot where (job_id, key) in (
+        select job_id, key from {schema}.slot where not exists (select from {soniq}.job where job.id = slot.job_id)
+        limit p_limit for update skip locked
+    )
+    returning key
+), ended as (
+    delete from {schema}.waiting where job_id in (
+        select job_id from {schema}.waiting where not exists (select from {soniq}.job where job.id = waiting.job_id)
+        limit p_limit for update skip locked
+    )
+)
+select array(select distinct key from gone) into freed;
+
+unused := array(
+    select key from {schema}.key
+    where not exists (select from {schema}.slot where slot.key = key.key)
+        and not exists (select from {schema}.waiting where waiting.at = key.key)
+    limit p_limit for update skip locked
+);
+delete from {schema}.key where key = any(unused)
+    and not exists (select from {schema}.slot where slot.key = key.key)
+    and not exists (select from {schema}.waiting where waiting.at = key.key);
+return freed;
+end
+$$;

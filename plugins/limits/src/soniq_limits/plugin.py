@@ -1,0 +1,175 @@
+"""The plugin: holds limited jobs as they come in, and lets them go as slots are free."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from soniq import InvalidOption, JobStatus, Soniq
+from soniq.errors import AppNotStarted
+from soniq.plugin import (
+    EnqueueBatch,
+    Holds,
+    JobDefinition,
+    Migration,
+    Outcome,
+    OwedEvent,
+    Task,
+    TransactionConnection,
+    hookimpl,
+)
+
+from .database import NAME, migration, statement
+from .errors import LimitNotFound
+from .keys import HEADER, Keys, keys_in
+from .limit import MOST
+from .looking import Looking
+from .state import LimitState
+
+if TYPE_CHECKING:
+    import click
+
+LEASE = 3.0
+"""Seconds after which another worker looks in place of one that is silent."""
+
+
+class Limits:
+    """At most so many jobs at once: `limits = eq.plugin(Limits)`.
+
+    The limits are options of jobs: `@eq.job(Limit(5, by="customer"))`. What is in force is in the
+    database, and is read and changed here while the app is used. Its methods raise `AppNotStarted`
+    before, `LimitNotFound` for a name that there is not, and `DatabaseError`.
+    """
+
+    name = NAME
+
+    def __init__(self) -> None:
+        self._keys = Keys()
+        self._app: Soniq | None = None
+        self._looking: Looking | None = None
+
+    async def list(self) -> Sequence[LimitState]:
+        """All limits by name."""
+        async with self._started().connection() as connection:
+            rows = await connection.fetch(self._sql("list"))
+        return [LimitState(**row) for row in rows]
+
+    async def set(self, name: str, n: int) -> None:
+        """Let so many jobs of each key run at once, from now on, until the code says another number
+        than it does. 0: none starts. Those that run go on. Raises `InvalidOption`.
+        """
+        if type(n) is not int or not 0 <= n <= MOST:
+            raise InvalidOption(f"a limit is 0 to {MOST:,}; got {n!r:.100}", option="n")
+        async with self._started().connection() as connection, connection.transaction():
+            if not await connection.fetch(self._sql("set"), name, n):
+                raise LimitNotFound(name)
+            await connection.execute(self._sql("again_for"), [name])
+
+    @hookimpl
+    def configure_job(self, job: JobDefinition) -> None:
+        """Read the limits of a job, hold it as it comes in, and hear how it ends."""
+        if self._keys.read(job):
+            job.mark(NAME, hold=True)
+
+    @hookimpl
+    def around_enqueue(self, batch: EnqueueBatch) -> Iterator[None]:
+        """Give limited jobs their keys along."""
+        if self._keys:
+            for job in batch.jobs:
+                if job.name in self._keys:
+                    job.headers[HEADER] = self._keys.of(job.name, job.args)
+        yield
+
+    @hookimpl(marked=True)
+    async def settle_tx(
+        self, tx: TransactionConnection, outcomes: Sequence[Outcome], holds: Holds
+    ) -> None:
+        """Give up the slots of what ended, or is put off and held again, and let the next go."""
+        ended = [each.job_id for each in outcomes if each.status != "queued"]
+        requeued = [each.job_id for each in outcomes if each.status == "queued"]
+        held = await holds.hold(requeued) if requeued else []
+        (row,) = await tx.fetch(self._sql("settled"), ended, held)
+        if row["released"]:
+            await holds.release(map(str, row["released"]))
+        if row["busy"] or row["unknown"]:
+            await holds.owe({"keys": row["busy"], "jobs": [*map(str, row["unknown"])]})
+
+    @hookimpl
+    async def owed_tx(
+        self, tx: TransactionConnection, events: Sequence[OwedEvent], holds: Holds
+    ) -> None:
+        """Give slots to what came in, came back, or could not be looked at."""
+        ids: dict[str, None] = {}
+        known: dict[str, Sequence[str]] = {}
+        keys: set[str] = set()
+        paused = [each for event in events for each in event.what.get("paused", ())]
+        ids.update(dict.fromkeys(await holds.hold(paused) if paused else ()))
+        for event in events:
+            keys.update(event.what.get("keys", ()))
+            ids.update(dict.fromkeys(event.what.get("jobs", ())))
+            if event.job_id is not None:
+                ids[event.job_id] = None
+                if found := keys_in(event.headers):
+                    known[event.job_id] = found
+        assert self._looking is not None
+        released = await self._looking.look(tx, [*ids], keys, known)
+        if released:
+            await holds.release(released)
+
+    @hookimpl
+    def migrations(self) -> Sequence[Migration]:
+        return [Migration(version=1, sql=migration("0001_limits"))]
+
+    @hookimpl
+    async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
+        self._app, self._looking = app, Looking(app, self._keys)
+        try:
+            yield
+        finally:
+            self._app = self._looking = None
+
+    @hookimpl
+    async def started(self, app: Soniq) -> None:
+        """Write down what the code says of its limits, where that is new."""
+        declared = self._keys.declared
+        if not declared:
+            return
+        async with app.connection() as connection, connection.transaction():
+            changed = await connection.fetch(
+                self._sql("declare"), [*declared], [*declared.values()]
+            )
+            if changed:
+                names = [row["name"] for row in changed]
+                await connection.execute(self._sql("again_for"), names)
+
+    @hookimpl
+    def background_tasks(self, app: Soniq) -> Sequence[Task]:
+        """One worker looks at what falls due; each at what was locked when it looked."""
+        assert self._looking is not None
+        return [
+            Task(name="look", run=self._looking.elected, elected=True, lease=LEASE),
+            Task(name="look again", run=self._looking.beside),
+        ]
+
+    @hookimpl
+    async def inspect_fields(self, app: Soniq, job: JobStatus) -> Mapping[str, object]:
+        """The job's keys, and whether it has its slots or waits for them."""
+        async with app.connection() as connection:
+            rows = await connection.fetch(self._sql("of_job"), job["job_id"])
+        return {
+            row["key"]: f"{'has a slot' if row['has_slot'] else 'waits'},"
+            f" {row['taken']} of {row['n']} taken"
+            for row in rows
+        }
+
+    @hookimpl
+    def register_commands(self, cli: "click.Group") -> None:
+        from .commands import limits  # all that enqueues has no need of it
+
+        cli.add_command(limits)
+
+    def _started(self) -> Soniq:
+        if self._app is None:
+            raise AppNotStarted("the app of these limits is not in use")
+        return self._app
+
+    def _sql(self, name: str) -> str:
+        return statement(self._started().plugin_schema(NAME), name)

@@ -1,0 +1,1 @@
+select keys, ids, wait from {schema}.due_1($1)

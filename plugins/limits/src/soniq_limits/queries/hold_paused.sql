@@ -1,0 +1,1 @@
+select {schema}.hold_paused_1($1)

@@ -1,0 +1,1 @@
+select id, name, headers, args, serializer from {schema}.jobs_1($1)

@@ -1,0 +1,1 @@
+update {schema}.limits set n = $2, changed_at = now() where name = $1 returning name

@@ -1,0 +1,1 @@
+select released, busy, unknown from {schema}.settled_1($1, $2)

@@ -1,0 +1,145 @@
+"""What a limit is set to: in the code, in the database, at run time."""
+
+import asyncio
+
+import pytest
+
+from soniq import InvalidOption, Soniq
+from soniq.errors import AppNotStarted, JobDefinitionError
+from soniq_limits import AllOf, Limit, LimitNotFound, Limits
+from tests.conftest import MakeApp
+from tests.plugins.limits.conftest import Observer
+from tests.plugins.limits.test_limit import all_end
+from tests.support.jobs import working
+from tests.support.waiting import eventually
+
+
+def limited(app: Soniq, n: int, started: list[int] | None = None) -> Soniq:
+    @app.job(Limit(n), name="limited")
+    async def limited_(k: int = 0) -> None:
+        if started is not None:
+            started.append(k)
+            await asyncio.sleep(3600)
+
+    return app
+
+
+async def number(app: Soniq) -> int:
+    (state,) = await app.plugin(Limits).list()
+    return state.n
+
+
+async def test_a_limit_is_raised_while_jobs_wait_for_it(app: Soniq) -> None:
+    started: list[int] = []
+    limited(app, 1, started)
+    async with working(app):
+        ids = [await app.enqueue("limited", k=n) for n in range(5)]
+        await eventually(lambda: so_many(started, 1))
+        await app.plugin(Limits).set("limited", 3)
+        await eventually(lambda: so_many(started, 3))
+        (state,) = await app.plugin(Limits).list()
+        assert (state.n, state.declared, state.running, state.waiting) == (3, 1, 3, 2)
+        for job_id in ids:
+            await app.cancel(job_id)
+
+
+async def so_many(started: list[int], count: int) -> bool:
+    return len(started) == count
+
+
+async def test_a_limit_of_nought_starts_nothing_until_it_is_raised(
+    app: Soniq, observer: Observer
+) -> None:
+    @app.job(Limit(2), name="limited")
+    async def limited_() -> None:
+        await observer.run("limited")
+
+    async with app:
+        await app.plugin(Limits).set("limited", 0)
+    async with working(app):
+        await app.enqueue("limited")
+
+        async def waits() -> bool:
+            (state,) = await app.plugin(Limits).list()
+            return state.waiting == 1
+
+        await eventually(waits)
+        assert not observer.most
+        await app.plugin(Limits).set("limited", 1)
+        await all_end(app, 1)
+
+
+async def test_what_was_set_holds_until_the_code_says_another_number(make_app: MakeApp) -> None:
+    async with limited(make_app(plugins=[Limits()]), 5) as app:
+        await app.plugin(Limits).set("limited", 2)
+    async with limited(make_app(plugins=[Limits()]), 5) as app:
+        assert await number(app) == 2
+    async with limited(make_app(plugins=[Limits()]), 7) as app:
+        assert await number(app) == 7
+
+
+async def test_two_versions_of_the_code_go_by_the_number_in_the_database(
+    make_app: MakeApp, observer: Observer
+) -> None:
+    apps = [make_app(plugins=[Limits()]) for _ in range(2)]
+    for n, app in zip((5, 2), apps, strict=True):
+        app.job(Limit(n), name="limited")(lambda: observer.run("limited"))
+        await app.start()
+    await apps[0].enqueue_many("limited", [{}] * 60)
+    async with working(apps[0]), working(apps[1]):
+        await all_end(apps[0], 60)
+    assert observer.most == {"limited": 2}
+
+
+async def test_a_name_that_there_is_not_and_an_app_that_is_not_in_use_are_refused(
+    app: Soniq,
+) -> None:
+    with pytest.raises(AppNotStarted):
+        await app.plugin(Limits).list()
+    async with app:
+        with pytest.raises(LimitNotFound) as raised:
+            await app.plugin(Limits).set("other", 1)
+        assert raised.value.limit == "other"
+        with pytest.raises(InvalidOption):
+            await app.plugin(Limits).set("other", -1)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, True, "5", 10**9])
+def test_what_is_no_number_of_jobs_is_refused(n: object) -> None:
+    with pytest.raises(InvalidOption):
+        Limit(n)  # type: ignore[arg-type]
+
+
+def test_names_that_cannot_be_are_refused() -> None:
+    for options in ({"by": ""}, {"by": 1}, {"name": "a[b]"}, {"name": "x" * 201}, {"name": "\0"}):
+        with pytest.raises(InvalidOption):
+            Limit(1, **options)
+    with pytest.raises(InvalidOption):
+        AllOf()
+    with pytest.raises(InvalidOption):
+        AllOf(5)  # type: ignore[arg-type]
+
+
+async def test_what_does_not_fit_the_job_ends_the_start(make_app: MakeApp) -> None:
+    async def job(a: int) -> None: ...
+
+    for options, message in (
+        ([Limit(1, by="b")], "no argument 'b'"),
+        ([Limit(1), AllOf(Limit(2))], "all of its limits in one AllOf"),
+        ([AllOf(Limit(1, name="x"), Limit(2, name="x"))], "the limit 'x' is 1"),
+    ):
+        app = make_app(plugins=[Limits()])
+        app.job(*options, name="job")(job)
+        with pytest.raises(JobDefinitionError, match=message):
+            await app.start()
+
+
+def test_a_key_is_the_value_as_json_and_a_long_one_its_hash() -> None:
+    limit = Limit(1, by="a")
+    assert limit.key_for("job", {"a": 42}) == "job/a[42]"
+    assert limit.key_for("job", {"a": "42"}) == 'job/a["42"]'
+    assert limit.key_for("job", {"a": "\0"}) == 'job/a["\\u0000"]'
+    long = limit.key_for("job", {"a": "x" * 1_000})
+    assert len(long) < 100
+    assert long != limit.key_for("job", {"a": "x" * 999})
+    assert Limit(1).key_for("job", {"a": 42}) == "job"
