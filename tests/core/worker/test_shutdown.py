@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import asyncpg
@@ -244,6 +245,39 @@ async def test_a_thread_that_does_not_end_holds_nobody_up_and_its_job_runs_again
     assert (status["status"], status["attempt"]) == ("queued", 0)
     assert [type(error) for error in errors] == [WorkerStopped]
     release.set()
+
+
+async def test_handlers_that_keep_all_threads_of_the_loop_busy_hold_up_no_worker_that_stops(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(grace=0.1)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    began, release = asyncio.Event(), threading.Event()
+
+    @app.job(name="blocking")
+    async def blocking() -> None:
+        began.set()
+        await asyncio.to_thread(release.wait, 60)
+
+    await app.enqueue(blocking)
+    try:
+        async with asyncio.timeout(30), working(app):
+            await began.wait()
+    finally:
+        release.set()
+    assert (await app.overview())["workers"] == []
+
+
+async def test_a_handler_that_ends_the_threads_of_the_loop_keeps_no_worker_from_its_goodbye(
+    app: Soniq,
+) -> None:
+    @app.job(name="ending")
+    async def ending() -> None:
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    await app.enqueue(ending)
+    assert await app.run_worker(run_once=True) == 1
+    assert (await app.overview())["workers"] == []
 
 
 async def test_a_worker_says_when_it_starts_and_stops(

@@ -60,6 +60,7 @@ class Heartbeat(BackgroundLoop):
         self._stopping = False
         self._beating: asyncio.Task[None] | None = None
         self._thread: threading.Thread | None = None
+        self._over = asyncio.Event()  # in the worker's loop: the thread has ended
 
     # --- the thread ------------------------------------------------------------------------------
 
@@ -78,15 +79,27 @@ class Heartbeat(BackgroundLoop):
             return
         if self._own_loop is not None:
             self._own_loop.call_soon_threadsafe(self._stop.set)
-        await asyncio.to_thread(self._thread.join, CLEANUP_TIMEOUT)
-        if self._thread.is_alive() and self._own_loop is not None and self._beating is not None:
+        await self._ended_soon()
+        if not self._over.is_set() and self._own_loop is not None and self._beating is not None:
             with suppress(RuntimeError):  # it has just ended
                 self._own_loop.call_soon_threadsafe(self._beating.cancel)
-            await asyncio.to_thread(self._thread.join, CLEANUP_TIMEOUT)
+            await self._ended_soon()
+
+    async def _ended_soon(self) -> None:
+        """Wait a moment for the thread's end; not in the loop's own threads, as handlers may keep
+        all of them busy, or have ended them.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLEANUP_TIMEOUT):
+                await self._over.wait()
 
     def _main(self) -> None:
-        with suppress(asyncio.CancelledError):
-            asyncio.run(self._live())
+        try:
+            with suppress(asyncio.CancelledError):
+                asyncio.run(self._live())
+        finally:
+            with suppress(RuntimeError):  # the worker's loop is closed
+                self._loop.call_soon_threadsafe(self._over.set)
 
     async def _live(self) -> None:
         self._own_loop, self._beating = asyncio.get_running_loop(), asyncio.current_task()
