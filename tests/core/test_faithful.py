@@ -285,6 +285,20 @@ async def test_what_would_arrive_as_another_value_is_refused_naming_job_paramete
     assert await app.jobs() == []
 
 
+async def test_a_value_that_cannot_be_compared_is_refused(app: Soniq) -> None:
+    class Lazy(list[int]):
+        def __iter__(self) -> Any:
+            raise LookupError("not loaded")
+
+    @app.job(name="take")
+    async def take(value: list[int]) -> None: ...
+
+    with pytest.raises(
+        InvalidArguments, match=r"'value'.* it cannot be compared: LookupError: not"
+    ):
+        await app.enqueue(take, Lazy([1]))
+
+
 async def test_a_value_in_the_form_that_json_has_for_it_is_taken(app: Soniq) -> None:
     received: list[list[object]] = [[] for _ in KEPT]
     names = [

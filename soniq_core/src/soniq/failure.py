@@ -7,7 +7,7 @@ from types import TracebackType
 import msgspec
 
 from soniq.text import cut, one_line, storable
-from soniq.tracebacks import text_of
+from soniq.tracebacks import TRACEBACK, text_of
 
 OWN_CODE = str(Path(__file__).parent)
 LONGEST_TRACEBACK = 20_000
@@ -48,12 +48,13 @@ def type_name(error: BaseException) -> str:
 
 def formatted(error: BaseException) -> str:
     """An error's traceback, from the first line that is not Soniq's own."""
-    start: TracebackType | None = error.__traceback__
+    start: TracebackType | None = TRACEBACK(error)
     while start is not None and start.tb_frame.f_code.co_filename.startswith(OWN_CODE):
         start = start.tb_next
 
+    start = start or TRACEBACK(error)
     try:
-        text = "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
+        text = "".join(traceback.format_exception(type(error), error, start))
     except BaseException:
-        text = "".join(traceback.format_tb(start or error.__traceback__))
+        text = "".join(traceback.format_tb(start))
     return cut(text, LONGEST_TRACEBACK)

@@ -15,6 +15,9 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from soniq.text import LONGEST, shown
+from soniq.tracebacks import text_of
+
 PLAIN = frozenset({str, int, bool, type(None)})
 """Types whose values are the same in every serializer, and are read as nothing else by most types.
 """
@@ -44,6 +47,8 @@ def difference(passed: object, arrived: object, *, loose: bool = False) -> Diffe
         return _Comparison(loose).compare(passed, arrived)
     except RecursionError:
         return Difference("", "it is nested too deeply")
+    except Exception as error:  # of the value's own
+        return Difference("", f"it cannot be compared: {type(error).__name__}: {text_of(error)}")
 
 
 class _Comparison:
@@ -240,7 +245,13 @@ BUILT_IN = frozenset(
 
 
 def _changed(passed: object, arrived: object) -> Difference:
-    return Difference("", f"{passed!r:.60} would arrive as {arrived!r:.60}")
+    if shown(passed, LONGEST) != shown(arrived, LONGEST):
+        return Difference("", f"{shown(passed, 60)} would arrive as {shown(arrived, 60)}")
+    return Difference(
+        "",
+        f"what is read from its JSON looks the same, and is not equal to it ({shown(passed, 60)}):"
+        " it holds what is not written, as private attributes and secrets",
+    )
 
 
 def _retyped(passed: object, arrived: object) -> Difference:

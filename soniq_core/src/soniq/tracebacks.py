@@ -6,9 +6,15 @@ garbage collector comes by. They are cut, not cleared: another task that met the
 still wait in one of the frames.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 E = TypeVar("E", bound=BaseException)
+
+CAUSE: Any = vars(BaseException)["__cause__"].__get__
+CONTEXT: Any = vars(BaseException)["__context__"].__get__
+TRACEBACK: Any = vars(BaseException)["__traceback__"].__get__
+EXCEPTIONS: Any = vars(BaseExceptionGroup)["exceptions"].__get__
+"""What an error holds, whatever its own class makes of these names."""
 
 
 def without_traceback(error: E) -> E:
@@ -21,9 +27,9 @@ def without_traceback(error: E) -> E:
             continue
         seen.add(id(each))
         BaseException.with_traceback(each, None)
-        left += [each.__cause__, each.__context__]
+        left += [CAUSE(each), CONTEXT(each)]
         if isinstance(each, BaseExceptionGroup):
-            left += each.exceptions
+            left += EXCEPTIONS(each)
     return error
 
 

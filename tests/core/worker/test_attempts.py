@@ -338,6 +338,30 @@ async def test_an_attempt_counts_while_it_runs(app: Soniq) -> None:
     assert status["started_at"] <= status["finished_at"]
 
 
+async def test_an_error_that_hides_where_it_came_from_ends_its_own_job_only(app: Soniq) -> None:
+    def refuse(*_: object) -> Any:
+        raise RuntimeError("this is nobody's business")
+
+    class Hidden(Exception):
+        with_traceback = refuse
+
+    for name in ("__cause__", "__context__", "__traceback__"):
+        setattr(Hidden, name, property(refuse))
+
+    @app.job(name="hidden", max_attempts=1)
+    async def hidden() -> None:
+        raise Hidden("gone")
+
+    bad = await app.enqueue(hidden)
+    async with asyncio.timeout(30):
+        await app.run_worker(run_once=True)
+    status = await app.get_job_status(bad)
+    assert status is not None
+    assert status["error"] is not None
+    assert (status["status"], status["error"]["message"]) == ("dead", "gone")
+    assert "in hidden" in (status["error"]["traceback"] or "")
+
+
 async def test_an_error_that_cannot_say_what_it_is_ends_its_own_job_only(app: Soniq) -> None:
     class Hostile(Exception):
         def __str__(self) -> str:

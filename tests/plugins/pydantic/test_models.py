@@ -243,7 +243,11 @@ WRONG: list[tuple[Any, Any, str]] = [
     (list[Order], [BIG], r"no field 'value\.0\.discount'"),
     (Parent, Child(n=1), "Child would arrive as a Parent"),
     (Parcel, Parcel(ORDER, {"a": Line.model_construct(sku="a", price=float("nan"))}), "'value"),
-    (Login, Login(user="a", password=SecretStr("hunter2")), "'value'.*Login"),
+    (
+        Login,
+        Login(user="a", password=SecretStr("hunter2")),
+        "'value'.*looks the same, and is not equal to it .Login",
+    ),
     (Hidden, Hidden(shown=1, hidden=2), "'value'.*Hidden"),
     (Order, 5, "'value'"),
     (Annotated[int, Field(gt=0)], 0, "'value': Input should be greater than 0"),

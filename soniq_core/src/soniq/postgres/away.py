@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import asyncpg
 
 from soniq.errors import DatabaseUnavailable
+from soniq.tracebacks import CAUSE, CONTEXT
 from soniq.transaction import is_asyncpg
 
 CLASSES = ("08", "53", "57P", "25P03", "25006")
@@ -52,5 +53,5 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         original = getattr(error, "orig", None)  # SQLAlchemy's
-        followed = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        followed = CAUSE(error) or (None if error.__suppress_context__ else CONTEXT(error))
         error = original if isinstance(original, BaseException) else followed

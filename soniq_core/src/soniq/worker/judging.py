@@ -17,7 +17,7 @@ from soniq.errors import (
 from soniq.failure import failure_json, in_one_line
 from soniq.signals import Cancel, Retry, Signal, Snooze
 from soniq.text import one_line
-from soniq.tracebacks import without_traceback
+from soniq.tracebacks import TRACEBACK, without_traceback
 from soniq.worker.admission import requeued
 from soniq.worker.arguments import Undecodable
 from soniq.worker.record import AttemptRecord
@@ -62,7 +62,7 @@ def _timed_out(record: AttemptRecord, error: BaseException) -> BaseException:
     """A timeout is what it is, whatever the handler made of it."""
     if record.cause != "timeout" or isinstance(error, AttemptTimeout):
         return error
-    timeout = AttemptTimeout(record.timeout or 0.0).with_traceback(error.__traceback__)
+    timeout = AttemptTimeout(record.timeout or 0.0).with_traceback(TRACEBACK(error))
     timeout.__cause__ = None if isinstance(error, asyncio.CancelledError) else error
     return timeout
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from soniq.errors import DatabaseError
 from soniq.text import one_line
+from soniq.tracebacks import TRACEBACK
 from soniq.worker.admission import Admission, requeued
 from soniq.worker.attempt import Attempt
 from soniq.worker.claimed import SUSPECT, Claimed
@@ -300,7 +301,7 @@ def _unfinished(attempt: Attempt, error: BaseException) -> Settlement:
         "job %s (%s): the outcome of its attempt could not be determined",
         claimed.id,
         one_line(claimed.name),
-        exc_info=error,
+        exc_info=(type(error), error, TRACEBACK(error)),
         extra=fields,
     )
     return unjudged(attempt, error)
