@@ -55,11 +55,22 @@ class Settling:
         await tx.execute("select 1 from unnest($1::uuid[])", [each.job_id for each in outcomes])
 
 
+class Marking(Settling):
+    """What one does that hears of marked jobs alone, where none is."""
+
+    name = "marking"
+
+    @hookimpl(marked=True)
+    async def settle_tx(self, tx: "asyncpg.Connection[Any]", outcomes: Sequence[Outcome]) -> None:
+        raise AssertionError("no job is marked")
+
+
 VARIANTS: dict[str, list[object]] = {
     "no plugin": [],
     "20 with before_job, after_job, on_error": [Observing(number) for number in range(20)],
     "20 with around_job as well": [Around(number) for number in range(20)],
     "one with settle_tx": [Settling()],
+    "one with settle_tx for marked jobs alone": [Marking()],
 }
 
 
@@ -82,11 +93,12 @@ async def measure(url: str, plugins: Sequence[object], jobs: int) -> float:
         return count / (time.perf_counter() - began)
 
 
-async def main(url: str, rounds: int, jobs: int) -> None:
-    """Measure all variants in turn, and print medians and ratios."""
-    figures: dict[str, list[float]] = {name: [] for name in VARIANTS}
+async def main(url: str, rounds: int, jobs: int, only: str) -> None:
+    """Measure variants in turn, and print medians and ratios."""
+    variants = {name: each for name, each in VARIANTS.items() if not each or only in name}
+    figures: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
-        for name, plugins in VARIANTS.items():
+        for name, plugins in variants.items():
             figures[name].append(await measure(url, plugins, jobs))
     base = median(figures["no plugin"])
     print(
@@ -104,6 +116,9 @@ if __name__ == "__main__":
     parser.add_argument(
         "--jobs", type=int, default=50_000, help="how many are processed in each round"
     )
+    parser.add_argument(
+        "--only", default="", help="measure those that have this in their name, beside none"
+    )
     arguments = parser.parse_args()
     with server() as url:
-        asyncio.run(main(url, arguments.rounds, arguments.jobs))
+        asyncio.run(main(url, arguments.rounds, arguments.jobs, arguments.only))

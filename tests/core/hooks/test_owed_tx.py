@@ -293,6 +293,52 @@ async def is_true(value: bool) -> bool:
     return value
 
 
+async def test_a_cancel_and_a_release_of_one_job_at_once_end_it_once(
+    app: Soniq, keeper: Keeper, connection: "Connection[asyncpg.Record]", schema: str
+) -> None:
+    """The release waits for the cancel, finds no job any more, and lets nothing go."""
+    job_id = await app.enqueue("kept")
+    keeper.lets_go = False
+    await app.run_worker(run_once=True)
+    transaction = connection.transaction()
+    await transaction.start()
+    gone = f"select status from {schema}.cancel_waiting_1($1, null), {schema}.job_1($2)"
+    await connection.fetch(gone, [job_id.uuid], job_id.uuid)
+    async with app.connection() as other:
+        released = asyncio.create_task(
+            other.fetchval(f"select {schema}.release($1, 'keeper')", [job_id.uuid])
+        )
+        await eventually(
+            lambda: connection.fetchval(
+                "select exists (select from pg_locks where not granted and pid = $1)",
+                other.get_server_pid(),
+            )
+        )
+        await transaction.commit()
+        assert await released == 0
+    assert (await status_of(app, job_id))["status"] == "cancelled"
+    assert await app.run_worker(run_once=True) == 0
+
+
+async def test_a_release_in_a_transaction_that_stays_open_holds_up_no_other_job(
+    make_app: MakeApp, keeper: Keeper, connection: "Connection[asyncpg.Record]"
+) -> None:
+    keeper.lets_go = False
+    app = define(make_app(plugins=[keeper], poll_interval=60))
+    ids = [await app.enqueue("kept", n=n) for n in range(3)]
+    async with working(app):
+        await eventually(lambda: is_true(len(keeper.told) == 3))
+        transaction = connection.transaction()
+        await transaction.start()
+        assert await app.release(ids[0], holder="keeper", connection=connection) == 1
+        assert await app.release(ids[1], holder="keeper") == 1
+        assert (await finished(app, ids[1]))["status"] == "done"
+        assert (await finished(app, await app.enqueue("free")))["status"] == "done"
+        assert (await status_of(app, ids[0]))["status"] == "held"
+        await transaction.commit()
+        assert (await finished(app, ids[0]))["status"] == "done"
+
+
 # --- how it ended where the plugin could not hear of it ------------------------------------------
 
 

@@ -21,7 +21,7 @@ from soniq.postgres.connections import close_quietly, transaction
 from soniq.postgres.driver_errors import CONNECTION_ERRORS
 from soniq.postgres.holds import Freed, TxHolds
 from soniq.tracebacks import shown
-from soniq.worker.background import BackgroundLoop
+from soniq.worker.background import BackgroundLoop, stop_all
 from soniq.worker.lanes import Lanes
 from soniq.worker.polling import Poller
 from soniq.worker.services import Services
@@ -66,7 +66,7 @@ class Deliveries:
 
     async def stop(self) -> None:
         """Cancel all, and leave their connections."""
-        await asyncio.gather(*(loop.stop() for loop in self._loops))
+        await stop_all(self._loops)
         for loop in self._loops:
             await loop.ended()
 
