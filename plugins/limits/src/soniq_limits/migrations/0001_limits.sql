@@ -50,7 +50,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
 as $$
@@ -75,15 +74,21 @@ loop
     select array_agg(next.job_id), array_agg(distinct other) filter (where other is not null) into picked, others
     from {schema}.key left join {schema}.limits using (name)
     cross join lateral (
-        select coalesce(limits.n, 1) - count(*) as room from {schema}.slot join {soniq}.job on job.id = slot.job_id
-        where slot.key = key.key and (job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
+        select coalesce(limits.n, 1) - count(*) as room from {schema}.slot cross join lateral (
+            select from {soniq}.job where job.id = slot.job_id
+                and (job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
+            limit 1
+        ) as taken
+        where slot.key = key.key
     ) as free
     cross join lateral (
         select job_id, keys from {schema}.waiting
         where at = key.key and job_id <> all (passed)
         order by job_id limit greatest(free.room, 0)
     ) as next
-    left join lateral (select other from unnest(next.keys) as other where other <> all (mine)) as more on true
+    left join lateral (
+        select other from unnest(next.keys) as other where cardinality(next.keys) > 1 and other <> all (mine)
+    ) as more on true
     where key.key = any(mine) and exists (select from {schema}.waiting where at = key.key);
     exit when picked is null;
 
@@ -120,11 +125,15 @@ loop
         where state = 'fits'
     ), free as materialized (
         select wanted.key, coalesce(limits.n, 1) - (
-            select count(*) from {schema}.slot join {soniq}.job on job.id = slot.job_id
-            where slot.key = wanted.key and (job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
+            select count(*) from {schema}.slot cross join lateral (
+                select from {soniq}.job where job.id = slot.job_id
+                    and (job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
+                limit 1
+            ) as taken
+            where slot.key = wanted.key
         ) as room
-        from (select distinct key from place) as wanted join {schema}.key using (key) left join {schema}.limits using (name)
-        where wanted.key = any(mine)
+        from (select key from place intersect select unnest(mine)) as wanted (key)
+        join {schema}.key using (key) left join {schema}.limits using (name)
     ), judged as materialized (
         select job_id, bool_and(coalesce(place <= room, false)) as fits, bool_or(room is null) as unseen
         from place left join free using (key)
@@ -185,7 +194,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
 as $$
@@ -230,7 +238,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
 as $$
@@ -266,7 +273,7 @@ with job as materialized (
     where job.id = any(mine)
 ), given_up as (
     delete from {schema}.slot
-    where job_id = any(gone) or job_id = any(array(select id from job where held))
+    where job_id = any(gone || array(select id from job where held))
     returning key
 ), kept as (
     insert into {schema}.slot (job_id, key)
@@ -274,7 +281,7 @@ with job as materialized (
     where not held and not exists (select from {schema}.slot where job_id = job.id)
     on conflict do nothing
 ), ended as (
-    delete from {schema}.waiting where job_id = any(gone) or job_id = any(array(select id from job where not first))
+    delete from {schema}.waiting where job_id = any(gone || array(select id from job where not first))
 ), waits as (
     insert into {schema}.waiting (job_id, keys, at, due, queue)
     select id, keys, case when due then keys[1] end, case when not due then scheduled_at end, queue from job where first
@@ -300,7 +307,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
 as $$
