@@ -21,7 +21,7 @@ create table {schema}.slot (
     key    text not null,
     primary key (job_id, key)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
-create index slot_of_key on {schema}.slot (key);
+create index slot_of_key on {schema}.slot (key, job_id);
 
 -- The jobs that this plugin holds, and is the first to hold. One that needs several keys waits at one that has no room.
 create table {schema}.waiting (
@@ -57,6 +57,8 @@ as $$
 declare
     mine    text[];
     others  text[];
+    counted text[];
+    rooms   bigint[];
     picked  uuid[];
     passed  uuid[] := '{}';
     stuck   uuid[];
@@ -71,7 +73,10 @@ busy := array(select unnest(p_keys) except select unnest(mine));
 
 loop
     now := clock_timestamp();
-    select array_agg(next.job_id), array_agg(distinct other) filter (where other is not null) into picked, others
+    select
+        array_agg(distinct next.job_id), array_agg(distinct other) filter (where other is not null), array_agg(key.key),
+        array_agg(free.room)
+    into picked, others, counted, rooms
     from {schema}.key left join {schema}.limits using (name)
     cross join lateral (
         select coalesce(limits.n, 1) - count(*) as room from {schema}.slot cross join lateral (
@@ -87,7 +92,7 @@ loop
         order by job_id limit greatest(free.room, 0)
     ) as next
     left join lateral (
-        select other from unnest(next.keys) as other where cardinality(next.keys) > 1 and other <> all (mine)
+        select other from unnest(case when cardinality(next.keys) > 1 then next.keys end) as other where other <> all (mine)
     ) as more on true
     where key.key = any(mine) and exists (select from {schema}.waiting where at = key.key);
     exit when picked is null;
@@ -123,7 +128,11 @@ loop
         select job_id, key, row_number() over (partition by key order by job_id) as place
         from looked cross join unnest(keys) as key
         where state = 'fits'
+    ), known as materialized (
+        select distinct key, room from unnest(counted, rooms) as known (key, room)
     ), free as materialized (
+        select key, room from known
+        union all
         select wanted.key, coalesce(limits.n, 1) - (
             select count(*) from {schema}.slot cross join lateral (
                 select from {soniq}.job where job.id = slot.job_id
@@ -132,7 +141,7 @@ loop
             ) as taken
             where slot.key = wanted.key
         ) as room
-        from (select key from place intersect select unnest(mine)) as wanted (key)
+        from (select key from place intersect select unnest(mine) except select key from known) as wanted (key)
         join {schema}.key using (key) left join {schema}.limits using (name)
     ), judged as materialized (
         select job_id, bool_and(coalesce(place <= room, false)) as fits, bool_or(room is null) as unseen
