@@ -5,6 +5,7 @@ published.
 import os
 import shlex
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -55,9 +56,7 @@ def test_a_plugin_is_made_tested_and_built_with_a_checkout(
         return done.stdout
 
     (install,) = indented("## A package")
-    first = [shlex.quote(str(ROOT / each)) for each in ("soniq_core", "plugins/testing")]
-    run(f"python -m pip install -q {' '.join(first)}", tmp_path)
-    run("soniq new-plugin obituary", tmp_path)
+    run(f"{shlex.quote(sys.executable)} -m soniq new-plugin obituary", tmp_path)
     folder = tmp_path / "soniq-obituary"
     run(install, folder)
     assert "passed" in run("python -m pytest -q -p no:cacheprovider", folder)
