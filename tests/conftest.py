@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import psycopg
@@ -27,6 +26,7 @@ from soniq_embedded import EmbeddedServer
 from tests.support.forked_commands import ForkedCommands
 from tests.support.proxy import Proxy
 from tests.support.schemas import Schemas, new_name
+from tests.support.urls import of_database
 
 MakeApp = Callable[..., Soniq]
 
@@ -88,7 +88,7 @@ def _own_database(url: str) -> Iterator[str]:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     try:
-        yield urlsplit(url)._replace(path=f"/{name}").geturl()
+        yield of_database(url, name)
     finally:
         with psycopg.connect(url, autocommit=True) as connection:
             drop = sql.SQL("drop database {} with (force)")

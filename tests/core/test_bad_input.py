@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -25,6 +25,7 @@ from soniq.errors import DistributionConflict, SchemaMissing, SchemaTooNew
 from soniq.status import JobStatus
 from soniq_embedded import EmbeddedServer
 from tests.conftest import MakeApp
+from tests.support.urls import as_role, of_database
 
 Connection = asyncpg.Connection
 PASSWORD = "s3cr3t-passw0rd"
@@ -113,8 +114,7 @@ async def test_what_is_no_postgresql_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_database_that_does_not_exist_is_named(database_url: str) -> None:
-    there = urlsplit(database_url)
-    error = await refused(Soniq(there._replace(path="/nonexistent").geturl(), discover=False))
+    error = await refused(Soniq(of_database(database_url, "nonexistent"), discover=False))
     assert isinstance(error, DatabaseUnavailable)
     assert "/nonexistent" in str(error)
     assert "does not exist" in str(error)
@@ -124,18 +124,17 @@ async def test_a_wrong_password_is_not_shown_and_the_right_one_works(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with EmbeddedServer(tmp_path_factory.mktemp("guarded"), options={"fsync": "off"}) as server:
-        url = urlsplit(server.start())
-        connection = await asyncpg.connect(url.geturl())
+        url = server.start()
+        connection = await asyncpg.connect(url)
         await connection.execute(f"create role guest login password '{PASSWORD}-right'")
-        await connection.execute(f"grant create on database {url.path[1:]} to guest")
+        await connection.execute(f"grant create on database {urlsplit(url).path[1:]} to guest")
         hba = Path(await connection.fetchval("show hba_file"))
         hba.write_text("local all postgres trust\nlocal all all scram-sha-256\n")
         assert await connection.fetchval("select pg_reload_conf()")
         await connection.close()
 
         def as_guest(password: str) -> str:
-            host = url.netloc.rpartition("@")[2]
-            return url._replace(netloc=f"guest:{quote(password, safe='')}@{host}").geturl()
+            return as_role(url, "guest", password)
 
         error = await refused(Soniq(as_guest(f"{PASSWORD}-wr/ng@?#"), discover=False))
         assert isinstance(error, DatabaseUnavailable)
@@ -208,17 +207,11 @@ async def role(connection: Connection, database_url: str) -> AsyncIterator[str]:
     await connection.execute(f"drop owned by {name}; drop role {name}")
 
 
-def as_role(url: str, role: str) -> str:
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{role}:{PASSWORD}@{host}").geturl()
-
-
 @pytest.mark.new_schema
 async def test_a_role_that_may_not_create_is_told_what_to_do(
     make_app: MakeApp, connection: Connection, database_url: str, role: str, schema: str
 ) -> None:
-    app = make_app(database_url=as_role(database_url, role))
+    app = make_app(database_url=as_role(database_url, role, PASSWORD))
     error = await refused(app)
     assert isinstance(error, SchemaMissing)
     assert "cannot be created by this role (permission denied" in str(error)
@@ -230,7 +223,7 @@ async def test_a_role_that_may_not_read_the_tables_is_told_so(
     make_app: MakeApp, database_url: str, role: str
 ) -> None:
     await make_app().start()
-    error = await refused(make_app(database_url=as_role(database_url, role)))
+    error = await refused(make_app(database_url=as_role(database_url, role, PASSWORD)))
     assert isinstance(error, SchemaMissing)
     assert "cannot be read by this role (permission denied" in str(error)
 
@@ -243,7 +236,7 @@ async def test_where_the_tables_are_current_no_right_to_create_is_needed(
     await connection.execute(
         f"grant select, insert, update, delete on all tables in schema {schema} to {role}"
     )
-    app = make_app(database_url=as_role(database_url, role))
+    app = make_app(database_url=as_role(database_url, role, PASSWORD))
 
     @app.job(unique=True)
     async def work(n: int) -> int:

@@ -7,13 +7,14 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 
 from soniq import Settings, Soniq, hookimpl
 from soniq.plugin import Secret
 from soniq.settings import load
+from tests.support.urls import as_role, of_database, with_parameter
 
 PASSWORD = "hunter2-of-the-database"
 URL = f"postgresql://shop:{PASSWORD}@127.0.0.1:1/shop"
@@ -133,16 +134,14 @@ async def test_nor_does_a_password_that_the_server_refuses(
     role = f"role_{schema}"
     await connection.execute(f"create role {role} login password 'another'")
     try:
-        parts = urlsplit(database_url)
-        host = parts.netloc.rpartition("@")[2]
-        url = parts._replace(netloc=f"{role}:{PASSWORD}@{host}", path="/no_such_database").geturl()
+        url = of_database(as_role(database_url, role, PASSWORD), "no_such_database")
         assert shown(await raised(Soniq(url, discover=False).start())) == []
     finally:
         await connection.execute(f"drop role {role}")
 
 
 async def test_nor_does_an_error_while_it_runs(database_url: str, schema: str) -> None:
-    url = f"{database_url}{'&' if '?' in database_url else '?'}password={quote(PASSWORD)}"
+    url = with_parameter(database_url, f"password={quote(PASSWORD)}")
     async with Soniq(url, discover=False, schema=schema) as app:
 
         @app.job(name="fail", max_attempts=1)

@@ -17,6 +17,7 @@ import pytest
 
 from soniq import Soniq
 from soniq_embedded.binaries import install_folder
+from tests.support.urls import of_database
 
 from .pages import DOCS, section
 
@@ -59,7 +60,7 @@ async def databases(
     """The URLs of two databases: one, and one that is not there yet."""
     names = [f"backup_{uuid.uuid4().hex[:12]}" for _ in range(2)]
     await connection.execute(f"create database {names[0]}")
-    yield [urlsplit(database_url)._replace(path=f"/{name}").geturl() for name in names]
+    yield [of_database(database_url, name) for name in names]
     for name in names:
         await connection.execute(f"drop database if exists {name} with (force)")
 

@@ -6,10 +6,11 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+
+from tests.support.urls import of_database
 
 from .pages import DOCS, FILE, blocks
 
@@ -24,7 +25,7 @@ async def database(
     """The URL of a database that is a page's alone."""
     name = f"page_{uuid.uuid4().hex[:12]}"
     await connection.execute(f"create database {name}")
-    yield urlsplit(database_url)._replace(path=f"/{name}").geturl()
+    yield of_database(database_url, name)
     await connection.execute(f"drop database {name} with (force)")
 
 

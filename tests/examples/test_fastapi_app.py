@@ -7,13 +7,13 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 import pytest
 
 from tests.conftest import MakeApp
+from tests.support.urls import of_database
 
 ROOT = Path(__file__).parent.parent.parent
 LIMIT = 40
@@ -29,7 +29,7 @@ async def url(
     """The URL of a database of this test's own, for the service's table."""
     name = f"{schema}_own"
     await connection.execute(f"create database {name}")
-    url = urlsplit(database_url)._replace(path=f"/{name}").geturl()
+    url = of_database(database_url, name)
     app = make_app(database_url=url)
     await app.start()
     await app.close()

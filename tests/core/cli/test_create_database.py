@@ -6,10 +6,12 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+
+from tests.support.urls import as_role, of_database
 
 from .conftest import LIMIT, Project
 
@@ -20,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 async def missing(database_url: str) -> AsyncIterator[str]:
     """The URL of a database that is not there; what a test creates is dropped."""
     name = f"shop-{uuid.uuid4().hex[:8]}"
-    yield urlunsplit(urlsplit(database_url)._replace(path=f"/{name}"))
+    yield of_database(database_url, name)
     connection = await asyncpg.connect(database_url)
     await connection.execute(f'drop database if exists "{name}" with (force)')
     await connection.close()
@@ -55,7 +57,7 @@ def test_creating_a_database_goes_with_no_check(project: Project) -> None:
 def test_a_url_that_names_no_database_is_refused(
     project: Project, database_url: str, role: str
 ) -> None:
-    nameless = urlunsplit(urlsplit(database_url)._replace(path="", netloc=f"{role}@"))
+    nameless = urlsplit(as_role(database_url, role))._replace(path="").geturl()
     done = project.soniq("setup", "--create-database", SONIQ_DATABASE_URL=nameless)
     assert done.returncode == 1
     assert "names no database" in done.stderr
@@ -64,8 +66,7 @@ def test_a_url_that_names_no_database_is_refused(
 def test_a_role_that_may_not_create_databases_is_told(
     project: Project, missing: str, role: str
 ) -> None:
-    url = urlunsplit(urlsplit(missing)._replace(netloc=f"{role}@"))
-    done = project.soniq("setup", "--create-database", SONIQ_DATABASE_URL=url)
+    done = project.soniq("setup", "--create-database", SONIQ_DATABASE_URL=as_role(missing, role))
     assert done.returncode == 1
     assert "cannot be created: permission denied to create database" in done.stderr
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.proxy import Proxy
+from tests.support.urls import of_database
 
 CODE = "from soniq import Soniq\neq = Soniq(discover=False)\n"
 
@@ -81,7 +82,7 @@ async def test_it_ends_with_an_error_when_the_limit_is_past(
 async def test_a_database_that_does_not_exist_is_not_waited_for(
     tmp_path: Path, proxy: Proxy, database_url: str, schema: str
 ) -> None:
-    url = proxy.url(database_url).replace("/postgres", "/not_there")
+    url = of_database(proxy.url(database_url), "not_there")
     process = started(tmp_path, url, schema)
     _, told = await asyncio.to_thread(process.communicate, timeout=30)
     assert process.returncode == 1

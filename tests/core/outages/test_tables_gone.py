@@ -8,6 +8,7 @@ import pytest
 from soniq import DatabaseError, Soniq
 from soniq.errors import SchemaMissing
 from tests.conftest import MakeApp
+from tests.support.urls import as_role
 from tests.support.waiting import LIMIT
 
 
@@ -45,7 +46,7 @@ async def test_pruning_as_a_role_that_may_not_is_an_error_of_soniqs(
     await connection.execute(f"create role {role} login; grant usage on schema {schema} to {role}")
     await connection.execute(f"grant select on {schema}.migration to {role}")
     try:
-        lesser = make_app(database_url=database_url.replace("postgres:@", f"{role}:@"), setup=False)
+        lesser = make_app(database_url=as_role(database_url, role), setup=False)
         with pytest.raises(DatabaseError, match="permission denied"):
             await lesser.prune()
         await lesser.close()

@@ -5,6 +5,7 @@ import pytest
 from soniq import ConfigurationError
 from soniq.settings import describe_url, driver_url, load
 from tests.conftest import MakeApp
+from tests.support.urls import with_parameter
 
 TAKEN = (
     "connect_timeout=10", "keepalives=1", "keepalives_idle=30", "gssencmode=disable",
@@ -16,7 +17,7 @@ TAKEN = (
 async def test_a_parameter_of_libpq_that_changes_nothing_here_is_taken(
     parameter: str, make_app: MakeApp, database_url: str
 ) -> None:
-    app = make_app(database_url=f"{database_url}&{parameter}")
+    app = make_app(database_url=with_parameter(database_url, parameter))
     assert await app.jobs() == []
 
 

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -19,6 +18,7 @@ from soniq import DatabaseError, JobContext, Soniq, Unique
 from soniq.plugin import EnqueueBatch, hookimpl
 from tests.core.postgres.support import documented_rights, eventually, working
 from tests.docs.pages import DOCS, blocks
+from tests.support import urls
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -44,9 +44,8 @@ async def as_role(owner: "Connection", role: str, url: str) -> AsyncIterator[str
     name = f"test_{uuid.uuid4().hex[:12]}"
     await owner.execute(f"create role {name} login password 'test'")
     await owner.execute(documented_rights(role, name))
-    parts = urlsplit(url)
     try:
-        yield parts._replace(netloc=f"{name}:test@{parts.netloc.rpartition('@')[2]}").geturl()
+        yield urls.as_role(url, name, "test")
     finally:
         await owner.execute(f"drop owned by {name}; drop role {name}")
 

@@ -73,7 +73,7 @@ async def test_a_setting_turns_the_lines_of_jobs_that_are_done_down_to_debug(
 
 
 def test_a_level_that_is_none_is_refused(make_app: MakeApp) -> None:
-    with pytest.raises(ConfigurationError, match="log_jobs is 'info' or 'debug', not 'loud'"):
+    with pytest.raises(ConfigurationError, match="'loud' cannot be used: it is 'info' or"):
         _ = make_app(log_jobs="loud").settings
 
 

@@ -1,0 +1,21 @@
+"""The URL of a server in other words: as another role, of another database, with a parameter."""
+
+from urllib.parse import quote, urlsplit
+
+
+def as_role(url: str, role: str, password: str = "") -> str:
+    """The same database as another role."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{role}:{quote(password, safe='')}@{host}").geturl()
+
+
+def of_database(url: str, name: str) -> str:
+    """Another database on the same server."""
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def with_parameter(url: str, parameter: str) -> str:
+    """The same with one parameter more: `name=value`."""
+    parts = urlsplit(url)
+    return parts._replace(query="&".join(filter(None, [parts.query, parameter]))).geturl()
