@@ -212,7 +212,11 @@ async def until_nothing_is_left(app: Soniq) -> None:
     worker = asyncio.create_task(app.run_worker())
     try:
         async with asyncio.timeout(60):
-            while await app.jobs(status="queued") or await app.jobs(status="running"):
+            # In one look: a rescue takes jobs from one status to the other
+            while any(
+                queue["waiting"] or queue["scheduled"] or queue["running"]
+                for queue in (await app.backlog()).values()
+            ):
                 await asyncio.sleep(0.05)
     finally:
         app.stop_workers()
