@@ -8,7 +8,14 @@ import re
 import sys
 import types
 import typing
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from functools import partial, reduce
 from operator import getitem, or_
 from pathlib import PurePath
@@ -51,46 +58,19 @@ class Signature:
     ) -> None:
         self.name = name
         self.provided: dict[str, Any] = {}
+        self.types: dict[str, Any] = {}
+        """What each parameter that is passed is declared to be."""
         self._signature = inspect.signature(function)
-        fields: list[tuple[str, type] | tuple[str, type, Any]] = []
-        passed = []
-        for parameter in parameters(name, function):
-            annotation = _anything(hints.get(parameter.name, Any))
-            factory = provide(bare(annotation))
-            if factory is not None:
-                self.provided[parameter.name] = factory
-                continue
-            if parameter.default is PROVIDED:
-                raise JobDefinitionError(
-                    f"{name}: nothing provides the parameter {parameter.name!r}, declared as"
-                    f" {annotation}; is the plugin installed that does?",
-                    job=name,
-                )
-            passed.append(parameter)
-            if parameter.default is parameter.empty:
-                fields.append((parameter.name, cast("type", annotation)))
-            else:
-                default = msgspec.field(default_factory=_constant(parameter.default))
-                fields.append((parameter.name, cast("type", annotation), default))
+        passed = self._passed_of(parameters(name, function), hints, provide)
+
         self._passed = self._signature.replace(parameters=passed)
-        self.names = frozenset(parameter.name for parameter in passed)
+        self.names = frozenset(self.types)
         """The names of the parameters that are passed."""
-        self.types: Mapping[str, Any] = {name: annotation for name, annotation, *_ in fields}
-        """What each of them is declared to be."""
         self._defaults = {p.name: p.default for p in passed if p.default is not p.empty}
         self._required = self.names - self._defaults.keys()
+        self.arguments = self._struct()
+
         self.returns = _returned(name, without_signals(hints.get("return", Any)))
-        try:
-            self.arguments = msgspec.defstruct(
-                "Arguments", fields, kw_only=True, forbid_unknown_fields=True
-            )
-        except Exception as error:
-            named = [field for field, *_ in fields if field.startswith("__")]
-            raise JobDefinitionError(
-                f"{name}: its parameters cannot be stored under these names"
-                f" ({', '.join(named)}): {error}",
-                job=name,
-            ) from error
         kinds = {
             name: kind
             for name, annotation in self.types.items()
@@ -108,10 +88,53 @@ class Signature:
         self.has_sets = any(holds_set(kinds[name]) for name in self._finders)
         """Whether values with fields may be in sets, whose members have no order to be compared in.
         """
+
         returns = info(self.returns)
         self.find_in_result = finder(returns)
         """What finds a field of a stored result that the type of the result does not have."""
         self.result_has_sets = self.find_in_result is not None and holds_set(cast("Any", returns))
+
+    def _passed_of(
+        self,
+        declared: Iterable[inspect.Parameter],
+        hints: Mapping[str, object],
+        provide: Provide,
+    ) -> list[inspect.Parameter]:
+        """Note which parameters are provided, and the types of the others, which are returned."""
+        passed = []
+        for parameter in declared:
+            annotation = _anything(hints.get(parameter.name, Any))
+            factory = provide(bare(annotation))
+            if factory is not None:
+                self.provided[parameter.name] = factory
+                continue
+            if parameter.default is PROVIDED:
+                raise JobDefinitionError(
+                    f"{self.name}: nothing provides the parameter {parameter.name!r}, declared as"
+                    f" {annotation}; is the plugin installed that does?",
+                    job=self.name,
+                )
+            passed.append(parameter)
+            self.types[parameter.name] = annotation
+        return passed
+
+    def _struct(self) -> type[msgspec.Struct]:
+        """What serializers decode arguments into."""
+        fields: list[tuple[str, type] | tuple[str, type, Any]] = [
+            (name, kind, msgspec.field(default_factory=_constant(self._defaults[name])))
+            if name in self._defaults
+            else (name, kind)
+            for name, kind in self.types.items()
+        ]
+        try:
+            return msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
+        except Exception as error:
+            named = [name for name in self.types if name.startswith("__")]
+            raise JobDefinitionError(
+                f"{self.name}: its parameters cannot be stored under these names"
+                f" ({', '.join(named)}): {error}",
+                job=self.name,
+            ) from error
 
     def check_types(self, serializer: object) -> None:
         """Raise `JobDefinitionError` for a type that the serializer cannot store."""

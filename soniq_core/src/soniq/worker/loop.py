@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 
 import asyncpg
 
@@ -17,7 +18,8 @@ from soniq.worker.owed import Deliveries
 from soniq.worker.polling import Poller
 from soniq.worker.registration import Registration
 from soniq.worker.services import Services
-from soniq.worker.settling.exchange import Claimer
+from soniq.worker.settling.exchange import Claimer, Exchange
+from soniq.worker.settling.settlement import Settlement
 from soniq.worker.slots import Slots
 from soniq.worker.state import Phase, WorkerState
 
@@ -140,18 +142,7 @@ class ClaimLoop:
     async def exchange(self, limit: int) -> int:
         """One exchange with the database, and what follows from it; how many jobs it brought."""
         settlements, recalled = self._held.begin_exchange(limit)
-        lanes = self._lanes.ask() if limit else NO_LANES
-        self._poller.polled = self._poller.polled and not limit
-        try:
-            async with self._answers.awaited():
-                exchange = await self._claimer.exchange(
-                    settlements, lanes, limit, around_locks=self._rows_locked
-                )
-        except BaseException:
-            self._held.pending.put_back(settlements)  # to be sent again; twice does no harm
-            raise
-        finally:
-            self._held.end_exchange()
+        exchange = await self._send(settlements, limit)
 
         self._rows_locked = bool(exchange.left)
         if freed := self._claimer.take_freed():
@@ -172,6 +163,21 @@ class ClaimLoop:
         if exchange.left and not claimed:
             await asyncio.sleep(ALL_LOCKED_PAUSE)
         return len(claimed)
+
+    async def _send(self, settlements: Sequence[Settlement], limit: int) -> Exchange:
+        """The exchange itself; what it was to settle waits again where it fails."""
+        lanes = self._lanes.ask() if limit else NO_LANES
+        self._poller.polled = self._poller.polled and not limit
+        try:
+            async with self._answers.awaited():
+                return await self._claimer.exchange(
+                    settlements, lanes, limit, around_locks=self._rows_locked
+                )
+        except BaseException:
+            self._held.pending.put_back(settlements)  # to be sent again; twice does no harm
+            raise
+        finally:
+            self._held.end_exchange()
 
     # --- waiting ---------------------------------------------------------------------------------
 

@@ -125,25 +125,13 @@ class Claimer:
             connection = None
             try:
                 connection = await self._ready()
-                exchanged = await self._try(connection, progress, lanes, limit)
-                self._database.outage.over(wrote=True)
-                if progress.aside:
-                    lost, left = await self._writing.settle_aside(connection, progress.aside)
-                    exchanged = exchanged.and_aside(lost, left)
-                return exchanged
+                return await self._try(connection, progress, lanes, limit)
             except ERRORS as error:
                 if not filled and is_gap(error, self._database.settings.schema):
                     filled = True
                     await fill_gaps(self._database)
                     continue
-                failure, next_way = progress.met(
-                    error, connection, unavailable=not self._state.waits_for_database
-                )
-                self._tell(failure, error, progress, next_way)
-                if failure is Failure.LOST or (
-                    failure is Failure.REFUSED and progress.has_no_connection()
-                ):
-                    self._drop()
+                failure, next_way = self._met(error, connection, progress)
                 if next_way is Way.NOT_AT_ALL:
                     raise self._translated(failure, error) from error
                 if next_way is Way.ASIDE and isinstance(error, PluginError):
@@ -160,6 +148,31 @@ class Claimer:
             progress.pause = min(progress.pause * 2, LONGEST_PAUSE)
 
     async def _try(
+        self, connection: "Connection", progress: Progress, lanes: Arrays, limit: int
+    ) -> Exchange:
+        """Settle and claim once, and settle apart what was put aside."""
+        exchange = await self._go(connection, progress, lanes, limit)
+        self._database.outage.over(wrote=True)
+        if progress.aside:
+            lost, left = await self._writing.settle_aside(connection, progress.aside)
+            exchange = exchange.and_aside(lost, left)
+        return exchange
+
+    def _met(
+        self, error: Exception, connection: "Connection | None", progress: Progress
+    ) -> tuple[Failure, Way | None]:
+        """Note and log an error, and leave a connection that is lost; its kind, and what
+        follows.
+        """
+        failure, next_way = progress.met(
+            error, connection, unavailable=not self._state.waits_for_database
+        )
+        self._tell(failure, error, progress, next_way)
+        if failure is Failure.LOST or (failure is Failure.REFUSED and progress.has_no_connection()):
+            self._drop()
+        return failure, next_way
+
+    async def _go(
         self, connection: "Connection", progress: Progress, lanes: Arrays, limit: int
     ) -> Exchange:
         """Settle and claim once, the way that it goes now."""
