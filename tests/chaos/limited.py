@@ -12,7 +12,7 @@ import time
 
 from soniq import JobContext, Snooze, Soniq, hookimpl
 from soniq.plugin import JobDefinition
-from soniq_limits import AllOf, Limit, Limits
+from soniq_limits import AllOf, Limit, Limits, Sequence
 
 LEASE = 2.0
 KEYS = 4
@@ -25,6 +25,7 @@ class Unread:
     def configure_job(self, job: JobDefinition) -> None:
         job.option(Limit)
         job.option(AllOf)
+        job.option(Sequence)
 
 
 def app_of(url: str, plugin: str, file: str) -> Soniq:
@@ -63,6 +64,10 @@ def app_of(url: str, plugin: str, file: str) -> Soniq:
     @app.job(two, name="two", max_attempts=50, retry=0)
     async def two_(key: int, ctx: JobContext) -> None:
         await run(f"two:{key},shared", ctx)
+
+    @app.job(Sequence(by="key"), name="one", max_attempts=50, retry=0.05)
+    async def one(key: int, ctx: JobContext) -> None:
+        await run(f"one:{key}", ctx)
 
     return app
 

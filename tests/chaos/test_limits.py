@@ -23,7 +23,7 @@ from tests.core.postgres.support import deadlocks, eventually
 
 SECONDS = 60.0
 PLUGIN = ("with", "with", "without", "without")
-LIMITS = {"five": 5, "two": 2, "shared": 3}
+LIMITS = {"one": 1, "five": 5, "two": 2, "shared": 3}
 
 
 class Workers:
@@ -88,8 +88,8 @@ async def test_no_limit_is_exceeded_and_no_slot_lost_through_kills_and_workers_w
         ends, next_kill = time.monotonic() + SECONDS, time.monotonic() + 5
         while time.monotonic() < ends:
             workers.start()
-            if await connection.fetchval("select count(*) from soniq.job") < 400:
-                for name in ("five", "two"):
+            if await connection.fetchval("select count(*) from soniq.job") < 600:
+                for name in ("one", "five", "two"):
                     jobs = [{"key": random.randrange(KEYS)} for _ in range(100)]
                     ids += await app.enqueue_many(name, jobs)
                     ids.append(await app.enqueue(name, key=0, expires=random.uniform(0.01, 1)))

@@ -11,7 +11,8 @@ from soniq.errors import JobDefinitionError
 from soniq.plugin import JobDefinition, TransactionConnection
 
 from .database import NAME, statement
-from .limit import AllOf, Limit, check_name
+from .limit import SEQUENCE, AllOf, Limit, check_name
+from .limit import Sequence as InOrder
 
 HEADER = "soniq-limits"
 """The header with a job's keys."""
@@ -27,16 +28,27 @@ class Keys:
 
     def read(self, job: JobDefinition) -> bool:
         """Read the limits of a job; whether it has any. Raises `JobDefinitionError`."""
-        one, several = job.option(Limit), job.option(AllOf)
+        one, several, in_order = job.option(Limit), job.option(AllOf), job.option(InOrder)
         if one is not None and several is not None:
             raise JobDefinitionError(
                 f"{job.name}: give all of its limits in one AllOf(...)", job=job.name
             )
         limits = [one] if one is not None else [*several.limits] if several is not None else []
-        if not limits:
+        if not limits and in_order is None:
             return False
+        if limits and in_order is not None:
+            raise JobDefinitionError(
+                f"{job.name}: a job in a Sequence has no other limit", job=job.name
+            )
 
         parameters = inspect.signature(job.function).parameters
+        for limit in limits:
+            if limit.name is not None and limit.name.startswith(SEQUENCE):
+                raise JobDefinitionError(
+                    f"{job.name}: no limit has a name that begins with {SEQUENCE!r}", job=job.name
+                )
+        if in_order is not None:
+            limits.append(in_order.as_limit(job.name))
         for limit in limits:
             self._check(job.name, limit, list(parameters))
         self._limits[job.name] = limits
@@ -51,7 +63,7 @@ class Keys:
         if limit.by is not None and limit.by not in parameters:
             raise JobDefinitionError(f"{job}: it has no argument {limit.by!r}, as {limit}", job=job)
         name = limit.name_in(job)
-        check_name("name", name)
+        check_name("name", name.removeprefix(SEQUENCE))
         n, other = self._numbers.setdefault(name, (limit.n, job))
         if n != limit.n:
             raise JobDefinitionError(
@@ -89,6 +101,14 @@ class Keys:
             return found or []
         passed = await app.load_arguments(name, row["args"], serializer=row["serializer"])
         return self.of(name, {**self._defaults[name], **passed})
+
+
+def in_sequence_only(headers: Mapping[str, Any]) -> bool:
+    """Whether a job with these headers has sequences and no other limit: it keeps its slot until it
+    ends.
+    """
+    keys = keys_in(headers)
+    return bool(keys) and all(each.startswith(SEQUENCE) for each in keys or ())
 
 
 def keys_in(headers: Mapping[str, Any]) -> list[str] | None:

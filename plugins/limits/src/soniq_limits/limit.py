@@ -1,7 +1,8 @@
 """The options of a job: its limits."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import abc
+from collections.abc import Mapping
 
 import msgspec
 
@@ -9,6 +10,8 @@ from soniq import InvalidOption
 
 MOST = 1_000_000
 LONGEST_NAME = 200
+SEQUENCE = "sequence "
+"""How the name of what holds a sequence begins."""
 LONGEST_VALUE = 200
 """Characters of a value in a key; of a longer one it is the hash."""
 
@@ -42,16 +45,36 @@ class Limit(msgspec.Struct, frozen=True):
         return f"{name}[{_text(arguments.get(self.by))}]" if self.by else name
 
 
+class Sequence(msgspec.Struct, frozen=True):
+    """These jobs run strictly one after the other, in the order in which they came in, also through
+    retries: `@eq.job(Sequence(by="customer"))`.
+
+    `by`: the name of an argument, for a sequence of each of its values. `name`: jobs that name one
+    sequence share it. Raises `InvalidOption`.
+    """
+
+    by: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        Limit(1, by=self.by, name=self.name)
+
+    def as_limit(self, job: str) -> Limit:
+        """What holds a job of this name in its sequence."""
+        name = Limit(1, by=self.by, name=self.name).name_in(job)
+        return Limit(1, by=self.by, name=SEQUENCE + name)
+
+
 class AllOf:
     """Several limits on one job, which runs when all have room: `AllOf(Limit(20), Limit(2,
     by="customer"))`. Raises `InvalidOption`.
     """
 
     def __init__(self, *limits: Limit) -> None:
-        given: Sequence[object] = limits
+        given: abc.Sequence[object] = limits
         if not given or not all(isinstance(each, Limit) for each in given):
             raise InvalidOption(f"AllOf takes limits; got {given!r:.100}", option="limits")
-        self.limits: Sequence[Limit] = limits
+        self.limits: abc.Sequence[Limit] = limits
 
     def __repr__(self) -> str:
         return f"AllOf({', '.join(map(repr, self.limits))})"

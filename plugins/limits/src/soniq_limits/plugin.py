@@ -19,8 +19,8 @@ from soniq.plugin import (
 
 from .database import NAME, migration, statement
 from .errors import LimitNotFound
-from .keys import HEADER, Keys, keys_in
-from .limit import MOST
+from .keys import HEADER, Keys, in_sequence_only, keys_in
+from .limit import MOST, SEQUENCE
 from .looking import Looking
 from .state import LimitState
 
@@ -84,7 +84,11 @@ class Limits:
     ) -> None:
         """Give up the slots of what ended, or is put off and held again, and let the next go."""
         ended = [each.job_id for each in outcomes if each.status != "queued"]
-        requeued = [each.job_id for each in outcomes if each.status == "queued"]
+        requeued = [
+            each.job_id
+            for each in outcomes
+            if each.status == "queued" and not in_sequence_only(each.headers)
+        ]
         held = await holds.hold(requeued) if requeued else []
         (row,) = await tx.fetch(self._sql("settled"), ended, held)
         if row["released"]:
@@ -134,7 +138,10 @@ class Limits:
             return
         async with app.connection() as connection, connection.transaction():
             changed = await connection.fetch(
-                self._sql("declare"), [*declared], [*declared.values()]
+                self._sql("declare"),
+                [*declared],
+                [*declared.values()],
+                [each.startswith(SEQUENCE) for each in declared],
             )
             if changed:
                 names = [row["name"] for row in changed]

@@ -5,6 +5,7 @@ create table {schema}.limits (
     name       text primary key,
     n          integer     not null check (n >= 0),
     declared   integer     not null,
+    strict     boolean     not null default false, -- a sequence: a slot is kept through retries, and nobody passes
     changed_at timestamptz not null default now()
 );
 
@@ -19,6 +20,7 @@ create index key_of_limit on {schema}.key (name, key);
 create table {schema}.slot (
     job_id uuid not null,
     key    text not null,
+    strict boolean not null,                      -- taken for as long as the job is there
     primary key (job_id, key)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 create index slot_of_key on {schema}.slot (key, job_id);
@@ -41,6 +43,18 @@ create table {schema}.again (
     key    text,
     job_id uuid
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+
+-- Whether a job of the same sequence came in before, and this plugin was not told of it yet.
+create function {schema}.is_early_1(p_id uuid, p_keys text[]) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+select exists (
+    select from unnest(p_keys) as key join {schema}.limits on limits.name = split_part(key, '[', 1) and limits.strict
+    join {soniq}.owed on owed.plugin = 'limits' and owed.job_id < p_id
+    join {soniq}.job on job.id = owed.job_id and job.headers -> 'soniq-limits' ? key
+)
+$$;
 
 -- Gives out what room keys have: the jobs to release, and the keys that could not be looked at. Locks the keys' rows, then
 -- counts, in statements of their own, so that each sees what those before it in the lock had written.
@@ -81,7 +95,7 @@ loop
     cross join lateral (
         select coalesce(limits.n, 1) - count(*) as room from {schema}.slot cross join lateral (
             select from {soniq}.job where job.id = slot.job_id
-                and (job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
+                and (slot.strict or job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
             limit 1
         ) as taken
         where slot.key = key.key
@@ -114,11 +128,14 @@ loop
         where id = any(picked) order by id for no key update skip locked
     ), paused as materialized (
         select queue from {soniq}.paused_queue
+    ), first_owed as materialized (
+        select job_id from {soniq}.owed where plugin = 'limits' and job_id is not null order by job_id limit 1
     ), looked as materialized (
         select waiting.job_id, waiting.keys, waiting.at, job.queue, job.scheduled_at, case
             when job.id is null and exists (select from {soniq}.job as any_job where any_job.id = waiting.job_id) then 'locked'
             when job.id is null or coalesce(job.held_by[1] <> 'limits' and job.held_by @> '{limits}', false) then 'away'
             when job.held_by is null or not job.held_by @> '{limits}' then 'runs'
+            when job.id > (select job_id from first_owed) and {schema}.is_early_1(waiting.job_id, waiting.keys) then 'locked'
             when job.scheduled_at > now or job.queue in (select queue from paused) then 'later'
             else 'fits'
         end as state
@@ -136,7 +153,7 @@ loop
         select wanted.key, coalesce(limits.n, 1) - (
             select count(*) from {schema}.slot cross join lateral (
                 select from {soniq}.job where job.id = slot.job_id
-                    and (job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
+                    and (slot.strict or job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
                 limit 1
             ) as taken
             where slot.key = wanted.key
@@ -153,8 +170,10 @@ loop
             and (looked.state in ('away', 'runs') or judged.fits)
         returning waiting.job_id, waiting.keys, looked.state
     ), slots as (
-        insert into {schema}.slot (job_id, key)
-        select job_id, key from taken cross join unnest(keys) as key where state <> 'away'
+        insert into {schema}.slot (job_id, key, strict)
+        select job_id, key, coalesce(limits.strict, false)
+        from taken cross join unnest(keys) as key left join {schema}.limits on limits.name = split_part(key, '[', 1)
+        where state <> 'away'
         on conflict do nothing
     ), put_off as (
         update {schema}.waiting set
@@ -211,7 +230,8 @@ declare
     freed text[];
 begin
 with given_up as (
-    delete from {schema}.slot where job_id = any(p_ended || p_held) returning job_id, key
+    delete from {schema}.slot where job_id = any(p_ended || p_held) and (not strict or job_id = any(p_ended))
+    returning job_id, key
 ), ended as (
     delete from {schema}.waiting where job_id = any(p_ended) returning at
 ), again as (
@@ -255,6 +275,7 @@ declare
     mine  uuid[];
     gone  uuid[];
     later uuid[];
+    free  uuid[];
     keys  text[];
     busy  text[];
 begin
@@ -277,16 +298,19 @@ with job as materialized (
         coalesce(job.scheduled_at <= clock_timestamp(), false) as due
     from {soniq}.job
     join (
-        select id, array_agg(key order by key) as keys from unnest(k_ids, k_keys) as given (id, key) group by id
+        select id, array_agg(key order by key) as keys from unnest(k_ids, k_keys) as given (id, key)
+        where not exists (select from {schema}.slot where slot.job_id = given.id and slot.key = given.key and slot.strict)
+        group by id
     ) as given on given.id = job.id
     where job.id = any(mine)
 ), given_up as (
     delete from {schema}.slot
-    where job_id = any(gone || array(select id from job where held))
+    where job_id = any(gone || array(select id from job where held)) and (not strict or job_id = any(gone))
     returning key
 ), kept as (
-    insert into {schema}.slot (job_id, key)
-    select id, key from job cross join unnest(keys) as key
+    insert into {schema}.slot (job_id, key, strict)
+    select id, key, coalesce(limits.strict, false)
+    from job cross join unnest(keys) as key left join {schema}.limits on limits.name = split_part(key, '[', 1)
     where not held and not exists (select from {schema}.slot where job_id = job.id)
     on conflict do nothing
 ), ended as (
@@ -300,7 +324,13 @@ with job as materialized (
 )
 select array(select key from given_up union select at from waits where at is not null union select unnest(p_keys)) into keys;
 
-select admitted.released, admitted.busy into released, busy from {schema}.admit_1(keys) as admitted;
+free := array( -- of a sequence, and of nothing else: it has its slot
+    select id from {soniq}.job where id = any(mine) and held_by[1] = 'limits'
+        and exists (select from {schema}.slot where slot.job_id = job.id and slot.strict)
+        and not exists (select from {schema}.waiting where waiting.job_id = job.id)
+);
+
+select admitted.released || free, admitted.busy into released, busy from {schema}.admit_1(keys) as admitted;
 remains := busy <> '{}' or later <> '{}';
 if remains then
     insert into {schema}.again (key, job_id)
@@ -361,6 +391,7 @@ select 'limits', 'note', jsonb_build_object('paused', jsonb_agg(id)) from (
     select job.id from {soniq}.job join {schema}.slot on slot.job_id = job.id
     where job.status = 'queued' and job.queue in (select queue from {soniq}.paused_queue)
         and exists (select from {schema}.waiting where waiting.at = slot.key)
+        and not exists (select from {schema}.slot as its where its.job_id = job.id and its.strict)
     limit p_limit
 ) as stuck
 having count(*) > 0 and not exists (
