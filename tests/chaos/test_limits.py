@@ -1,5 +1,5 @@
 """A minute of limits: workers with the plugin and without it, kills, cancels, retries by an
-operator, expiries. An observer outside counts how many run at once.
+operator, expiries, keys that somebody has locked. An observer outside counts how many run at once.
 """
 
 import asyncio
@@ -75,6 +75,20 @@ async def disturb(app: Soniq, ids: list[str]) -> None:
             continue
 
 
+async def lock_keys(url: str) -> None:
+    """Lock the row of some key for seconds, as a person may, again and again."""
+    connection = await asyncpg.connect(url)
+    try:
+        while True:
+            async with connection.transaction():
+                lock = "select from soniq_limits.key order by random() limit 1 for update"
+                await connection.fetch(lock)
+                await asyncio.sleep(random.uniform(0.1, 3))
+            await asyncio.sleep(random.uniform(0.1, 1))
+    finally:
+        await connection.close()
+
+
 @pytest.mark.timeout(300)
 async def test_no_limit_is_exceeded_and_no_slot_lost_through_kills_and_workers_without_the_plugin(
     own_database_url: str, tmp_path: Path
@@ -85,6 +99,7 @@ async def test_no_limit_is_exceeded_and_no_slot_lost_through_kills_and_workers_w
     await app.start()
     ids: list[str] = []
     with workers_on(own_database_url, file) as workers:
+        locking = asyncio.create_task(lock_keys(own_database_url))
         ends, next_kill = time.monotonic() + SECONDS, time.monotonic() + 5
         while time.monotonic() < ends:
             workers.start()
@@ -99,6 +114,8 @@ async def test_no_limit_is_exceeded_and_no_slot_lost_through_kills_and_workers_w
                 workers.kill(random.randrange(len(PLUGIN)))
             await asyncio.sleep(0.1)
         workers.start()
+        locking.cancel()
+        await asyncio.wait([locking])
 
         async def nothing_left() -> bool:
             query = (

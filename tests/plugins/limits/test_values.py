@@ -7,6 +7,7 @@ import pytest
 from soniq import InvalidOption, Soniq
 from soniq.errors import AppNotStarted, JobDefinitionError
 from soniq_limits import AllOf, Limit, LimitNotFound, Limits
+from soniq_testing import check_plugin
 from tests.conftest import MakeApp
 from tests.plugins.limits.conftest import Observer
 from tests.plugins.limits.test_limit import all_end
@@ -102,6 +103,10 @@ async def test_a_name_that_there_is_not_and_an_app_that_is_not_in_use_are_refuse
         assert raised.value.limit == "other"
         with pytest.raises(InvalidOption):
             await app.plugin(Limits).set("other", -1)
+
+
+async def test_it_keeps_the_contract_of_plugins(database_url: str) -> None:
+    await check_plugin(Limits(), database_url=database_url)
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, True, "5", 10**9])
