@@ -63,8 +63,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_size: Count = 10
     """The app's pool has at most so many connections, and so has that of `app.connection()`.
 
-    A worker has three more, for claims, notifications and the heartbeat, and one for each running
-    attempt whose handler asks for a connection.
+    A worker has three more, for claims, notifications and the heartbeat, one for each plugin that
+    is told of what it is owed, and one for each running attempt whose handler asks for a
+    connection.
     """
 
     connect_timeout: Seconds = 10.0
