@@ -14,7 +14,7 @@ import asyncpg
 
 from soniq import Soniq
 from soniq.worker.claimed import Claimed
-from soniq.worker.held import HeldJobs
+from soniq.worker.claims import Claims
 from soniq.worker.lanes import Lanes
 from soniq.worker.services import WorkerOptions
 from soniq.worker.settling.exchange import Claimer
@@ -73,12 +73,12 @@ async def deadlocks(url: str) -> int:
         await connection.close()
 
 
-def claimer_of(app: Soniq) -> tuple[Claimer, WorkerState, HeldJobs]:
+def claimer_of(app: Soniq) -> tuple[Claimer, WorkerState, Claims]:
     """What a worker of a started app has its statement in, without the worker."""
     assert app._runtime is not None
     services = app._runtime.services()
-    state, held = WorkerState(services, WorkerOptions(concurrency=1)), HeldJobs()
-    return Claimer(services, state, held, Lanes()), state, held
+    state, claims = WorkerState(services, WorkerOptions(concurrency=1)), Claims()
+    return Claimer(services, state, claims, Lanes()), state, claims
 
 
 class Exchanger:
@@ -88,7 +88,7 @@ class Exchanger:
 
     def __init__(self, app: Soniq, *, failing: float = 0.0, batch: int = 100) -> None:
         self._database = app._database
-        self._claimer, state, self._held = claimer_of(app)
+        self._claimer, state, self._claims = claimer_of(app)
         self.id = state.id
         self.claims: Counter[uuid.UUID] = Counter()
         self.lost = 0
@@ -111,7 +111,7 @@ class Exchanger:
         )
         self._lanes.wake()
         limit = limit or self._batch
-        self._held.sending = settlements
+        self._claims.sending = settlements
         exchange = await self._claimer.exchange(settlements, self._lanes.ask(), limit)
         if exchange.looked:
             self._lanes.answer(

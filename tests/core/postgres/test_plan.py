@@ -34,7 +34,7 @@ READS_ALL = {
     "forget_beyond": "looks at all in the last partition of history, once an hour",
     "held": "counts what is held, when a person asks",
     "held_by": "looks for what somebody holds, when a person asks",
-    "give_back_unheld": "looks at all that runs, after a lost connection and once a minute",
+    "requeue_unreceived": "looks at all that runs, after a lost connection and once a minute",
     "forget_plugin": "looks for what is marked, when a person asks",
     "missing_plugins": "counts what is marked, when a person asks",
     "jobs": "walks the newest jobs until enough match, when a person asks",

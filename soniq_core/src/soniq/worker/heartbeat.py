@@ -15,7 +15,7 @@ import asyncpg
 from soniq.postgres.connections import CLEANUP_TIMEOUT, close_quietly
 from soniq.text import counted
 from soniq.worker.background import BackgroundLoop
-from soniq.worker.held import HeldJobs
+from soniq.worker.claims import Claims
 from soniq.worker.services import Services
 from soniq.worker.slots import Slots
 from soniq.worker.stalls import Stalls
@@ -38,7 +38,7 @@ class Heartbeat(BackgroundLoop):
         self,
         services: Services,
         state: WorkerState,
-        held: HeldJobs,
+        claims: Claims,
         slots: Slots,
         stalls: Stalls,
     ) -> None:
@@ -46,7 +46,7 @@ class Heartbeat(BackgroundLoop):
         self._database = services.database
         self._interval = services.settings.lease / 3
         self._state = state
-        self._held = held
+        self._claims = claims
         self._slots = slots
         self._stalls = stalls
 
@@ -138,7 +138,7 @@ class Heartbeat(BackgroundLoop):
             row = await self._connection.fetchrow(
                 self._database.sql["heartbeat"],
                 me,
-                self._held.here(),
+                self._claims.here(),
                 list(self._reports),
                 list(self._reports.values()),
             )
@@ -196,6 +196,6 @@ class Heartbeat(BackgroundLoop):
     async def _hand_back(self) -> None:
         me = self._state.id
         async with self._database.apart() as connection:
-            back = await connection.fetch(self._database.sql["give_back_unheld"], me, [], 0.0)
+            back = await connection.fetch(self._database.sql["requeue_unreceived"], me, [], 0.0)
             await connection.execute(self._database.sql["unregister_worker"], me)
         log.warning("requeued %s, because the process ends", counted(len(back), "job"))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from soniq.errors import DatabaseError
 from soniq.worker.background import BackgroundLoop
-from soniq.worker.held import HeldJobs
+from soniq.worker.claims import Claims
 from soniq.worker.services import Services
 from soniq.worker.slots import Slots
 from soniq.worker.state import WorkerState
@@ -23,19 +23,21 @@ class CancelHints(BackgroundLoop):
     """Looks whether jobs of this worker are to be cancelled, when a notification says so."""
 
     def __init__(
-        self, services: Services, state: WorkerState, held: HeldJobs, slots: Slots
+        self, services: Services, state: WorkerState, claims: Claims, slots: Slots
     ) -> None:
         super().__init__("cancel hints")
         self._database = services.database
         self._state = state
-        self._held = held
+        self._claims = claims
         self._slots = slots
         self._asked: set[UUID] = set()
 
     def hear(self, job_ids: Iterable[str]) -> None:
-        """Look soon at those that are held here; returns at once. What is no id is ignored."""
+        """Look soon at those that this worker has claimed; returns at once. What is no id is
+        ignored.
+        """
         named = {id_ for id_ in map(_parsed, job_ids) if id_ is not None}
-        self._asked |= named & set(self._held.here())
+        self._asked |= named & set(self._claims.here())
         if self._asked:
             self.start()
 

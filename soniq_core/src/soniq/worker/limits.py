@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from soniq.text import counted
-from soniq.worker.held import HeldJobs
+from soniq.worker.claims import Claims
 
 STATM = Path("/proc/self/statm")
 LOOK_AT_MEMORY = 1.0
@@ -29,7 +29,7 @@ class Limits(msgspec.Struct):
     max_jobs: int | None = None
     max_memory: int | None = None
     looked: float = 0.0
-    held: list[HeldJobs] = []
+    claims: list[Claims] = []
     """What each of the workers holds."""
     over: bool = False
     """Whether a limit was found to be reached."""
@@ -39,7 +39,7 @@ class Limits(msgspec.Struct):
         return (
             free
             if self.max_jobs is None
-            else max(0, min(free, self.max_jobs - sum(s.taken for s in self.held)))
+            else max(0, min(free, self.max_jobs - sum(s.taken for s in self.claims)))
         )
 
     def reached(self) -> str | None:
@@ -67,7 +67,7 @@ class Limits(msgspec.Struct):
     @property
     def started(self) -> int:
         """Attempts that were started."""
-        return sum(held.started for held in self.held)
+        return sum(each.started for each in self.claims)
 
 
 def resident() -> int:

@@ -10,7 +10,7 @@ import asyncpg
 from soniq.errors import DatabaseError, PluginError
 from soniq.postgres.driver_errors import CONNECTION_ERRORS
 from soniq.worker.answers import Answers
-from soniq.worker.held import HeldJobs
+from soniq.worker.claims import Claims
 from soniq.worker.lanes import NO_LANES, Lanes
 from soniq.worker.limits import Limits
 from soniq.worker.outcomes import Outcomes
@@ -40,7 +40,7 @@ class ClaimLoop:
         self,
         services: Services,
         state: WorkerState,
-        held: HeldJobs,
+        claims: Claims,
         lanes: Lanes,
         slots: Slots,
         outcomes: Outcomes,
@@ -53,7 +53,7 @@ class ClaimLoop:
     ) -> None:
         self._services = services
         self._state = state
-        self._held = held
+        self._claims = claims
         self._lanes = lanes
         self._slots = slots
         self._outcomes = outcomes
@@ -90,12 +90,12 @@ class ClaimLoop:
         room = self._room()
         if await self._exchange_if_needed(room):
             return True
-        if self._state.draining and not (self._held.busy or self._held.pending):
+        if self._state.draining and not (self._claims.busy or self._claims.pending):
             return False
 
-        if room <= 0 or (self._run_once and self._held.busy):
+        if room <= 0 or (self._run_once and self._claims.busy):
             await self._wait_for_slots(room)
-        elif self._held.pending or self._state.wake.is_set():
+        elif self._claims.pending or self._state.wake.is_set():
             pass  # something came meanwhile
         elif self._run_once:
             return not await self._nothing_is_due()
@@ -111,7 +111,7 @@ class ClaimLoop:
         if self._state.claiming and (why := self._limits.reached()):
             log.info(
                 "draining: recycling the worker once its %d running attempts have ended: %s",
-                len(self._held.running),
+                len(self._claims.running),
                 why,
             )
             self.drain()
@@ -132,7 +132,7 @@ class ClaimLoop:
         once.
         """
         looking = room > 0 and (self._lanes.hot or self._poller.polled)
-        if not (looking or self._held.pending):
+        if not (looking or self._claims.pending):
             return False
         if await self.exchange(room if looking else 0) or self._lanes.hot:
             self._idle_since = None
@@ -141,7 +141,7 @@ class ClaimLoop:
 
     async def exchange(self, limit: int) -> int:
         """One exchange with the database, and what follows from it; how many jobs it brought."""
-        settlements, recalled = self._held.begin_exchange(limit)
+        settlements, recalled = self._claims.begin_exchange(limit)
         exchange = await self._send(settlements, limit)
 
         self._rows_locked = bool(exchange.left)
@@ -174,10 +174,10 @@ class ClaimLoop:
                     settlements, lanes, limit, around_locks=self._rows_locked
                 )
         except BaseException:
-            self._held.pending.put_back(settlements)  # to be sent again; twice does no harm
+            self._claims.pending.put_back(settlements)  # to be sent again; twice does no harm
             raise
         finally:
-            self._held.end_exchange()
+            self._claims.end_exchange()
 
     # --- waiting ---------------------------------------------------------------------------------
 
@@ -216,4 +216,4 @@ class ClaimLoop:
         ):
             if await self.exchange(self._room()):
                 return False
-        return not (self._held.busy or self._held.pending or self._state.row_missing)
+        return not (self._claims.busy or self._claims.pending or self._state.row_missing)

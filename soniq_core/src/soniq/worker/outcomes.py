@@ -16,7 +16,7 @@ from soniq.job.outcome import Outcome
 from soniq.postgres.driver_errors import words
 from soniq.tracebacks import without_traceback
 from soniq.worker.claimed import Claimed
-from soniq.worker.held import HeldJobs
+from soniq.worker.claims import Claims
 from soniq.worker.lanes import Lanes
 from soniq.worker.services import Services
 from soniq.worker.settling.exchange import Exchange
@@ -44,11 +44,11 @@ class Outcomes:
     """Takes what attempts come to, and tells it once it is written."""
 
     def __init__(
-        self, services: Services, state: WorkerState, held: HeldJobs, lanes: Lanes
+        self, services: Services, state: WorkerState, claims: Claims, lanes: Lanes
     ) -> None:
         self._services = services
         self._state = state
-        self._held = held
+        self._claims = claims
         self._lanes = lanes
         debug = services.settings.log_jobs == "debug"
         self._job_level = logging.DEBUG if debug else logging.INFO
@@ -57,7 +57,7 @@ class Outcomes:
         """Send a settlement with the next exchange; a job that goes back to its lane for a moment
         only is looked for after it.
         """
-        self._held.pending.add(settlement)
+        self._claims.pending.add(settlement)
         if (
             claimed is not None
             and isinstance(settlement, Requeue)
@@ -76,7 +76,7 @@ class Outcomes:
     async def exchanged(self, settlements: Sequence[Settlement], exchange: Exchange) -> None:
         """An exchange is over: keep what it left, fail what was refused, tell of the rest."""
         for left in exchange.left:
-            self._held.pending.add(left)
+            self._claims.pending.add(left)
         for settlement, error in exchange.refused:
             await self._refused(settlement, error)
         if settlements:
@@ -156,7 +156,7 @@ class Outcomes:
                     extra=fields,
                 )
             if not done:
-                self._held.pending.add(settlement)
+                self._claims.pending.add(settlement)
                 return
         elif who in settlement.given_up:
             log.error(
@@ -177,7 +177,7 @@ class Outcomes:
         failed = _failed(settlement, error)
         if done:
             await self._tell_on_error(settlement.ctx, failed.outcome, error)
-        self._held.pending.add(failed)
+        self._claims.pending.add(failed)
 
     async def _tell_on_error(
         self, ctx: JobContext | None, outcome: Outcome | None, error: Exception

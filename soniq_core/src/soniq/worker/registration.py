@@ -13,7 +13,7 @@ from soniq.postgres.connections import CLEANUP_TIMEOUT
 from soniq.postgres.driver_errors import CONNECTION_ERRORS
 from soniq.text import counted
 from soniq.worker.answers import LAST_ANSWER, Answers
-from soniq.worker.held import HeldJobs
+from soniq.worker.claims import Claims
 from soniq.worker.polling import Poller, sleep
 from soniq.worker.services import Services
 from soniq.worker.settling.exchange import Claimer
@@ -37,7 +37,7 @@ class Registration:
         self,
         services: Services,
         state: WorkerState,
-        held: HeldJobs,
+        claims: Claims,
         slots: Slots,
         poller: Poller,
         claimer: Claimer,
@@ -45,7 +45,7 @@ class Registration:
     ) -> None:
         self._services = services
         self._state = state
-        self._held = held
+        self._claims = claims
         self._slots = slots
         self._poller = poller
         self._claimer = claimer
@@ -104,7 +104,7 @@ class Registration:
             self._state.id,
         )
         self._slots.abandon()
-        self._held.pending.clear()
+        self._claims.pending.clear()
         await self.begin()
         self._state.row_missing = False
 
@@ -124,7 +124,7 @@ class Registration:
         )
 
     async def leave(self) -> None:
-        """Give back what is held, and remove the row; where that fails the lease ends it."""
+        """Requeue what is claimed, and remove the row; where that fails the lease ends it."""
         database = self._services.database
         limit = CLEANUP_TIMEOUT if database.outage.on else LEAVE_LIMIT
         try:
@@ -136,5 +136,5 @@ class Registration:
                 database.reason(error, limit),
             )
         await self._claimer.close()
-        attempts = counted(self._held.started, "attempt")
+        attempts = counted(self._claims.started, "attempt")
         log.info("worker %s stopped after %s", self._state.id, attempts)

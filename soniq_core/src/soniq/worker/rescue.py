@@ -70,7 +70,7 @@ class Rescue:
             self._looked = time.monotonic()
             await self.rescue()
             async with self._database.acquire() as connection:
-                await self._claimer.give_back_unheld(connection, claimed_for=LOOK_AT_ALL / 2)
+                await self._claimer.requeue_unreceived(connection, claimed_for=LOOK_AT_ALL / 2)
         return self._services.settings.lease / 3 * random.uniform(0.8, 1.0)
 
     async def rescue(self) -> None:

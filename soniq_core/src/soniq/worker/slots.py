@@ -16,8 +16,8 @@ from soniq.tracebacks import TRACEBACK
 from soniq.worker.admission import Admission, requeued
 from soniq.worker.attempt import Attempt
 from soniq.worker.claimed import SUSPECT, Claimed
+from soniq.worker.claims import Claims
 from soniq.worker.contained import of_a_handler
-from soniq.worker.held import HeldJobs
 from soniq.worker.judging import unjudged
 from soniq.worker.outcomes import Outcomes
 from soniq.worker.services import Services
@@ -42,11 +42,11 @@ class Slots:
     """Starts jobs as slots come free, and settles what they come to."""
 
     def __init__(
-        self, services: Services, state: WorkerState, held: HeldJobs, outcomes: Outcomes
+        self, services: Services, state: WorkerState, claims: Claims, outcomes: Outcomes
     ) -> None:
         self._services = services
         self._state = state
-        self._held = held
+        self._claims = claims
         self._outcomes = outcomes
         self._concurrency = state.options.concurrency
         self._admission = Admission(state)
@@ -63,13 +63,13 @@ class Slots:
     @property
     def stale(self) -> bool:
         """Whether jobs at hand have not come to start for a while, and others may do better."""
-        return bool(self._held.at_hand) and time.monotonic() - self._moved > STALE
+        return bool(self._claims.at_hand) and time.monotonic() - self._moved > STALE
 
     def room(self) -> int:
         """How many jobs to claim now: for free slots, and ahead what handlers take in some
         hundredths of a second.
         """
-        if self._held.pending.full:
+        if self._claims.pending.full:
             return 0
 
         ahead = 0
@@ -79,24 +79,24 @@ class Slots:
             if ahead * self._bytes > AHEAD_BYTES:
                 ahead = int(AHEAD_BYTES / self._bytes)
 
-        free = self._concurrency - len(self._held.running)
-        at_hand = len(self._held.at_hand)
+        free = self._concurrency - len(self._claims.running)
+        at_hand = len(self._claims.at_hand)
         return 0 if at_hand > (free + ahead) / 2 else free + ahead - at_hand
 
     def receive(self, claimed: Sequence[Claimed], recalled: int) -> Sequence[Claimed]:
         """Keep what was claimed at hand; what is kept. `recalled`: how often jobs had been recalled
         when the claim began.
         """
-        with self._held.receiving:
-            if self._held.recalled != recalled:
+        with self._claims.receiving:
+            if self._claims.recalled != recalled:
                 # Given back in the heartbeat's thread, as far as they had been claimed then
                 for each in claimed:
-                    self._held.pending.add(requeued(each, RequeueKind.NOT_STARTED))
+                    self._claims.pending.add(requeued(each, RequeueKind.NOT_STARTED))
                 return ()
             if claimed:
                 size = sum([len(c.args) + len(c.headers or "") for c in claimed]) / len(claimed)
                 self._bytes = max(size, self._bytes + (size - self._bytes) * 0.25)
-                self._held.at_hand.extend(claimed)
+                self._claims.at_hand.extend(claimed)
             return claimed
 
     def hand_back(self, queues: Collection[str] | None = None) -> int:
@@ -120,9 +120,9 @@ class Slots:
         taken: list[Claimed] = []
         with suppress(IndexError):
             while True:
-                taken.append(self._held.at_hand.pop())
+                taken.append(self._claims.at_hand.pop())
 
-        running = list(self._held.running.values())
+        running = list(self._claims.running.values())
         taken += [attempt.claimed for attempt in running if attempt.take_away()]
         if taken:
             self._seconds = max(self._seconds, STALE)
@@ -130,7 +130,7 @@ class Slots:
 
     def _take(self, which: Callable[[Claimed], bool]) -> list[Claimed]:
         """Take some of what is at hand; another thread may take what has not started meanwhile."""
-        at_hand = self._held.at_hand
+        at_hand = self._claims.at_hand
         taken: list[Claimed] = []
         for _ in range(len(at_hand)):
             with suppress(IndexError):
@@ -145,15 +145,15 @@ class Slots:
         wait for a slot.
         """
         for id_ in ids:
-            if id_ in self._held.running:
-                self._held.running[id_].end("cancelled")
+            if id_ in self._claims.running:
+                self._claims.running[id_].end("cancelled")
         for claimed in self._take(lambda each: each.id in ids):
             self._outcomes.settle(self._admission.cancelled(claimed))
 
     def abandon(self) -> None:
         """The jobs here have been requeued: end their attempts, and settle nothing."""
-        self._held.at_hand.clear()
-        running, self._held.running = list(self._held.running.values()), {}
+        self._claims.at_hand.clear()
+        running, self._claims.running = list(self._claims.running.values()), {}
         for attempt in running:
             attempt.end("lost")
 
@@ -166,14 +166,14 @@ class Slots:
         """End what still runs; what has not ended after `patience` seconds is settled as if it
         had.
         """
-        for attempt in list(self._held.running.values()):
+        for attempt in list(self._claims.running.values()):
             attempt.end("stopped")
-        running = list(self._held.running.values())
+        running = list(self._claims.running.values())
         tasks = [each.task for each in running if each.task is not None and not each.thread]
         if tasks:
             await asyncio.wait(tasks, timeout=patience)
 
-        refused, self._held.running = list(self._held.running.values()), {}
+        refused, self._claims.running = list(self._claims.running.values()), {}
         for attempt in refused:
             if attempt.task is not None and attempt.task.done():
                 continue  # cancelled by others before it took its first step
@@ -191,15 +191,15 @@ class Slots:
 
     def fill(self) -> None:
         """Start jobs at hand while slots are free."""
-        held = self._held
+        claims = self._claims
         while (
-            held.at_hand
-            and len(held.running) < self._concurrency
-            and not (self._closed or held.pending.full)
+            claims.at_hand
+            and len(claims.running) < self._concurrency
+            and not (self._closed or claims.pending.full)
         ):
             self._moved = time.monotonic()
             try:
-                claimed = held.at_hand.popleft()
+                claimed = claims.at_hand.popleft()
             except IndexError:  # the heartbeat's thread was quicker
                 return
             self._start(claimed)
@@ -213,8 +213,8 @@ class Slots:
 
         assert job is not None  # or it would have been refused
         attempt = Attempt(claimed, job, self._services, self._state)
-        self._held.running[claimed.id] = attempt
-        self._held.started += 1
+        self._claims.running[claimed.id] = attempt
+        self._claims.started += 1
         attempt.task = asyncio.Task(  # not by the loop's factory, which is for those of handlers
             self._run(attempt), context=self._context.copy()
         )
@@ -233,11 +233,11 @@ class Slots:
             settlement = _unfinished(attempt, error)
         finally:
             self._state.deadlines.drop(attempt)
-            if self._held.running.get(claimed.id) is attempt:
+            if self._claims.running.get(claimed.id) is attempt:
                 if settlement is not None:
                     self._outcomes.settle(settlement, claimed)
                 # Only now: another thread must not find it in neither
-                del self._held.running[claimed.id]
+                del self._claims.running[claimed.id]
 
             took = time.monotonic() - attempt.started
             self._seconds += (took - self._seconds) * 0.05 if self._seconds else took

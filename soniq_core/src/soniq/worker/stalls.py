@@ -22,7 +22,7 @@ from soniq.postgres.driver_errors import CONNECTION_ERRORS
 from soniq.text import counted
 from soniq.worker.attempt import named
 from soniq.worker.background import BackgroundLoop
-from soniq.worker.held import HeldJobs
+from soniq.worker.claims import Claims
 from soniq.worker.lanes import NO_LANES
 from soniq.worker.outcomes import Outcomes
 from soniq.worker.polling import Poller
@@ -48,7 +48,7 @@ class Stalls(BackgroundLoop):
         self,
         services: Services,
         state: WorkerState,
-        held: HeldJobs,
+        claims: Claims,
         slots: Slots,
         outcomes: Outcomes,
         poller: Poller,
@@ -56,7 +56,7 @@ class Stalls(BackgroundLoop):
         super().__init__("stalls")
         self._database = services.database
         self._state = state
-        self._held = held
+        self._claims = claims
         self._slots = slots
         self._outcomes = outcomes
         self._poller = poller
@@ -68,7 +68,7 @@ class Stalls(BackgroundLoop):
 
     async def turn(self) -> float:
         """Look once, after a tick."""
-        began, ran = time.monotonic(), self._held.begun()
+        began, ran = time.monotonic(), self._claims.begun()
         await asyncio.sleep(TICK)
         late = time.monotonic() - began - TICK
         if late > STALLED_AFTER * TICK:
@@ -76,7 +76,7 @@ class Stalls(BackgroundLoop):
                 "nothing in this process ran for %.0f s: a handler kept the "
                 "interpreter's lock, or the process was suspended; running attempts: %s",
                 late,
-                named({*ran, *self._held.begun()}) or "none",
+                named({*ran, *self._claims.begun()}) or "none",
             )
 
         self._unanswered = self._unanswered + 1 if self._asked is not None else 0
@@ -94,7 +94,7 @@ class Stalls(BackgroundLoop):
         return 0.0
 
     def _ask(self) -> None:
-        if self._held.busy and not self._loop.is_closed():
+        if self._claims.busy and not self._loop.is_closed():
             self._asked = time.monotonic()
             self._loop.call_soon_threadsafe(self._turned)
 
@@ -124,7 +124,7 @@ class Stalls(BackgroundLoop):
                 extra=self._blocker.fields,
             )
 
-        back, claiming = self._slots.take_away(), self._held.asked
+        back, claiming = self._slots.take_away(), self._claims.asked
         if not (back or claiming):
             return
         try:
@@ -148,15 +148,15 @@ class Stalls(BackgroundLoop):
             header, _ = await settle_and_claim(connection, self._database, me, back, NO_LANES, 0)
             count = header.settled
             if claiming:
-                with self._held.receiving:
-                    held = self._held.ids()
-                    self._held.recalled += 1
-                count += len(await connection.fetch(sql["give_back_unheld"], me, held, TICK))
+                with self._claims.receiving:
+                    ours = self._claims.ids()
+                    self._claims.recalled += 1
+                count += len(await connection.fetch(sql["requeue_unreceived"], me, ours, TICK))
             return count
 
     def _blocking(self) -> "Blocker":
         """The job whose task is the current one, as far as it is one, and the place in its code."""
-        attempt = self._held.attempt_in(asyncio.current_task(self._loop))
+        attempt = self._claims.attempt_in(asyncio.current_task(self._loop))
         place = _place(sys._current_frames().get(self._thread))
         words = named([attempt]) if attempt else "a task or callback"
         return Blocker(

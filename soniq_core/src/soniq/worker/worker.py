@@ -10,9 +10,9 @@ from typing import Any
 from soniq.errors import DatabaseUnavailable
 from soniq.worker.answers import Answers
 from soniq.worker.background import BackgroundLoop
+from soniq.worker.claims import Claims
 from soniq.worker.contained import contain
 from soniq.worker.heartbeat import Heartbeat
-from soniq.worker.held import HeldJobs
 from soniq.worker.hints import CancelHints
 from soniq.worker.interrupts import stop_on_signals
 from soniq.worker.lanes import Lanes
@@ -47,23 +47,23 @@ class Worker:
     def __init__(self, services: Services, options: WorkerOptions, limits: Limits) -> None:
         self._services = services
         self._state = state = WorkerState(services, options)
-        self._held = held = HeldJobs()
+        self._claims = claims = Claims()
         self._answers = answers = Answers(services)
         lanes = Lanes()
 
-        claimer = Claimer(services, state, held, lanes)
-        outcomes = Outcomes(services, state, held, lanes)
-        self._slots = slots = Slots(services, state, held, outcomes)
+        claimer = Claimer(services, state, claims, lanes)
+        outcomes = Outcomes(services, state, claims, lanes)
+        self._slots = slots = Slots(services, state, claims, outcomes)
         poller = Poller(services, state, lanes, slots, answers)
         self._registration = registration = Registration(
-            services, state, held, slots, poller, claimer, answers
+            services, state, claims, slots, poller, claimer, answers
         )
         self._deliveries = deliveries = Deliveries(services, lanes, poller)
         poller.owed = deliveries.hear
         self._loop = ClaimLoop(
             services,
             state,
-            held,
+            claims,
             lanes,
             slots,
             outcomes,
@@ -75,9 +75,9 @@ class Worker:
             deliveries,
         )
 
-        stalls = Stalls(services, state, held, slots, outcomes, poller)
-        self._heartbeat = Heartbeat(services, state, held, slots, stalls)
-        self._hints = CancelHints(services, state, held, slots)
+        stalls = Stalls(services, state, claims, slots, outcomes, poller)
+        self._heartbeat = Heartbeat(services, state, claims, slots, stalls)
+        self._hints = CancelHints(services, state, claims, slots)
         self._listener = Listener(services, poller, self._hints)
         self._maintenance = Maintenance(services, claimer, lanes, poller)
         self._tasks = Tasks(services, state)
@@ -87,7 +87,7 @@ class Worker:
         self._cancelled = False  # whether its task was cancelled while it wound down
         self.finished = asyncio.Event()
         """Set once `run` is over."""
-        limits.held.append(held)
+        limits.claims.append(claims)
 
     @property
     def id(self) -> str:
@@ -156,7 +156,7 @@ class Worker:
 
         if self._cancelled:
             raise asyncio.CancelledError
-        return self._held.started
+        return self._claims.started
 
     def _start_beside(self) -> None:
         """Start what runs beside the loop."""
@@ -179,7 +179,7 @@ class Worker:
         """Stop claiming, hand back what has not started, let the rest end within the grace time;
         `now`: at once.
         """
-        running = len(self._held.running)
+        running = len(self._claims.running)
         if now and not self._hurried:
             log.warning("stopping now: %d attempts run, and are ended", running)
             self._hurried = True
@@ -240,9 +240,9 @@ class Worker:
 
     async def _settle_what_ends(self, ends: float) -> None:
         """Settle what ends in its own time, until nothing runs; `ends` is a monotonic time."""
-        while self._held.running:
+        while self._claims.running:
             self._state.wake.clear()
-            if self._held.pending:
+            if self._claims.pending:
                 await self._loop.exchange(0)
             else:
                 await sleep(self._state.wake, ends)
@@ -253,7 +253,7 @@ class Worker:
         """
         try:
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                while self._held.pending:
+                while self._claims.pending:
                     await self._loop.exchange(0)
         except TimeoutError as error:
             self._services.database.lost(

@@ -19,7 +19,7 @@ from soniq.postgres.connections import close_quietly, transaction
 from soniq.postgres.gaps import fill_gaps, is_gap
 from soniq.text import counted
 from soniq.worker.claimed import Claimed
-from soniq.worker.held import HeldJobs
+from soniq.worker.claims import Claims
 from soniq.worker.lanes import NO_LANES, Arrays, Lanes
 from soniq.worker.services import Services
 from soniq.worker.settling.settlement import Settlement
@@ -85,13 +85,13 @@ class Claimer:
         self,
         services: Services,
         state: WorkerState,
-        held: HeldJobs,
+        claims: Claims,
         lanes: Lanes,
     ) -> None:
         self._writing = Writing(services, state, lanes)
         self._database = services.database
         self._state = state
-        self._held = held
+        self._claims = claims
         self._connection: Connection | None = None
         self._was_lost = False
         self._told: dict[tuple[str, str], float] = {}  # when it was last logged
@@ -261,8 +261,8 @@ class Claimer:
         It stays where outcomes are not written: its jobs are rescued once its lease is over.
         """
         connection = await self._ready()
-        await self.give_back_unheld(connection, claimed_for=0)
-        if not self._held.pending:
+        await self.requeue_unreceived(connection, claimed_for=0)
+        if not self._claims.pending:
             await connection.fetch(self._database.sql["unregister_worker"], self._state.id)
 
     async def close(self) -> None:
@@ -329,18 +329,18 @@ class Claimer:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._database.connect()
         if self._was_lost:
-            await self.give_back_unheld(self._connection, claimed_for=0)
+            await self.requeue_unreceived(self._connection, claimed_for=0)
             self._was_lost = False
         return self._connection
 
-    async def give_back_unheld(self, connection: "Connection", *, claimed_for: float) -> None:
+    async def requeue_unreceived(self, connection: "Connection", *, claimed_for: float) -> None:
         """Give back jobs that were claimed for this worker and never arrived: the answer was lost
         on its way.
         """
         rows = await connection.fetch(
-            self._database.sql["give_back_unheld"],
+            self._database.sql["requeue_unreceived"],
             self._state.id,
-            self._held.ids(),
+            self._claims.ids(),
             float(claimed_for),
         )
         if rows:

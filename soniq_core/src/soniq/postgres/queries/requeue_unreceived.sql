@@ -1,4 +1,4 @@
--- Jobs that are this worker's, claimed at least `$3` seconds ago, and not among those it holds.
+-- Requeue jobs that are this worker's, claimed at least `$3` seconds ago, and not among those that it has (`$2`).
 update {schema}.job set
     status = 'queued', worker_id = null, started_at = null, started = false, scheduled_at = now(),
     claim = claim + 1

@@ -1,4 +1,4 @@
-"""The jobs that a worker holds: claimed, and not settled yet. Other threads look at them, too."""
+"""The jobs that a worker has claimed and not settled yet. Other threads look at them, too."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from soniq.worker.settling.pending import Pending
 from soniq.worker.settling.settlement import Settlement
 
 
-class HeldJobs:
+class Claims:
     """On their way: being claimed, at hand, running, to be settled, being settled."""
 
     def __init__(self) -> None:
