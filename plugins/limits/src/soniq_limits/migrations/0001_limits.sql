@@ -44,18 +44,6 @@ create table {schema}.again (
     job_id uuid
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 
--- Whether a job of the same sequence came in before, and this plugin was not told of it yet.
-create function {schema}.is_early_1(p_id uuid, p_keys text[]) returns boolean
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-select exists (
-    select from unnest(p_keys) as key join {schema}.limits on limits.name = split_part(key, '[', 1) and limits.strict
-    join {soniq}.owed on owed.plugin = 'limits' and owed.job_id < p_id
-    join {soniq}.job on job.id = owed.job_id and job.headers -> 'soniq-limits' ? key
-)
-$$;
-
 -- Gives out what room keys have: the jobs to release, and the keys that could not be looked at. Locks the keys' rows, then
 -- counts, in statements of their own, so that each sees what those before it in the lock had written.
 -- It waits for nobody. Whoever changes rows of a job has the job's row locked, so that two never wait crosswise.
@@ -128,14 +116,27 @@ loop
         where id = any(picked) order by id for no key update skip locked
     ), paused as materialized (
         select queue from {soniq}.paused_queue
-    ), first_owed as materialized (
-        select job_id from {soniq}.owed where plugin = 'limits' and job_id is not null order by job_id limit 1
+    ), strict as materialized (
+        select waiting.job_id, key from {schema}.waiting cross join unnest(waiting.keys) as key
+        join {schema}.limits on limits.name = split_part(key, '[', 1)
+        where waiting.job_id = any(picked) and limits.strict
+    ), untold as materialized ( -- the first of a sequence that came in, and was not told of yet
+        select key, min(owed.job_id::text)::uuid as job_id
+        from {soniq}.owed cross join lateral (
+            select headers -> 'soniq-limits' as keys from {soniq}.job where job.id = owed.job_id limit 1
+        ) as its
+        cross join jsonb_array_elements_text(case when jsonb_typeof(its.keys) = 'array' then its.keys end) as key
+        where owed.plugin = 'limits' and (select count(*) from strict) > 0
+            and owed.job_id < (select job_id from strict order by job_id desc limit 1)
+        group by key
+    ), early as materialized (
+        select strict.job_id from strict join untold on untold.key = strict.key and untold.job_id < strict.job_id
     ), looked as materialized (
         select waiting.job_id, waiting.keys, waiting.at, job.queue, job.scheduled_at, case
             when job.id is null and exists (select from {soniq}.job as any_job where any_job.id = waiting.job_id) then 'locked'
             when job.id is null or coalesce(job.held_by[1] <> 'limits' and job.held_by @> '{limits}', false) then 'away'
             when job.held_by is null or not job.held_by @> '{limits}' then 'runs'
-            when job.id > (select job_id from first_owed) and {schema}.is_early_1(waiting.job_id, waiting.keys) then 'locked'
+            when waiting.job_id in (select job_id from early) then 'locked'
             when job.scheduled_at > now or job.queue in (select queue from paused) then 'later'
             else 'fits'
         end as state
