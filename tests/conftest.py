@@ -22,6 +22,7 @@ import pytest
 from psycopg import sql
 
 from soniq import Soniq
+from soniq.cli.commands import soniq
 from soniq_embedded import EmbeddedServer
 from tests.support.forked_commands import ForkedCommands
 from tests.support.proxy import Proxy
@@ -101,6 +102,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("SONIQ_") and name != "SONIQ_TEST_DATABASE_URL":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _commands_of_plugins_go_with_their_test() -> Iterator[None]:
+    """What a test's plugins add to `soniq` is not there for the next test."""
+    commands, looked = dict(soniq.commands), soniq._looked
+    yield
+    soniq.commands, soniq._looked = commands, looked
 
 
 class Lines(logging.Handler):

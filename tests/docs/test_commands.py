@@ -9,6 +9,8 @@ import pytest
 
 from soniq.cli.commands import soniq
 from soniq.settings import Settings
+from soniq_limits.commands import limits
+from soniq_schedules.commands import schedules
 from soniq_testing.new_plugin import new_plugin
 
 from .pages import PAGES, ROOT, blocks, name
@@ -17,7 +19,7 @@ VARIABLES = {f"SONIQ_{field.upper()}" for field in Settings.__struct_fields__} |
     "SONIQ_APP",
     "SONIQ_PLUGINS",
 }
-OF_PLUGINS = {"new-plugin": new_plugin}
+OF_PLUGINS = {"new-plugin": new_plugin, "limits": limits, "schedules": schedules}
 """The commands that plugins add."""
 ASSIGNMENT = re.compile(r"(SONIQ_\w+)=\S*")
 

@@ -8,6 +8,7 @@ from soniq.plugin import NotFound, as_json, json_option, plain, table, takes_app
 
 from .errors import LimitNotFound
 from .limit import MOST
+from .state import limit_states, set_limit
 
 HEAD = ("name", "n", "in the code", "keys", "running", "waiting")
 EXIT_CODES = "Exit codes: 0 fine; 1 an error, which is on stderr; 2 wrong usage; 3 no such limit."
@@ -32,9 +33,7 @@ def limits() -> None:
 @json_option
 def list_(app: Soniq, as_json_: bool) -> None:
     """List limits: what is in force, what the code says, and what runs and waits."""
-    from .plugin import Limits
-
-    found = use(app, lambda: app.plugin(Limits).list())
+    found = use(app, lambda: limit_states(app))
     if as_json_:
         click.echo(as_json([msgspec.structs.asdict(each) for each in found]))
     elif found:
@@ -50,10 +49,8 @@ def list_(app: Soniq, as_json_: bool) -> None:
 @json_option
 def set_(app: Soniq, name: str, n: int, as_json_: bool) -> None:
     """Let N jobs of each key of the limit NAME run at once, from now on; 0: none starts."""
-    from .plugin import Limits
-
     try:
-        use(app, lambda: app.plugin(Limits).set(name, n))
+        use(app, lambda: set_limit(app, name, n))
     except LimitNotFound as error:
         raise NotFound(str(error)) from error
     click.echo(as_json({"name": name, "n": n}) if as_json_ else f"{plain(name)}: {n} at once")

@@ -28,27 +28,11 @@ class Keys:
 
     def read(self, job: JobDefinition) -> bool:
         """Read the limits of a job; whether it has any. Raises `JobDefinitionError`."""
-        one, several, in_order = job.option(Limit), job.option(AllOf), job.option(InOrder)
-        if one is not None and several is not None:
-            raise JobDefinitionError(
-                f"{job.name}: give all of its limits in one AllOf(...)", job=job.name
-            )
-        limits = [one] if one is not None else [*several.limits] if several is not None else []
-        if not limits and in_order is None:
+        limits = _given(job)
+        if not limits:
             return False
-        if limits and in_order is not None:
-            raise JobDefinitionError(
-                f"{job.name}: a job in a Sequence has no other limit", job=job.name
-            )
 
         parameters = inspect.signature(job.function).parameters
-        for limit in limits:
-            if limit.name is not None and limit.name.startswith(SEQUENCE):
-                raise JobDefinitionError(
-                    f"{job.name}: no limit has a name that begins with {SEQUENCE!r}", job=job.name
-                )
-        if in_order is not None:
-            limits.append(in_order.as_limit(job.name))
         for limit in limits:
             self._check(job.name, limit, list(parameters))
         self._limits[job.name] = limits
@@ -109,6 +93,28 @@ def in_sequence_only(headers: Mapping[str, Any]) -> bool:
     """
     keys = keys_in(headers)
     return bool(keys) and all(each.startswith(SEQUENCE) for each in keys or ())
+
+
+def _given(job: JobDefinition) -> list[Limit]:
+    """The limits that a job is given, a sequence as one of them. Raises `JobDefinitionError`."""
+    one, several, in_order = job.option(Limit), job.option(AllOf), job.option(InOrder)
+    if one is not None and several is not None:
+        raise JobDefinitionError(
+            f"{job.name}: give all of its limits in one AllOf(...)", job=job.name
+        )
+    limits = [one] if one is not None else [*several.limits] if several is not None else []
+    if any(each.name is not None and each.name.startswith(SEQUENCE) for each in limits):
+        raise JobDefinitionError(
+            f"{job.name}: no limit has a name that begins with {SEQUENCE!r}", job=job.name
+        )
+
+    if in_order is None:
+        return limits
+    if limits:
+        raise JobDefinitionError(
+            f"{job.name}: a job in a Sequence has no other limit", job=job.name
+        )
+    return [in_order.as_limit(job.name)]
 
 
 def keys_in(headers: Mapping[str, Any]) -> list[str] | None:

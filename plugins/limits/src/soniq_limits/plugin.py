@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from soniq import InvalidOption, JobStatus, Soniq
+from soniq import JobStatus, Soniq
 from soniq.errors import AppNotStarted
 from soniq.plugin import (
     EnqueueBatch,
@@ -18,11 +18,10 @@ from soniq.plugin import (
 )
 
 from .database import NAME, migration, statement
-from .errors import LimitNotFound
 from .keys import HEADER, Keys, in_sequence_only, keys_in
-from .limit import MOST, SEQUENCE
+from .limit import SEQUENCE
 from .looking import Looking
-from .state import LimitState
+from .state import LimitState, limit_states, set_limit
 
 if TYPE_CHECKING:
     import click
@@ -48,20 +47,13 @@ class Limits:
 
     async def list(self) -> Sequence[LimitState]:
         """All limits by name."""
-        async with self._started().connection() as connection:
-            rows = await connection.fetch(self._sql("list"))
-        return [LimitState(**row) for row in rows]
+        return await limit_states(self._started())
 
     async def set(self, name: str, n: int) -> None:
         """Let so many jobs of each key run at once, from now on, until the code says another number
         than it does. 0: none starts. Those that run go on. Raises `InvalidOption`.
         """
-        if type(n) is not int or not 0 <= n <= MOST:
-            raise InvalidOption(f"a limit is 0 to {MOST:,}; got {n!r:.100}", option="n")
-        async with self._started().connection() as connection, connection.transaction():
-            if not await connection.fetch(self._sql("set"), name, n):
-                raise LimitNotFound(name)
-            await connection.execute(self._sql("again_for"), [name])
+        await set_limit(self._started(), name, n)
 
     @hookimpl
     def configure_job(self, job: JobDefinition) -> None:

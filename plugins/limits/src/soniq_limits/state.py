@@ -1,6 +1,14 @@
-"""How a limit stands."""
+"""How limits stand in the database, and changing them there."""
+
+from collections.abc import Sequence
 
 import msgspec
+
+from soniq import InvalidOption, Soniq
+
+from .database import NAME, statement
+from .errors import LimitNotFound
+from .limit import MOST
 
 
 class LimitState(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,3 +25,21 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     """Slots that are taken: by jobs that run, or are about to."""
     waiting: int
     """Jobs that wait for a slot, or to be due."""
+
+
+async def limit_states(app: Soniq) -> Sequence[LimitState]:
+    """All limits by name."""
+    async with app.connection() as connection:
+        rows = await connection.fetch(statement(app.plugin_schema(NAME), "list"))
+    return [LimitState(**row) for row in rows]
+
+
+async def set_limit(app: Soniq, name: str, n: int) -> None:
+    """Let so many jobs of each key run at once. Raises `InvalidOption` or `LimitNotFound`."""
+    if type(n) is not int or not 0 <= n <= MOST:
+        raise InvalidOption(f"a limit is 0 to {MOST:,}; got {n!r:.100}", option="n")
+    schema = app.plugin_schema(NAME)
+    async with app.connection() as connection, connection.transaction():
+        if not await connection.fetch(statement(schema, "set"), name, n):
+            raise LimitNotFound(name)
+        await connection.execute(statement(schema, "again_for"), [name])
