@@ -26,7 +26,6 @@ import socket
 import ssl
 import struct
 import threading
-import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -53,7 +52,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._listener: asyncio.Server | None = None
         self._links: set[_Link] = set()
-        self._clients: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing = False
         self.weather = _Weather()
@@ -182,15 +181,20 @@ class Proxy:
 
     async def _end(self) -> None:
         assert self._listener is not None
+        for listening in self._listener.sockets:
+            self._loop.remove_reader(listening.fileno())
+        # Where it is closed before the loop took up a client that had just come, the socket leaks
+        for _ in range(2):
+            await asyncio.sleep(0)
         self._listener.close()
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             self._cut()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        for _ in range(3):  # one that had just come, and no task began with
-            for client in list(self._clients):
-                client.transport.abort()
+        for client in self._clients:  # one that had just come, and no task began with
+            client.transport.abort()
+        for _ in range(3):
             await asyncio.sleep(0.01)
 
     def _lose(self) -> None:
@@ -203,9 +207,15 @@ class Proxy:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.add(writer)
-        task = self._loop.create_task(self._connected(reader, writer))
+        task = self._loop.create_task(self._served(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._connected(reader, writer)
+        finally:
+            self._clients.discard(writer)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refusing:
