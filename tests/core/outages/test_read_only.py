@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from soniq import DatabaseUnavailable, Soniq
+from soniq.postgres.outage import Outage
 from tests.conftest import MakeApp
 from tests.core.postgres.support import own_database
 from tests.support.jobs import finished, working
@@ -144,6 +145,24 @@ async def test_a_server_that_can_only_be_read_is_told_once_and_is_back_once_it_c
     assert len(told) == 2, told
     assert "is unavailable: " in told[0]
     assert "is available again after" in told[1]
+
+
+def test_that_it_can_only_be_read_is_told_also_soon_after_sessions_were_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = Outage("here", 60)
+    outage.lost("a session ended", session=True)
+    outage.over()
+    outage.lost("it is read-only", session=True, read_only=True)
+    outage.over()  # it can be read
+    outage.over(wrote=True)
+    outage.lost("another session was read-only", session=True, read_only=True)
+    assert [each.split(": ")[-1].split(" after")[0] for each in _told(caplog)] == [
+        "a session ended",
+        "PostgreSQL at here is available again",
+        "it is read-only",
+        "PostgreSQL at here is available again",
+    ]
 
 
 def _of_read_only(caplog: pytest.LogCaptureFixture) -> list[str]:

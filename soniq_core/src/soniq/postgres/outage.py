@@ -13,7 +13,8 @@ class Outage:
     """Whether a database is unavailable. Any thread may tell it.
 
     Connections that were made before an outage may be found broken after it: within `echoes`
-    seconds of its beginning they are logged at debug, and are no outages of their own.
+    seconds of its beginning they are logged at debug, and are no outages of their own. That they
+    can only read is one, unless that was the outage.
     """
 
     def __init__(self, place: str, echoes: float) -> None:
@@ -22,6 +23,7 @@ class Outage:
         self._since: float | None = None
         self._echoes_end = -1.0
         self._read_only = False
+        self._last_was_read_only = False
         self._lock = threading.Lock()
 
     @property
@@ -38,7 +40,8 @@ class Outage:
         now = time.monotonic()
         with self._lock:
             first = self._since is None
-            echo = first and session and now < self._echoes_end
+            news = read_only and not self._last_was_read_only
+            echo = first and session and not news and now < self._echoes_end
             if first and not echo:
                 self._since, self._echoes_end = now, now + self._echoes
             if not echo:
@@ -57,7 +60,8 @@ class Outage:
         with self._lock:
             if self._read_only and not wrote:
                 return
-            since, self._since, self._read_only = self._since, None, False
+            since, self._since = self._since, None
+            self._last_was_read_only, self._read_only = self._read_only, False
         if since is not None:
             log.warning(
                 "PostgreSQL at %s is available again after %.1f s",
