@@ -109,12 +109,18 @@ async def test_a_worker_that_is_told_to_stop_ends_within_its_grace_and_some_seco
 
 
 async def test_a_worker_goes_on_when_the_network_is_back_and_says_twice_what_happened(
-    far_app: Soniq, app: Soniq, proxy: Proxy, caplog: pytest.LogCaptureFixture
+    make_app: MakeApp, app: Soniq, proxy: Proxy, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "soniq")
-    far_app.job(name="nothing")(_nothing)
+    far = make_app(
+        database_url=proxy.url(database_url),
+        command_timeout=COMMAND,
+        connect_timeout=COMMAND,
+        lease=20,  # longer than the outage, or its end would be told as well
+    )
+    far.job(name="nothing")(_nothing)
     app.job(name="nothing")(_nothing)
-    async with working(far_app):
+    async with working(far):
         await finished(app, await app.enqueue("nothing", n=0), 20)
         caplog.clear()
         proxy.refuse()

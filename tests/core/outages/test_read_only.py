@@ -125,7 +125,7 @@ async def test_a_server_that_can_only_be_read_is_told_once_and_is_back_once_it_c
     make_app: MakeApp, own_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "soniq.database")
-    app = make_app(database_url=own_url, lease=3, command_timeout=1.0)
+    app = make_app(database_url=own_url, lease=10, command_timeout=1.0)
     app.job(name="nothing")(_nothing)
     async with working(app):
         await finished(app, await app.enqueue("nothing", n=0))
