@@ -277,7 +277,11 @@ async def test_sessions_that_are_found_broken_one_after_the_other_are_one_outage
                 await far_app.jobs()
             await _until_taken(lambda n=n: far_app.enqueue("nothing", n=n))  # type: ignore[misc]
             await asyncio.sleep(1)  # heartbeat, listener and tasks find theirs broken meanwhile
-    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    told = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "soniq.database" and record.levelno >= logging.WARNING
+    ]
     assert len(told) == 2, told
     assert "is unavailable: " in told[0]
     assert "is available again after" in told[1]
