@@ -10,7 +10,7 @@ import pytest
 from soniq import Soniq
 from tests.chaos.conftest import StartWorker
 from tests.chaos.program import define
-from tests.core.postgres.support import eventually
+from tests.support.waiting import eventually
 
 JOBS = 2_000
 
@@ -39,7 +39,7 @@ async def test_jobs_outlive_workers_that_are_killed_and_their_transactions_happe
         workers.append(start())
         return not await connection.fetchval("select exists (select from soniq.job)")
 
-    await eventually(killed_and_ended, timeout=180)
+    await eventually(killed_and_ended, limit=180)
     rows = await connection.fetch("select status, count(*) from soniq.history group by 1")
     assert [tuple(row) for row in rows] == [("done", JOBS)]
     effects = await connection.fetch("select number from effect order by number")

@@ -19,7 +19,8 @@ from soniq import Soniq
 from soniq.errors import JobNotFound, JobNotRetryable
 from tests.chaos.conftest import ROOT
 from tests.chaos.limited import KEYS, app_of
-from tests.core.postgres.support import deadlocks, eventually
+from tests.core.postgres.support import deadlocks
+from tests.support.waiting import eventually
 
 SECONDS = 60.0
 PLUGIN = ("with", "with", "without", "without")
@@ -125,7 +126,7 @@ async def test_no_limit_is_exceeded_and_no_slot_lost_through_kills_and_workers_w
             )
             return not await connection.fetchval(query)
 
-        await eventually(nothing_left, timeout=90)
+        await eventually(nothing_left, limit=90)
         killed = dict(workers.killed)
     most, starts = observed(file, killed)
     print(f"{starts} starts, {len(killed)} kills, at once at most {most}")

@@ -11,7 +11,8 @@ import pytest
 from soniq import Soniq
 from tests.chaos.conftest import StartWorker
 from tests.chaos.program import define
-from tests.core.postgres.support import deadlocks, eventually
+from tests.core.postgres.support import deadlocks
+from tests.support.waiting import eventually
 
 SECONDS = 60.0
 
@@ -36,7 +37,7 @@ async def test_four_processes_settle_and_claim_for_a_minute_without_a_deadlock_a
     async def all_ended() -> bool:
         return not await connection.fetchval("select exists (select from soniq.job)")
 
-    await eventually(all_ended, timeout=60)
+    await eventually(all_ended, limit=60)
     settled: Counter[str] = Counter()
     for worker in workers:
         worker.terminate()

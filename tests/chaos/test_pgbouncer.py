@@ -21,7 +21,8 @@ import pytest
 
 from soniq import DatabaseError, Soniq
 from soniq.errors import DatabaseUnsupported
-from tests.core.postgres.support import eventually, working
+from tests.support.jobs import working
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

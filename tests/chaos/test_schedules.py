@@ -18,7 +18,7 @@ import pytest
 from soniq_schedules import Schedules
 from tests.chaos.conftest import ROOT
 from tests.chaos.scheduled import app_of
-from tests.core.postgres.support import eventually
+from tests.support.waiting import eventually
 
 SECONDS = 60.0
 CUT = (
@@ -101,7 +101,7 @@ async def test_each_tick_makes_one_job_through_kills_two_versions_and_a_pause(
             found = await app.plugin(Schedules).list()
             return all(each.last_at is not None and each.last_at > stopped for each in found)
 
-        await eventually(caught_up, timeout=60)
+        await eventually(caught_up, limit=60)
         await app.close()
     for name in ("common", "added"):
         ticks = await ticks_of(connection, name)

@@ -6,7 +6,7 @@ import asyncio
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -148,21 +148,3 @@ class Exchanger:
         if chance.random() < self._failing:
             return Requeue(id=claimed.id, claim=claimed.claim, kind=RequeueKind.FAILED, age=0.0)
         return self.done(claimed)
-
-
-async def eventually(condition: Callable[[], Awaitable[object]], timeout: float = 20.0) -> None:
-    """Wait until a condition holds that nothing announces."""
-    async with asyncio.timeout(timeout):
-        while not await condition():
-            await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def working(app: Soniq) -> AsyncIterator[None]:
-    """A worker of the app, which is stopped at the end."""
-    task = asyncio.create_task(app.run_worker())
-    try:
-        yield
-    finally:
-        app.stop_workers()
-        await task

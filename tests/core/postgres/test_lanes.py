@@ -17,7 +17,9 @@ from soniq import Soniq
 from soniq.worker import lanes as lanes_
 from soniq.worker.lanes import FIRST_ID, GLANCE_BACK, LANES_PER_CLAIM, LOOK_BACK, START, Lanes
 from tests.conftest import MakeApp
-from tests.core.postgres.support import Exchanger, eventually, working
+from tests.core.postgres.support import Exchanger
+from tests.support.jobs import working
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -6,7 +6,7 @@ import asyncpg
 
 from soniq import Soniq
 from soniq.postgres.sql import Statements
-from tests.core.postgres.support import eventually
+from tests.support.waiting import eventually
 
 
 async def test_what_changes_while_the_overview_is_read_is_not_in_it(

@@ -14,7 +14,8 @@ from soniq import Soniq, hookimpl
 from soniq.plugin import Dedup, NewJob
 from soniq.worker.settling.settlement import Finish, Requeue, RequeueKind
 from tests.conftest import MakeApp
-from tests.core.postgres.support import Exchanger, deadlocks, eventually
+from tests.core.postgres.support import Exchanger, deadlocks
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

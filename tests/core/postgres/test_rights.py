@@ -16,9 +16,11 @@ import pytest
 
 from soniq import DatabaseError, JobContext, Soniq, Unique
 from soniq.plugin import EnqueueBatch, hookimpl
-from tests.core.postgres.support import documented_rights, eventually, working
+from tests.core.postgres.support import documented_rights
 from tests.docs.pages import DOCS, blocks
 from tests.support import urls
+from tests.support.jobs import working
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

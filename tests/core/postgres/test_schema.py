@@ -15,7 +15,9 @@ from soniq import DatabaseError, Soniq
 from soniq.errors import SchemaMissing, SchemaTooNew
 from soniq.postgres.partitions import drop_partitions, ensure_partitions, past_partitions
 from tests.conftest import MakeApp
-from tests.core.postgres.support import Exchanger, documented_rights, eventually, working
+from tests.core.postgres.support import Exchanger, documented_rights
+from tests.support.jobs import working
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

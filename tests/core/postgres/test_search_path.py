@@ -11,8 +11,8 @@ import pytest
 from soniq import DatabaseUnavailable, Soniq, SoniqError, hookimpl
 from soniq.plugin import Migration
 from tests.conftest import MakeApp
-from tests.core.postgres.support import eventually, working
-from tests.support.jobs import status_of
+from tests.support.jobs import status_of, working
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

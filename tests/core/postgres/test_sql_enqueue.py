@@ -16,7 +16,8 @@ import pytest
 from soniq import JobContext, Settings, Soniq
 from soniq_embedded.binaries import install_folder
 from tests.conftest import MakeApp
-from tests.core.postgres.support import eventually, working
+from tests.support.jobs import working
+from tests.support.waiting import eventually
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Enqueue = Callable[..., Awaitable[str]]

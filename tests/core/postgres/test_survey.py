@@ -18,7 +18,7 @@ from soniq.worker import survey as survey_
 from soniq.worker.lanes import LANES_PER_CLAIM, MOST_LANES, Lanes
 from soniq.worker.survey import Survey
 from tests.conftest import MakeApp
-from tests.core.postgres.support import working
+from tests.support.jobs import working
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
