@@ -27,8 +27,8 @@ OF_PLUGINS = {
     "hookimpl", "hookspec", "load_plugins",
 }  # fmt: skip
 OF_COMMANDS = {
-    "NotFound", "as_json", "duration", "iso_time", "json_option", "plain", "table", "takes_app",
-    "use",
+    "ListByDefault", "NotFound", "as_json", "duration", "iso_time", "json_option", "plain", "table",
+    "takes_app", "use",
 }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ from soniq.transaction import TransactionConnection
 from soniq.unique import NO_DEDUP, Dedup
 
 if TYPE_CHECKING:
-    from soniq.cli.options import duration, iso_time, json_option, takes_app, use
+    from soniq.cli.options import ListByDefault, duration, iso_time, json_option, takes_app, use
     from soniq.cli.output import NotFound, as_json, plain, table
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "Implementation",
     "IncomingJob",
     "JobDefinition",
+    "ListByDefault",
     "LoadedPlugin",
     "Migration",
     "NewJob",
@@ -89,7 +90,9 @@ __all__ = [
 ]
 
 OF_COMMANDS = {
-    **dict.fromkeys(("duration", "iso_time", "json_option", "takes_app", "use"), "options"),
+    **dict.fromkeys(
+        ("ListByDefault", "duration", "iso_time", "json_option", "takes_app", "use"), "options"
+    ),
     **dict.fromkeys(("NotFound", "as_json", "plain", "table"), "output"),
 }
 

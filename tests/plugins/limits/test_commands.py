@@ -1,13 +1,11 @@
 """`soniq limits` in a project: what it prints, and how it ends."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from soniq.cli.commands import soniq
+from tests.support.commands import Run, runner
 
 APP = """
 from soniq import Soniq
@@ -19,27 +17,11 @@ eq = Soniq(plugins=[Limits], discover=False)
 async def send(customer: int) -> None: ...
 """
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture
 def run(tmp_path: Path, database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs `soniq ...` with the app above; its tables are there."""
-    module = f"app_{schema}"
-    (tmp_path / f"{module}.py").write_text(APP)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("SONIQ_APP", f"{module}:eq")
-    monkeypatch.setenv("SONIQ_DATABASE_URL", database_url)
-    monkeypatch.setenv("SONIQ_SCHEMA", schema)
-    invoke = CliRunner().invoke
-    assert invoke(soniq, ["setup"]).exit_code == 0
-
-    def run(*words: str, code: int = 0) -> Result:
-        done = invoke(soniq, words)
-        assert done.exit_code == code, done.output
-        return done
-
-    return run
+    return runner(APP, tmp_path, database_url, schema, monkeypatch)
 
 
 def test_limits_are_listed_and_set(run: Run) -> None:
@@ -61,3 +43,8 @@ def test_a_limit_that_there_is_not_ends_with_3_and_a_wrong_number_with_2(run: Ru
     assert "no limit is named 'other'" in run("limits", "set", "other", "2", code=3).output
     run("limits", "set", "send/customer", "-1", code=2)
     run("limits", "set", "send/customer", "many", code=2)
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_help_is_that_of_all_commands(run: Run, option: str) -> None:
+    assert run("limits", option).stdout.startswith("Usage: soniq limits [OPTIONS] COMMAND")

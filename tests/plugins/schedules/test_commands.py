@@ -1,13 +1,12 @@
 """`soniq schedules` in a project: what it prints, and how it ends."""
 
 import json
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from soniq.cli.commands import soniq
+from tests.support.commands import Run, runner
 
 APP = """
 from soniq import Soniq
@@ -22,27 +21,11 @@ async def yearly() -> None: ...
 async def report(customer: int) -> None: ...
 """
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture
 def run(tmp_path: Path, database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs `soniq schedules ...` with the app above; its tables are there."""
-    module = f"app_{schema}"
-    (tmp_path / f"{module}.py").write_text(APP)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("SONIQ_APP", f"{module}:eq")
-    monkeypatch.setenv("SONIQ_DATABASE_URL", database_url)
-    monkeypatch.setenv("SONIQ_SCHEMA", schema)
-    invoke = CliRunner().invoke
-    assert invoke(soniq, ["setup"]).exit_code == 0
-
-    def run(*words: str, code: int = 0) -> Result:
-        done = invoke(soniq, ["schedules", *words])
-        assert done.exit_code == code, done.output
-        return done
-
-    return run
+    return partial(runner(APP, tmp_path, database_url, schema, monkeypatch), "schedules")
 
 
 def test_a_schedule_is_added_listed_paused_run_and_removed(run: Run) -> None:
@@ -110,3 +93,8 @@ def test_what_cannot_be_is_told_and_changes_nothing(
 ) -> None:
     assert said in run(*words, code=code).stderr
     assert run().stdout == "there are no schedules\n"
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_help_is_that_of_all_commands(run: Run, option: str) -> None:
+    assert run(option).stdout.startswith("Usage: soniq schedules [OPTIONS] COMMAND")

@@ -4,7 +4,16 @@ import click
 import msgspec
 
 from soniq import Soniq
-from soniq.plugin import NotFound, as_json, json_option, plain, table, takes_app, use
+from soniq.plugin import (
+    ListByDefault,
+    NotFound,
+    as_json,
+    json_option,
+    plain,
+    table,
+    takes_app,
+    use,
+)
 
 from .errors import LimitNotFound
 from .limit import MOST
@@ -12,15 +21,6 @@ from .state import limit_states, set_limit
 
 HEAD = ("name", "n", "in the code", "keys", "running", "waiting")
 EXIT_CODES = "Exit codes: 0 fine; 1 an error, which is on stderr; 2 wrong usage; 3 no such limit."
-
-
-class ListByDefault(click.Group):
-    """A group whose first command needs no name."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] != "--help"):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
 
 
 @click.group(cls=ListByDefault, epilog=EXIT_CODES)

@@ -8,6 +8,7 @@ import msgspec
 
 from soniq import InvalidOption, Soniq
 from soniq.plugin import (
+    ListByDefault,
     NotFound,
     as_json,
     duration,
@@ -34,15 +35,6 @@ HEAD = ("name", "job", "when", "next", "last", "state")
 EXIT_CODES = (
     "Exit codes: 0 fine; 1 an error, which is on stderr; 2 wrong usage; 3 no such schedule."
 )
-
-
-class ListByDefault(click.Group):
-    """A group whose first command needs no name."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] != "--help"):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
 
 
 @click.group(cls=ListByDefault, epilog=EXIT_CODES)

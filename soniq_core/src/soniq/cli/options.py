@@ -47,6 +47,15 @@ json_option = click.option(
 )
 
 
+class ListByDefault(click.Group):
+    """A group of commands that lists where none of them is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
 def named_app(ctx: click.Context, param: click.Parameter | None, value: str | None) -> Soniq | None:
     """The Soniq that `module:attribute` names; a parameter's callback."""
     if value is None:
