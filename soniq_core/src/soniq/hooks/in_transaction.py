@@ -1,4 +1,4 @@
-"""Hooks that write in a transaction of the core's, or of whoever calls it."""
+"""Hooks that write in a transaction of the core's, or of the caller's."""
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence

@@ -1,5 +1,5 @@
-"""`settle_tx` of all plugins, as whoever settles calls it: who hears of which outcomes, and with
-what.
+"""The calls of `settle_tx`, wherever jobs are settled: which plugin hears of which outcomes, and
+with what.
 """
 
 from collections.abc import Collection, Sequence

@@ -247,7 +247,7 @@ class Attempt(AttemptRecord):
             await self.services.insert(settlement.children, connection)
         if settlement.outcome is not None:
             freed = await self.services.settle_tx(connection, [(settlement.outcome, ())])
-            if freed.lines:  # whoever commits is not the worker
+            if freed.lines:  # told with the commit, which is the provider's
                 sql, channel = database.sql["notify"], database.settings.schema
                 await connection.fetch(sql, channel, payload(freed.lines))
 

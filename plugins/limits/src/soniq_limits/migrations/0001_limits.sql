@@ -46,7 +46,7 @@ create table {schema}.again (
 
 -- Gives out what room keys have: the jobs to release, and the keys that could not be looked at. Locks the keys' rows, then
 -- counts, in statements of their own, so that each sees what those before it in the lock had written.
--- It waits for nobody. Whoever changes rows of a job has the job's row locked, so that two never wait crosswise.
+-- It waits for nobody. What changes rows of a job has locked the job's row, so that two never wait crosswise.
 create function {schema}.admit_1(p_keys text[], out released uuid[], out busy text[])
 language plpgsql
 set search_path = pg_catalog, pg_temp

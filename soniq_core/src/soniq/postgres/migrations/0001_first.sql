@@ -11,7 +11,7 @@ create table {schema}.job (
     claim            bigint      not null default 0, -- rises with each claim: a settlement names it
     timeout          float8,
     keep             float8      not null,        -- seconds that it can be looked up once it is done or cancelled
-    keep_dead        float8,                      -- ... once it is dead; null: as the setting of whoever forgets
+    keep_dead        float8,                      -- ... once it is dead; null: as the setting of the app that prunes
     worker_id        uuid,
     priority         smallint    not null default 0,
     attempt          smallint    not null default 0, -- attempts that ended and count

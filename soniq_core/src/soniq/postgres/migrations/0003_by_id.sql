@@ -375,7 +375,7 @@ returning id, name, queue, status, result_store, result;
 end
 $$;
 
--- What follows is for whoever asks how things are, not for workers.
+-- What follows is for questions of operators, not for workers.
 
 -- The conditions of a search, of what is asked for only, as a plan is made for each: $1 status, $2 name, $3 queue, $4 tag.
 -- Of those finished, what is not done has an index of its own.
