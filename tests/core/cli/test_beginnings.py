@@ -19,6 +19,14 @@ async def test_the_beginning_of_an_id_will_do(project: Project, producer: Soniq)
     assert project.json("inspect", job_id[:20].upper())["job_id"] == job_id
 
 
+async def test_the_last_id_of_those_that_begin_so_is_found(
+    project: Project, producer: Soniq
+) -> None:
+    ids = await producer.enqueue_many("add", [{"a": 1, "b": 2}] * 200)
+    last = next(each for each in ids if each.endswith("f"))
+    assert project.json("inspect", last[:-1])["job_id"] == last
+
+
 async def test_a_beginning_of_several_ids_names_two_of_them(
     project: Project, producer: Soniq
 ) -> None:

@@ -1,6 +1,7 @@
 """`soniq inspect`: all about one job."""
 
 from typing import Any
+from uuid import UUID
 
 import click
 
@@ -71,7 +72,9 @@ async def _whole(app: Soniq, job_id: str) -> str:
     """The id that begins so. Raises `NotFound`, and `Failure` where several do."""
     if len(job_id) == len(PATTERN):
         return job_id
-    newest = await app.jobs(before=job_id + PATTERN[len(job_id) :].replace("0", "f"), limit=2)
+    last = UUID(job_id + PATTERN[len(job_id) :].replace("0", "f"))
+    behind = UUID(int=min(last.int + 1, 2**128 - 1))
+    newest = await app.jobs(before=str(behind), limit=2)
     found = [job["job_id"] for job in newest if job["job_id"].startswith(job_id)]
     if len(found) > 1:
         raise Failure(f"more than one job's id begins with {job_id}: {found[0]}, {found[1]}, ...")
