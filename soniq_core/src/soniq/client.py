@@ -276,17 +276,23 @@ class Client:
 
     @bridged
     async def release(
-        self, job_ids: str | Iterable[str], *, holder: str | None = None, connection: Any = None
+        self,
+        job_ids: str | Iterable[str],
+        *,
+        holder: str | None = None,
+        last: bool = False,
+        connection: Any = None,
     ) -> int:
         """Let held jobs go, of one holder, or of all; how many nobody holds any more.
 
-        These are queued, and start when they are due. With `connection=`, as that of an enqueue, it
-        is part of that transaction. Jobs that are not held, or not by this holder, stay as they
-        are. Raises `InvalidJobId`, `InvalidOption` or `DatabaseError`.
+        These are queued, and start when they are due, as early as their enqueue allows, or, `last`,
+        behind all that are due now. With `connection=`, as that of an enqueue, it is part of that
+        transaction. Jobs that are not held, or not by this holder, stay as they are. Raises
+        `InvalidJobId`, `InvalidOption` or `DatabaseError`.
         """
         runtime = await self._ready()
         tx = None if connection is None else await runtime.producer.adapted(connection)
-        return await runtime.release.those(job_ids, holder, tx)
+        return await runtime.release.those(job_ids, holder, tx, last=last)
 
     @bridged
     async def release_all(self, *, held_by: str, forget: bool = False) -> int:

@@ -329,6 +329,35 @@ async def test_a_released_job_starts_before_a_backlog_that_came_in_after_it(
     assert order.index(("limited", 9)) < 1_500
 
 
+@pytest.mark.parametrize("way", ["client", "transaction", "SQL"])
+async def test_a_job_that_is_released_last_starts_behind_all_that_are_due(
+    app: Soniq, schema: str, way: str
+) -> None:
+    order: list[str] = []
+
+    @app.job(Held(), name="limited")
+    async def limited(n: int) -> None:
+        order.append(f"limited {n}")
+
+    @app.job(name="other")
+    async def other(n: int) -> None:
+        order.append(f"other {n}")
+
+    ids = [await app.enqueue(limited, n=n) for n in range(2)]
+    await app.enqueue_many(other, [{"n": n} for n in range(3)])
+    async with app.connection() as connection:
+        if way == "client":
+            assert await app.release(ids, last=True) == 2
+        elif way == "transaction":
+            assert await app.release(ids, last=True, connection=connection) == 2
+        else:
+            sql = f"select {schema}.release($1::uuid[], last => true)"
+            assert await connection.fetchval(sql, [*map(str, ids)]) == 2
+    async with working(app, concurrency=1):
+        await finished(app, ids[-1])
+    assert order == ["other 0", "other 1", "other 2", "limited 0", "limited 1"]
+
+
 async def test_jobs_released_together_start_in_the_order_of_their_enqueue(app: Soniq) -> None:
     order: list[int] = []
 

@@ -250,7 +250,8 @@ def replacing(_: World) -> Sequence[object]:
 
 def releasing(world: World) -> Sequence[object]:
     """Release a hundred, with the cursor of one of their lanes."""
-    return [world.ids[:100], "me", ["queue 1"], [1], [world.soon.replace(year=1970)], [NEVER]]
+    cursor = ["queue 1"], [1], [world.soon.replace(year=1970)], [NEVER]
+    return [world.ids[:100], "me", *cursor, False]
 
 
 CASES = {

@@ -187,8 +187,10 @@ class Holds(Protocol):
     They raise `InvalidJobId`, and what the database raises.
     """
 
-    async def release(self, ids: Iterable[str]) -> list[str]:
-        """Let jobs go; the ids of those that nobody holds any more. They run when they are due."""
+    async def release(self, ids: Iterable[str], *, last: bool = False) -> list[str]:
+        """Let jobs go; the ids of those that nobody holds any more. They run when they are due, as
+        early as their enqueue allows, or, `last`, behind all that are due now.
+        """
         ...
 
     async def hold(self, ids: Iterable[str], *, first: bool = False) -> list[str]:

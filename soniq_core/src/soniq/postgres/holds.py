@@ -50,12 +50,14 @@ class TxHolds:
         self._cursors = cursors
         self._freed = freed
 
-    async def release(self, ids: Iterable[str]) -> list[str]:
-        """Let jobs go; those that nobody holds any more."""
+    async def release(self, ids: Iterable[str], *, last: bool = False) -> list[str]:
+        """Let jobs go, `last`: behind all that are due; those that nobody holds any more."""
         parsed = [parse_id(each) for each in ids]
         if not parsed:
             return []
-        rows = await self._tx.fetch(self._sql["release"], parsed, self._plugin, *self._cursors)
+        rows = await self._tx.fetch(
+            self._sql["release"], parsed, self._plugin, *self._cursors, last
+        )
         return self._freed.add(rows)
 
     async def hold(self, ids: Iterable[str], *, first: bool = False) -> list[str]:

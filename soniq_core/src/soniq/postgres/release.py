@@ -31,21 +31,26 @@ class Release:
         self._notifier = notifier
 
     async def those(
-        self, ids: str | Iterable[str], holder: str | None, tx: TransactionConnection | None
+        self,
+        ids: str | Iterable[str],
+        holder: str | None,
+        tx: TransactionConnection | None,
+        *,
+        last: bool,
     ) -> int:
-        """Release some jobs, of one holder or of all; how many are queued now, or are at the commit
-        of `tx`.
+        """Release some jobs, of one holder or of all, `last`: behind all that are due; how many are
+        queued now, or are at the commit of `tx`.
         """
         parsed = [parse_id(id_) for id_ in ([ids] if isinstance(ids, str) else ids)]
         if holder is not None:
             check_text("holder", holder, 200)
         if tx is not None:
             failed, query = "the jobs cannot be released", "release_in_theirs"
-            rows = await fetch_in_theirs(self._database, tx, failed, query, parsed, holder)
+            rows = await fetch_in_theirs(self._database, tx, failed, query, parsed, holder, last)
             return int(rows[0][0])
 
         batches = (parsed[at : at + BATCH] for at in range(0, len(parsed), BATCH))
-        return sum([await self._batch(batch, holder) for batch in batches])
+        return sum([await self._batch(batch, holder, last=last) for batch in batches])
 
     async def held_by(self, holder: str) -> int:
         """Release all jobs of a holder; how many are queued now."""
@@ -62,8 +67,8 @@ class Release:
         check_text("held_by", plugin, 200)
         await self._database.fetch("forget_plugin", plugin)
 
-    async def _batch(self, ids: Sequence[str], holder: str | None) -> int:
-        rows = await self._database.fetch("release", ids, holder, *NO_CURSORS)
+    async def _batch(self, ids: Sequence[str], holder: str | None, *, last: bool = False) -> int:
+        rows = await self._database.fetch("release", ids, holder, *NO_CURSORS, last)
         free = [row for row in rows if row["held_by"] is None]
         self._notifier.wake(lines(free))
         if len(free) < len(rows):  # somebody may be the first holder now

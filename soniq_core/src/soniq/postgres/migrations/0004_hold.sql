@@ -5,9 +5,10 @@
 -- those that this changed, with who holds them still.
 -- A job that is due gets a place in its lane: its own, if that was not passed yet, or else before the first job that waits
 -- there. That is looked for behind the lane's cursor, where the caller has one (l_queues and so on), else from its start.
+-- With p_last its place is behind all that are due.
 -- Two that let one job go at once both do: the second waits for the row, and looks at what is left of held_by.
 create function {schema}.release_1(
-    p_ids uuid[], p_holder text, l_queues text[], l_priorities smallint[], l_times timestamptz[], l_ids uuid[]
+    p_ids uuid[], p_holder text, l_queues text[], l_priorities smallint[], l_times timestamptz[], l_ids uuid[], p_last boolean
 ) returns table (id uuid, queue text, priority smallint, scheduled_at timestamptz, held_by text[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -29,6 +30,7 @@ with clock as materialized (
     left join lateral (
         select job.scheduled_at from {schema}.job
         where job.status = 'queued' and job.queue = held.queue and job.priority = held.priority
+            and not p_last
             and (job.scheduled_at, job.id)
                 > (coalesce(passed.time, '-infinity'), coalesce(passed.id, '00000000-0000-0000-0000-000000000000'))
         order by job.scheduled_at, job.id
@@ -166,7 +168,7 @@ $$;
 
 -- Lets jobs go in the caller's transaction: of one holder, or of all where none is named. How many are queued now.
 -- Workers are told at the commit, also those that were not asleep before: it may be a while until then.
-create function {schema}.release(ids uuid[], holder text default null) returns bigint
+create function {schema}.release(ids uuid[], holder text default null, last boolean default false) returns bigint
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -176,7 +178,7 @@ declare
     lanes text;
 begin
     with released as materialized (
-        select queue, priority, scheduled_at, held_by from {schema}.release_1(ids, holder, '{}', '{}', '{}', '{}')
+        select queue, priority, scheduled_at, held_by from {schema}.release_1(ids, holder, '{}', '{}', '{}', '{}', last)
     )
     select (select count(*) from released where held_by is null), string_agg(lane, e'\n') into count, lanes
     from (
