@@ -12,10 +12,11 @@ import time
 
 from soniq import JobContext, Snooze, Soniq, hookimpl
 from soniq.plugin import JobDefinition
-from soniq_limits import AllOf, Limit, Limits, Sequence
+from soniq_limits import AllOf, Limit, Limits, Rate, Sequence
 
 LEASE = 2.0
 KEYS = 4
+RATE = Rate(20, per=2, by="key")
 
 
 class Unread:
@@ -25,6 +26,7 @@ class Unread:
     def configure_job(self, job: JobDefinition) -> None:
         job.option(Limit)
         job.option(AllOf)
+        job.option(Rate)
         job.option(Sequence)
 
 
@@ -68,6 +70,10 @@ def app_of(url: str, plugin: str, file: str) -> Soniq:
     @app.job(Sequence(by="key"), name="one", max_attempts=50, retry=0.05)
     async def one(key: int, ctx: JobContext) -> None:
         await run(f"one:{key}", ctx)
+
+    @app.job(RATE, name="call", max_attempts=50, retry=0)
+    async def call(key: int, ctx: JobContext) -> None:
+        await run(f"call:{key}", ctx)
 
     return app
 

@@ -7,8 +7,9 @@ import random
 import subprocess
 import sys
 import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,26 +19,26 @@ import pytest
 from soniq import Soniq
 from soniq.errors import JobNotFound, JobNotRetryable
 from tests.chaos.conftest import ROOT
-from tests.chaos.limited import KEYS, app_of
+from tests.chaos.limited import KEYS, RATE, app_of
 from tests.core.postgres.support import deadlocks
 from tests.support.waiting import eventually
 
 SECONDS = 60.0
-PLUGIN = ("with", "with", "without", "without")
+MIXED = ("with", "with", "without", "without")
 LIMITS = {"one": 1, "five": 5, "two": 2, "shared": 3}
 
 
 class Workers:
     """A worker process for each place, each started again by `start` where it is dead."""
 
-    def __init__(self, url: str, file: Path) -> None:
-        self._url, self._file = url, file
+    def __init__(self, url: str, file: Path, plugins: Sequence[str]) -> None:
+        self._url, self._file, self._plugins = url, file, plugins
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self.killed: dict[int, int] = {}
         """When each process was killed, in nanoseconds, by pid."""
 
     def start(self) -> None:
-        for place, plugin in enumerate(PLUGIN):
+        for place, plugin in enumerate(self._plugins):
             if place not in self._running:
                 module = ("-m", "tests.chaos.limited", self._url, plugin, str(self._file))
                 self._running[place] = subprocess.Popen(
@@ -54,14 +55,17 @@ class Workers:
             worker.wait()
             self.killed[worker.pid] = time.monotonic_ns()
 
+    def kill_one(self) -> None:
+        self.kill(random.randrange(len(self._plugins)))
+
 
 @contextmanager
-def workers_on(url: str, file: Path) -> Iterator[Workers]:
-    workers = Workers(url, file)
+def workers_on(url: str, file: Path, plugins: Sequence[str]) -> Iterator[Workers]:
+    workers = Workers(url, file, plugins)
     try:
         yield workers
     finally:
-        for place in range(len(PLUGIN)):
+        for place in range(len(plugins)):
             workers.kill(place)
 
 
@@ -99,7 +103,7 @@ async def test_no_limit_is_exceeded_and_no_slot_lost_through_kills_and_workers_w
     connection = await asyncpg.connect(own_database_url)
     await app.start()
     ids: list[str] = []
-    with workers_on(own_database_url, file) as workers:
+    with workers_on(own_database_url, file, MIXED) as workers:
         locking = asyncio.create_task(lock_keys(own_database_url))
         ends, next_kill = time.monotonic() + SECONDS, time.monotonic() + 5
         while time.monotonic() < ends:
@@ -112,7 +116,7 @@ async def test_no_limit_is_exceeded_and_no_slot_lost_through_kills_and_workers_w
             await disturb(app, ids[-300:])
             if time.monotonic() > next_kill:
                 next_kill = time.monotonic() + random.uniform(2, 6)
-                workers.kill(random.randrange(len(PLUGIN)))
+                workers.kill_one()
             await asyncio.sleep(0.1)
         workers.start()
         locking.cancel()
@@ -135,6 +139,50 @@ async def test_no_limit_is_exceeded_and_no_slot_lost_through_kills_and_workers_w
     assert starts > 500
     assert all(count <= LIMITS[key.split(":")[0]] for key, count in most.items()), most
     assert await deadlocks(own_database_url) == 0
+
+
+@pytest.mark.timeout(300)
+async def test_no_rate_is_exceeded_through_kills_retries_and_cancels(
+    own_database_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "observed"
+    app = app_of(own_database_url, "with", str(file))
+    connection = await asyncpg.connect(own_database_url)
+    await app.start()
+    ids: list[str] = []
+    with workers_on(own_database_url, file, ["with"] * 4) as workers:
+        ends, next_kill = time.monotonic() + SECONDS, time.monotonic() + 5
+        while time.monotonic() < ends:
+            workers.start()
+            if await connection.fetchval("select count(*) from soniq.job") < 400:
+                ids += await app.enqueue_many("call", [{"key": n % KEYS} for n in range(200)])
+            await disturb(app, ids[-200:])
+            if time.monotonic() > next_kill:
+                next_kill = time.monotonic() + random.uniform(2, 6)
+                workers.kill_one()
+            await asyncio.sleep(0.5)
+        killed = len(workers.killed)
+    await app.close()
+    await connection.close()
+
+    starts: dict[str, list[float]] = {}
+    lines = [line.split() for line in file.read_text().splitlines()]
+    for at, key in sorted((int(at), key) for at, what, _, _, key in lines if what == "+"):
+        starts.setdefault(key, []).append(at / 1e9)
+    most = {key: most_in(RATE.per, times) for key, times in starts.items()}
+    share = {
+        key: len(times) / (RATE.n * (times[-1] - times[0] + RATE.per) / RATE.per)
+        for key, times in starts.items()
+    }
+    print(f"{killed} kills, in {RATE.per} s at most {most}, of what might have started {share}")
+    assert len(most) == KEYS
+    assert max(most.values()) <= RATE.n
+    assert await deadlocks(own_database_url) == 0
+
+
+def most_in(seconds: float, starts: Sequence[float]) -> int:
+    """The most starts in any such time; they are in order."""
+    return max(bisect_left(starts, start + seconds) - place for place, start in enumerate(starts))
 
 
 def observed(file: Path, killed: dict[int, int]) -> tuple[dict[str, int], int]:

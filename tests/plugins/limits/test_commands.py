@@ -27,9 +27,10 @@ def run(tmp_path: Path, database_url: str, schema: str, monkeypatch: pytest.Monk
 def test_limits_are_listed_and_set(run: Run) -> None:
     (listed,) = json.loads(run("limits", "--json").stdout)
     assert listed == {
-        "name": "send/customer", "n": 5, "declared": 5, "keys": 0, "running": 0, "waiting": 0,
+        "name": "send/customer", "kind": "limit", "n": 5, "declared": 5, "per": None, "keys": 0,
+        "running": 0, "waiting": 0,
     }  # fmt: skip
-    assert run("limits", "set", "send/customer", "2").stdout == "send/customer: 2 at once\n"
+    assert run("limits", "set", "send/customer", "2").stdout == "send/customer: 2\n"
     assert json.loads(run("limits", "set", "send/customer", "3", "--json").stdout) == {
         "name": "send/customer",
         "n": 3,

@@ -166,7 +166,6 @@ async def test_what_a_sequence_cannot_be_with_ends_the_start(make_app: MakeApp) 
     async def job() -> None: ...
 
     for options, message in (
-        ([Limit(2, name="sequence all")], "begins with 'sequence '"),
         ([Sequence(), Limit(2)], "no other limit"),
         ([Sequence(by="b")], "no argument 'b'"),
     ):

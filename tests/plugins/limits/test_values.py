@@ -116,7 +116,15 @@ def test_what_is_no_number_of_jobs_is_refused(n: object) -> None:
 
 
 def test_names_that_cannot_be_are_refused() -> None:
-    for options in ({"by": ""}, {"by": 1}, {"name": "a[b]"}, {"name": "x" * 201}, {"name": "\0"}):
+    for options in (
+        {"by": ""},
+        {"by": 1},
+        {"name": "a[b]"},
+        {"name": "x" * 201},
+        {"name": "\0"},
+        {"name": "sequence all"},
+        {"name": "rate all"},
+    ):
         with pytest.raises(InvalidOption):
             Limit(1, **options)
     with pytest.raises(InvalidOption):

@@ -1,8 +1,8 @@
 """Limits: how many jobs run at once, for each customer or whatever they share, in all workers."""
 
 from .errors import LimitNotFound
-from .limit import AllOf, Limit, Sequence
+from .limit import AllOf, Fair, Limit, Rate, Sequence
 from .plugin import Limits
 from .state import LimitState
 
-__all__ = ["AllOf", "Limit", "LimitNotFound", "LimitState", "Limits", "Sequence"]
+__all__ = ["AllOf", "Fair", "Limit", "LimitNotFound", "LimitState", "Limits", "Rate", "Sequence"]

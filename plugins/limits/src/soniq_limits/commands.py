@@ -19,7 +19,7 @@ from .errors import LimitNotFound
 from .limit import MOST
 from .state import limit_states, set_limit
 
-HEAD = ("name", "n", "in the code", "keys", "running", "waiting")
+HEAD = ("name", "kind", "n", "in the code", "seconds", "keys", "running", "waiting")
 EXIT_CODES = "Exit codes: 0 fine; 1 an error, which is on stderr; 2 wrong usage; 3 no such limit."
 
 
@@ -48,9 +48,11 @@ def list_(app: Soniq, as_json_: bool) -> None:
 @click.argument("n", type=click.IntRange(0, MOST))
 @json_option
 def set_(app: Soniq, name: str, n: int, as_json_: bool) -> None:
-    """Let N jobs of each key of the limit NAME run at once, from now on; 0: none starts."""
+    """Let N jobs of each key of the limit NAME run at once, from now on; of a rate, let N start in
+    its time; of a fair one, let N wait in a queue. 0: none starts.
+    """
     try:
         use(app, lambda: set_limit(app, name, n))
     except LimitNotFound as error:
         raise NotFound(str(error)) from error
-    click.echo(as_json({"name": name, "n": n}) if as_json_ else f"{plain(name)}: {n} at once")
+    click.echo(as_json({"name": name, "n": n}) if as_json_ else f"{plain(name)}: {n}")

@@ -11,7 +11,7 @@ from soniq.errors import JobDefinitionError
 from soniq.plugin import JobDefinition, TransactionConnection
 
 from .database import NAME, statement
-from .limit import SEQUENCE, AllOf, Limit, check_name
+from .limit import AllOf, Fair, Keyed, Limit, Rate, check_name, kind_of
 from .limit import Sequence as InOrder
 
 HEADER = "soniq-limits"
@@ -22,9 +22,9 @@ class Keys:
     """The limits of an app's jobs."""
 
     def __init__(self) -> None:
-        self._limits: dict[str, Sequence[Limit]] = {}
+        self._limits: dict[str, Sequence[Keyed]] = {}
         self._defaults: dict[str, Mapping[str, object]] = {}
-        self._numbers: dict[str, tuple[int, str]] = {}
+        self._declared: dict[str, tuple[Keyed, str]] = {}
 
     def read(self, job: JobDefinition) -> bool:
         """Read the limits of a job; whether it has any. Raises `JobDefinitionError`."""
@@ -43,21 +43,28 @@ class Keys:
         }
         return True
 
-    def _check(self, job: str, limit: Limit, parameters: Sequence[str]) -> None:
+    def _check(self, job: str, limit: Keyed, parameters: Sequence[str]) -> None:
         if limit.by is not None and limit.by not in parameters:
             raise JobDefinitionError(f"{job}: it has no argument {limit.by!r}, as {limit}", job=job)
         name = limit.name_in(job)
-        check_name("name", name.removeprefix(SEQUENCE))
-        n, other = self._numbers.setdefault(name, (limit.n, job))
-        if n != limit.n:
+        check_name("name", name)
+        first, other = self._declared.setdefault(name, (limit, job))
+        if _says(first) != _says(limit):
             raise JobDefinitionError(
-                f"{job}: the limit {name!r} is {n} in the job {other}, and {limit.n} here", job=job
+                f"{job}: the limit {name!r} is {_says(first)} in the job {other}, and"
+                f" {_says(limit)} here",
+                job=job,
             )
 
     @property
-    def declared(self) -> Mapping[str, int]:
-        """The numbers of the limits by name, as the code says them."""
-        return {name: n for name, (n, _) in self._numbers.items()}
+    def declared(self) -> Mapping[str, Keyed]:
+        """The limits by name, as the code says them."""
+        return {name: limit for name, (limit, _) in self._declared.items()}
+
+    def rate_of(self, job: str) -> float | None:
+        """The shortest time of the job's rates, in seconds; None where it has none."""
+        times = [each.seconds for each in self._limits.get(job, ()) if each.seconds is not None]
+        return min(times, default=None)
 
     def __contains__(self, job: str) -> bool:
         return job in self._limits
@@ -92,29 +99,37 @@ def in_sequence_only(headers: Mapping[str, Any]) -> bool:
     ends.
     """
     keys = keys_in(headers)
-    return bool(keys) and all(each.startswith(SEQUENCE) for each in keys or ())
+    return bool(keys) and all(kind_of(each) == "sequence" for each in keys or ())
 
 
-def _given(job: JobDefinition) -> list[Limit]:
-    """The limits that a job is given, a sequence as one of them. Raises `JobDefinitionError`."""
-    one, several, in_order = job.option(Limit), job.option(AllOf), job.option(InOrder)
-    if one is not None and several is not None:
+def rates_in(headers: Mapping[str, Any]) -> list[str]:
+    """The keys of rates that a job's headers have."""
+    return [each for each in keys_in(headers) or () if kind_of(each) == "rate"]
+
+
+def _given(job: JobDefinition) -> Sequence[Keyed]:
+    """The limits that a job is given. Raises `JobDefinitionError`."""
+    given = [job.option(kind) for kind in (Limit, Rate, Fair)]
+    alone: list[Keyed] = [each for each in given if each is not None]
+    several, in_order = job.option(AllOf), job.option(InOrder)
+    if alone and several is not None:
         raise JobDefinitionError(
             f"{job.name}: give all of its limits in one AllOf(...)", job=job.name
         )
-    limits = [one] if one is not None else [*several.limits] if several is not None else []
-    if any(each.name is not None and each.name.startswith(SEQUENCE) for each in limits):
-        raise JobDefinitionError(
-            f"{job.name}: no limit has a name that begins with {SEQUENCE!r}", job=job.name
-        )
 
+    limits = alone if several is None else several.limits
     if in_order is None:
         return limits
     if limits:
         raise JobDefinitionError(
             f"{job.name}: a job in a Sequence has no other limit", job=job.name
         )
-    return [in_order.as_limit(job.name)]
+    return [in_order]
+
+
+def _says(limit: Keyed) -> str:
+    """What all that share a limit are to say of it."""
+    return f"{limit.number}" if limit.seconds is None else f"{limit.number} in {limit.seconds:g} s"
 
 
 def keys_in(headers: Mapping[str, Any]) -> list[str] | None:

@@ -1,43 +1,63 @@
 """The options of a job: its limits."""
 
 import hashlib
+import math
 from collections import abc
 from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import msgspec
 
 from soniq import InvalidOption
 
+Kind = Literal["limit", "sequence", "rate", "fair"]
+TOLD: tuple[Kind, ...] = ("sequence", "rate", "fair")
+"""With what the names of these begin."""
+
 MOST = 1_000_000
+MOST_STARTS = 100_000
+"""The most starts that a rate counts: each is a row for as long."""
+LONGEST_RATE = 31 * 86_400.0
 LONGEST_NAME = 200
-SEQUENCE = "sequence "
-"""How the name of what holds a sequence begins."""
 LONGEST_VALUE = 200
 """Characters of a value in a key; of a longer one it is the hash."""
 
 
-class Limit(msgspec.Struct, frozen=True):
-    """At most `n` of these jobs run at once, in all workers together: `@eq.job(Limit(5))`.
+class Keyed(msgspec.Struct, frozen=True, kw_only=True):
+    """What limits have in common: what they count together.
 
-    `by`: the name of an argument, for so many of each of its values. `name`: jobs that name one
-    limit share it; by default a limit is that of the job. Raises `InvalidOption`.
+    `by`: the name of an argument, for a limit of each of its values. `name`: jobs that name one
+    share it; by default it is that of the job.
     """
 
-    n: int
     by: str | None = None
     name: str | None = None
 
+    kind: ClassVar[Kind]
+
     def __post_init__(self) -> None:
-        if type(self.n) is not int or not 1 <= self.n <= MOST:
-            raise InvalidOption(
-                f"Limit takes a whole number from 1 to {MOST:,}; got {self.n!r:.100}", option="n"
-            )
         for option in ("by", "name"):
             check_name(option, getattr(self, option))
+        if self.name is not None and kind_of(self.name) != "limit":
+            raise InvalidOption(
+                f"no name begins with {', '.join(TOLD)} and a space; got {self.name!r:.100}",
+                option="name",
+            )
+
+    @property
+    def number(self) -> int:
+        """What is counted up to."""
+        return 1
+
+    @property
+    def seconds(self) -> float | None:
+        """How long a start counts, of a rate."""
+        return None
 
     def name_in(self, job: str) -> str:
-        """The limit's name, for a job of this name."""
-        return self.name or (f"{job}/{self.by}" if self.by else job)
+        """The limit's name, for a job of this name. All but the plain limits say what they are."""
+        name = self.name or (f"{job}/{self.by}" if self.by else job)
+        return name if self.kind == "limit" else f"{self.kind} {name}"
 
     def key_for(self, job: str, arguments: Mapping[str, object]) -> str:
         """The key of a job with these arguments: those with one key are counted together."""
@@ -45,7 +65,84 @@ class Limit(msgspec.Struct, frozen=True):
         return f"{name}[{_text(arguments.get(self.by))}]" if self.by else name
 
 
-class Sequence(msgspec.Struct, frozen=True):
+class Limit(Keyed, frozen=True):
+    """At most `n` of these jobs run at once, in all workers together: `@eq.job(Limit(5))`.
+
+    `by`: the name of an argument, for so many of each of its values. `name`: jobs that name one
+    limit share it; by default a limit is that of the job. Raises `InvalidOption`.
+    """
+
+    n: int
+
+    kind: ClassVar[Kind] = "limit"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("n", self.n, 1, MOST)
+
+    @property
+    def number(self) -> int:
+        return self.n
+
+
+class Rate(Keyed, frozen=True):
+    """At most `n` attempts at these jobs start in any `per` seconds, in all workers together:
+    `@eq.job(Rate(100, per=60))`.
+
+    `n`: 1 to 100,000. `per`: seconds, 1 to 31 days. `by` and `name` as those of a `Limit`. Raises
+    `InvalidOption`.
+    """
+
+    n: int
+    per: float
+
+    kind: ClassVar[Kind] = "rate"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("n", self.n, 1, MOST_STARTS)
+        if (
+            type(self.per) not in (int, float)
+            or not math.isfinite(self.per)
+            or not 1 <= self.per <= LONGEST_RATE
+        ):
+            raise InvalidOption(
+                f"Rate takes per= of 1 second to 31 days, in seconds; got {self.per!r:.100}",
+                option="per",
+            )
+
+    @property
+    def number(self) -> int:
+        return self.n
+
+    @property
+    def seconds(self) -> float | None:
+        return float(self.per)
+
+
+class Fair(Keyed, frozen=True):
+    """At most `ahead` of these jobs wait in a queue at once, of each value of the argument `by`:
+    who has many keeps nobody else waiting for more than these. `@eq.job(Fair(by="tenant"))`.
+
+    They run as fast as workers take them. `name` as that of a `Limit`. Raises `InvalidOption`.
+    """
+
+    ahead: int = 50
+
+    kind: ClassVar[Kind] = "fair"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("ahead", self.ahead, 1, MOST)
+        if self.by is None:
+            raise InvalidOption("Fair takes by=, the argument whose values take turns", option="by")
+
+    @property
+    def number(self) -> int:
+        return self.ahead
+
+
+class Sequence(Keyed, frozen=True):
     """These jobs run strictly one after the other, in the order in which they came in, also through
     retries: `@eq.job(Sequence(by="customer"))`.
 
@@ -53,16 +150,7 @@ class Sequence(msgspec.Struct, frozen=True):
     sequence share it. Raises `InvalidOption`.
     """
 
-    by: str | None = None
-    name: str | None = None
-
-    def __post_init__(self) -> None:
-        Limit(1, by=self.by, name=self.name)
-
-    def as_limit(self, job: str) -> Limit:
-        """What holds a job of this name in its sequence."""
-        name = Limit(1, by=self.by, name=self.name).name_in(job)
-        return Limit(1, by=self.by, name=SEQUENCE + name)
+    kind: ClassVar[Kind] = "sequence"
 
 
 class AllOf:
@@ -70,14 +158,33 @@ class AllOf:
     by="customer"))`. Raises `InvalidOption`.
     """
 
-    def __init__(self, *limits: Limit) -> None:
+    def __init__(self, *limits: Limit | Rate | Fair) -> None:
         given: abc.Sequence[object] = limits
-        if not given or not all(isinstance(each, Limit) for each in given):
-            raise InvalidOption(f"AllOf takes limits; got {given!r:.100}", option="limits")
-        self.limits: abc.Sequence[Limit] = limits
+        if not given or not all(isinstance(each, Limit | Rate | Fair) for each in given):
+            raise InvalidOption(
+                f"AllOf takes limits, rates and Fair; got {given!r:.100}", option="limits"
+            )
+        self.limits: abc.Sequence[Keyed] = limits
 
     def __repr__(self) -> str:
         return f"AllOf({', '.join(map(repr, self.limits))})"
+
+
+def kind_of(name: str) -> Kind:
+    """What a limit of this name, or a key, is."""
+    for kind in TOLD:
+        if name.startswith(f"{kind} "):
+            return kind
+    return "limit"
+
+
+def check_number(option: str, number: object, least: int, most: int) -> None:
+    """Refuse what is no whole number between these."""
+    if type(number) is not int or not least <= number <= most:
+        raise InvalidOption(
+            f"{option} is a whole number from {least} to {most:,}; got {number!r:.100}",
+            option=option,
+        )
 
 
 def check_name(option: str, name: object) -> None:

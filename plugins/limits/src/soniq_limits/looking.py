@@ -3,8 +3,10 @@
 import asyncio
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from soniq import Soniq
 from soniq.plugin import TransactionConnection
@@ -24,6 +26,24 @@ PAUSED = 1.0
 """Seconds between two looks for slots that a pause has made idle."""
 
 
+class Going(msgspec.Struct, frozen=True):
+    """The jobs that may go: to where they would be by now, and behind all that are due."""
+
+    released: Sequence[str]
+    behind: Sequence[str]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Going":
+        """As a statement says it."""
+        return cls([*map(str, row["released"])], [*map(str, row["behind"])])
+
+    def parts(self) -> Iterator[tuple[Sequence[str], bool]]:
+        """What is to be released, and whether behind the others."""
+        for ids, last in ((self.released, False), (self.behind, True)):
+            if ids:
+                yield ids, last
+
+
 class Looking:
     """Gives out slots to what comes in, falls due, or was locked."""
 
@@ -39,7 +59,7 @@ class Looking:
         ids: Collection[str],
         keys: Collection[str],
         known: Mapping[str, Sequence[str]],
-    ) -> list[str]:
+    ) -> "Going":
         """Look at jobs, whatever has become of them, and at keys; the jobs that may go.
 
         `known`: keys of some of the jobs.
@@ -59,7 +79,8 @@ class Looking:
         )
         if row["remains"]:
             self.locked.set()
-        return [*free, *map(str, row["released"])]
+        going = Going.of(row)
+        return Going([*free, *going.released], going.behind)
 
     async def elected(self) -> None:
         """Look again and again, in one worker at a time."""
@@ -104,9 +125,9 @@ class Looking:
                 await self._let_go(connection, [], keys)
 
     async def _let_go(self, connection: Any, ids: Collection[str], keys: Collection[str]) -> None:
-        released = await self.look(connection, ids, keys, {})
-        if released:
-            await self._app.release(released, holder=NAME, connection=connection)
+        going = await self.look(connection, ids, keys, {})
+        for each, last in going.parts():
+            await self._app.release(each, holder=NAME, last=last, connection=connection)
 
     def _sql(self, name: str) -> str:
         return statement(self._app.plugin_schema(NAME), name)

@@ -1,9 +1,10 @@
 """The plugin: holds limited jobs as they come in, and lets them go as slots are free."""
 
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from soniq import JobStatus, Soniq
+from soniq import JobContext, JobStatus, Soniq
 from soniq.errors import AppNotStarted
 from soniq.plugin import (
     EnqueueBatch,
@@ -18,9 +19,8 @@ from soniq.plugin import (
 )
 
 from .database import NAME, migration, statement
-from .keys import HEADER, Keys, in_sequence_only, keys_in
-from .limit import SEQUENCE
-from .looking import Looking
+from .keys import HEADER, Keys, in_sequence_only, keys_in, rates_in
+from .looking import Going, Looking
 from .state import LimitState, limit_states, set_limit
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 LEASE = 3.0
 """Seconds after which another worker looks in place of one that is silent."""
+MARGIN = 0.02
+"""How much of a rate's time may pass while a start is noted; the database counts it for twice as
+much longer.
+"""
 
 
 class Limits:
@@ -60,6 +64,8 @@ class Limits:
         """Read the limits of a job, hold it as it comes in, and hear how it ends."""
         if self._keys.read(job):
             job.mark(NAME, hold=True)
+        if self._keys.rate_of(job.name) is None:
+            job.exclude(NAME, "before_job")
 
     @hookimpl
     def around_enqueue(self, batch: EnqueueBatch) -> Iterator[None]:
@@ -82,11 +88,33 @@ class Limits:
             if each.status == "queued" and not in_sequence_only(each.headers)
         ]
         held = await holds.hold(requeued) if requeued else []
-        (row,) = await tx.fetch(self._sql("settled"), ended, held)
-        if row["released"]:
-            await holds.release(map(str, row["released"]))
+        rated = [each for each in outcomes if self._is_rated(each)]
+        (row,) = await tx.fetch(
+            self._sql("settled"),
+            ended,
+            held,
+            [each.job_id for each in rated],
+            [each.claim for each in rated],
+        )
+        for ids, last in Going.of(row).parts():
+            await holds.release(ids, last=last)
         if row["busy"] or row["unknown"]:
             await holds.owe({"keys": row["busy"], "jobs": [*map(str, row["unknown"])]})
+
+    @hookimpl(trylast=True)
+    async def before_job(self, ctx: JobContext) -> None:
+        """Note when an attempt starts that a rate counts. Where that fails, it is counted until the
+        job has ended.
+        """
+        rate = self._keys.rate_of(ctx.job_name)
+        assert rate is not None
+        keys = rates_in(ctx.headers)
+        async with self._started().connection() as connection:
+            began = time.monotonic()
+            rows = await connection.fetch(self._sql("started"), ctx.job_id, keys, ctx.claim)
+            if time.monotonic() - began > rate * MARGIN:
+                ids = [row["id"] for row in rows]
+                await connection.execute(self._sql("not_started"), ids)
 
     @hookimpl
     async def owed_tx(
@@ -106,9 +134,9 @@ class Limits:
                 if found := keys_in(event.headers):
                     known[event.job_id] = found
         assert self._looking is not None
-        released = await self._looking.look(tx, [*ids], keys, known)
-        if released:
-            await holds.release(released)
+        going = await self._looking.look(tx, [*ids], keys, known)
+        for each, last in going.parts():
+            await holds.release(each, last=last)
 
     @hookimpl
     def migrations(self) -> Sequence[Migration]:
@@ -132,8 +160,9 @@ class Limits:
             changed = await connection.fetch(
                 self._sql("declare"),
                 [*declared],
-                [*declared.values()],
-                [each.startswith(SEQUENCE) for each in declared],
+                [each.kind for each in declared.values()],
+                [each.number for each in declared.values()],
+                [each.seconds for each in declared.values()],
             )
             if changed:
                 names = [row["name"] for row in changed]
@@ -155,7 +184,7 @@ class Limits:
             rows = await connection.fetch(self._sql("of_job"), job["job_id"])
         return {
             row["key"]: f"{'has a slot' if row['has_slot'] else 'waits'},"
-            f" {row['taken']} of {row['n']} taken"
+            f" {row['taken']} of {row['n']} taken{_in_time(row['per'])}"
             for row in rows
         }
 
@@ -165,6 +194,9 @@ class Limits:
 
         cli.add_command(limits)
 
+    def _is_rated(self, outcome: Outcome) -> bool:
+        return self._keys.rate_of(outcome.job_name) is not None or bool(rates_in(outcome.headers))
+
     def _started(self) -> Soniq:
         if self._app is None:
             raise AppNotStarted("the app of these limits is not in use")
@@ -172,3 +204,7 @@ class Limits:
 
     def _sql(self, name: str) -> str:
         return statement(self._started().plugin_schema(NAME), name)
+
+
+def _in_time(per: float | None) -> str:
+    return "" if per is None else f" in {per:g} s"

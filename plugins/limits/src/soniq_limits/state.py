@@ -8,21 +8,26 @@ from soniq import InvalidOption, Soniq
 
 from .database import NAME, statement
 from .errors import LimitNotFound
-from .limit import MOST
+from .limit import MOST, Kind
 
 
 class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     """A limit as it is in the database."""
 
     name: str
+    kind: Kind
     n: int
-    """How many jobs of one key run at once, now."""
+    """How many jobs of one key run at once, now; of a rate how many start in `per`, of a fair one
+    how many wait in their queue.
+    """
     declared: int
     """What the code said last."""
+    per: float | None
+    """The seconds of a rate."""
     keys: int
     """How many keys have jobs that run or wait."""
     running: int
-    """Slots that are taken: by jobs that run, or are about to."""
+    """Jobs that run, or are about to."""
     waiting: int
     """Jobs that wait for a slot, or to be due."""
 

@@ -3,18 +3,21 @@
 -- The limits by name: what holds now, and what the code last said.
 create table {schema}.limits (
     name       text primary key,
+    kind       text        not null check (kind in ('limit', 'sequence', 'rate', 'fair')),
     n          integer     not null check (n >= 0),
     declared   integer     not null,
-    strict     boolean     not null default false, -- a sequence: a slot is kept through retries, and nobody passes
+    per        float8      check ((per is not null) = (kind = 'rate')), -- seconds
     changed_at timestamptz not null default now()
 );
 
 -- A row for each key that is in use. Who gives out slots of a key has its row locked, and never waits for it.
 create table {schema}.key (
     key  text primary key,
-    name text not null                            -- of its limit
+    name text not null,                           -- of its limit
+    due  timestamptz                              -- when a rate may have room again, or more are let go of a fair one
 ) with (fillfactor = 70);
 create index key_of_limit on {schema}.key (name, key);
+create index key_due on {schema}.key (due) where due is not null;
 
 -- A slot is taken by a job that is there and that this plugin does not hold: these are counted, and nothing else.
 create table {schema}.slot (
@@ -24,6 +27,23 @@ create table {schema}.slot (
     primary key (job_id, key)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 create index slot_of_key on {schema}.slot (key, job_id);
+
+-- A start that a rate counts: from the release of its job until the rate's time, and a margin, has passed since it started.
+-- One that has not started counts as if it started now.
+create table {schema}.start (
+    id     bigint generated always as identity primary key,
+    key    text   not null,
+    job_id uuid   not null,
+    claim  bigint not null,                       -- how often the job had been claimed when it was let go
+    at     timestamptz                            -- null: not started, as far as is known
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+create index start_of_key on {schema}.start (key, at);
+create unique index start_to_come on {schema}.start (job_id, key) where at is null;
+
+-- How long a start counts: its rate's time, and a margin for what passes between the note of a start and the start itself.
+create function {schema}.counts_for_1(per float8) returns interval
+language sql immutable
+return make_interval(secs => per * 1.04);
 
 -- The jobs that this plugin holds, and is the first to hold. One that needs several keys waits at one that has no room.
 create table {schema}.waiting (
@@ -44,10 +64,11 @@ create table {schema}.again (
     job_id uuid
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 
--- Gives out what room keys have: the jobs to release, and the keys that could not be looked at. Locks the keys' rows, then
+-- Gives out what room keys have: the jobs to release, those of them that go behind all others that are due, as they are to be
+-- fair, and the keys that could not be looked at. Locks the keys' rows, then
 -- counts, in statements of their own, so that each sees what those before it in the lock had written.
 -- It waits for nobody. What changes rows of a job has locked the job's row, so that two never wait crosswise.
-create function {schema}.admit_1(p_keys text[], out released uuid[], out busy text[])
+create function {schema}.admit_1(p_keys text[], out released uuid[], out behind uuid[], out busy text[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -71,6 +92,9 @@ declare
 begin
 released := '{}';
 mine := array(select key from {schema}.key where key = any(p_keys) order by key for update skip locked);
+delete from {schema}.start using {schema}.key, {schema}.limits
+where key.key = any(mine) and limits.name = key.name and limits.kind = 'rate'
+    and start.key = key.key and start.at <= clock_timestamp() - {schema}.counts_for_1(limits.per);
 busy := array(select unnest(p_keys) except select unnest(mine));
 
 loop
@@ -81,12 +105,18 @@ loop
     into picked, others, counted, rooms
     from {schema}.key left join {schema}.limits using (name)
     cross join lateral (
-        select coalesce(limits.n, 1) - count(*) as room from {schema}.slot cross join lateral (
-            select from {soniq}.job where job.id = slot.job_id
-                and (slot.strict or job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
-            limit 1
-        ) as taken
-        where slot.key = key.key
+        select coalesce(limits.n, 1) - case when limits.kind = 'rate' then (
+            select count(*) from {schema}.start
+            where start.key = key.key and (at is null or at > now - {schema}.counts_for_1(limits.per))
+        ) else (
+            select count(*) from {schema}.slot cross join lateral (
+                select from {soniq}.job where job.id = slot.job_id
+                    and (slot.strict or job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
+                    and (limits.kind is distinct from 'fair' or job.status <> 'running')
+                limit 1
+            ) as taken
+            where slot.key = key.key
+        ) end as room
     ) as free
     cross join lateral (
         select job_id, keys from {schema}.waiting
@@ -112,14 +142,14 @@ loop
     end if;
 
     with job as materialized (
-        select id, queue, held_by, scheduled_at from {soniq}.job
+        select id, queue, held_by, scheduled_at, claim from {soniq}.job
         where id = any(picked) order by id for no key update skip locked
     ), paused as materialized (
         select queue from {soniq}.paused_queue
     ), strict as materialized (
         select waiting.job_id, key from {schema}.waiting cross join unnest(waiting.keys) as key
         join {schema}.limits on limits.name = split_part(key, '[', 1)
-        where waiting.job_id = any(picked) and limits.strict
+        where waiting.job_id = any(picked) and limits.kind = 'sequence'
     ), untold as materialized ( -- the first of a sequence that came in, and was not told of yet
         select key, min(owed.job_id::text)::uuid as job_id
         from {soniq}.owed cross join lateral (
@@ -151,14 +181,18 @@ loop
     ), free as materialized (
         select key, room from known
         union all
-        select wanted.key, coalesce(limits.n, 1) - (
+        select wanted.key, coalesce(limits.n, 1) - case when limits.kind = 'rate' then (
+            select count(*) from {schema}.start
+            where start.key = wanted.key and (at is null or at > now - {schema}.counts_for_1(limits.per))
+        ) else (
             select count(*) from {schema}.slot cross join lateral (
                 select from {soniq}.job where job.id = slot.job_id
                     and (slot.strict or job.held_by is null or 'limits' <> all (job.held_by) or job.id = any(released))
+                    and (limits.kind is distinct from 'fair' or job.status <> 'running')
                 limit 1
             ) as taken
             where slot.key = wanted.key
-        ) as room
+        ) end as room
         from (select key from place intersect select unnest(mine) except select key from known) as wanted (key)
         join {schema}.key using (key) left join {schema}.limits using (name)
     ), judged as materialized (
@@ -172,9 +206,17 @@ loop
         returning waiting.job_id, waiting.keys, looked.state
     ), slots as (
         insert into {schema}.slot (job_id, key, strict)
-        select job_id, key, coalesce(limits.strict, false)
+        select job_id, key, coalesce(limits.kind = 'sequence', false)
         from taken cross join unnest(keys) as key left join {schema}.limits on limits.name = split_part(key, '[', 1)
         where state <> 'away'
+        on conflict do nothing
+    ), starts as (
+        insert into {schema}.start (key, job_id, claim)
+        select key, taken.job_id, job.claim
+        from taken cross join unnest(keys) as key
+        join {schema}.limits on limits.name = split_part(key, '[', 1) and limits.kind = 'rate'
+        join job on job.id = taken.job_id
+        where state = 'fits'
         on conflict do nothing
     ), put_off as (
         update {schema}.waiting set
@@ -210,14 +252,60 @@ loop
     end if;
     exit when cardinality(given) = cardinality(picked);
 end loop;
+
+update {schema}.key set due = now + interval '1 second' where key.key = any(mine) and name in (
+    select name from {schema}.limits where kind = 'fair'
+) and exists (select from {schema}.waiting where waiting.at = key.key);
+update {schema}.key set due = {schema}.counts_for_1(limits.per) + coalesce((
+    select min(start.at) from {schema}.start
+    where start.key = key.key and start.at > now - {schema}.counts_for_1(limits.per)
+), now)
+from {schema}.limits
+where key.key = any(mine) and limits.name = key.name and limits.kind = 'rate'
+    and exists (select from {schema}.waiting where waiting.at = key.key);
 busy := array(select distinct unnest(busy));
+
+behind := '{}';
+if exists (select from {schema}.limits where kind = 'fair') then
+    behind := array(
+        select distinct job_id from {schema}.slot
+        where job_id = any(released) and split_part(key, '[', 1) in (select name from {schema}.limits where kind = 'fair')
+    );
+    released := array(select unnest(released) except select unnest(behind));
+end if;
+end
+$$;
+
+-- Dates the starts to come of jobs that were claimed since they were let go, and drops those of others; null: it is not known.
+create function {schema}.started_1(p_ids uuid[], p_claims bigint[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_mergejoin = off
+set jit = off
+as $$
+begin
+perform from {schema}.start where job_id = any(p_ids) and at is null limit 1;
+if found then
+    with claimed as materialized (
+        select id, max(claim) as claim from unnest(p_ids, p_claims) as claimed (id, claim) group by id
+    ), begun as (
+        update {schema}.start set at = clock_timestamp() from claimed
+        where start.job_id = claimed.id and start.at is null and coalesce(claimed.claim > start.claim, true)
+    )
+    delete from {schema}.start using claimed
+    where start.job_id = claimed.id and start.at is null and claimed.claim <= start.claim;
+end if;
 end
 $$;
 
 -- Jobs have ended, or are held again: gives up their slots, and gives out what has room then. What is held again needs its
--- keys; where it had no slots it is among `unknown`.
+-- keys; where it had no slots it is among `unknown`. p_rated are those that a rate may count, claimed p_claims times by now:
+-- a start that was to come has come by then where its job was claimed since, and is given back where it was not.
 create function {schema}.settled_1(
-    p_ended uuid[], p_held uuid[], out released uuid[], out busy text[], out unknown uuid[]
+    p_ended uuid[], p_held uuid[], p_rated uuid[], p_claims bigint[],
+    out released uuid[], out behind uuid[], out busy text[], out unknown uuid[]
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -230,6 +318,8 @@ as $$
 declare
     freed text[];
 begin
+perform {schema}.started_1(p_rated, p_claims);
+
 with given_up as (
     delete from {schema}.slot where job_id = any(p_ended || p_held) and (not strict or job_id = any(p_ended))
     returning job_id, key
@@ -252,9 +342,11 @@ select array_agg(distinct key), array(select unnest(p_held) except select job_id
 into freed, unknown from given_up;
 
 released := '{}';
+behind := '{}';
 busy := '{}';
 if freed is not null then
-    select admitted.released, admitted.busy into released, busy from {schema}.admit_1(freed) as admitted;
+    select admitted.released, admitted.behind, admitted.busy into released, behind, busy
+    from {schema}.admit_1(freed) as admitted;
 end if;
 end
 $$;
@@ -262,7 +354,8 @@ $$;
 -- Looks at jobs, whatever has become of them, and at keys: p_ids are the jobs, k_ids and k_keys the keys of those that have
 -- any, p_keys more keys. What somebody has locked is noted in `again`; remains says whether there is such a thing.
 create function {schema}.look_1(
-    p_ids uuid[], k_ids uuid[], k_keys text[], p_keys text[], out released uuid[], out remains boolean
+    p_ids uuid[], k_ids uuid[], k_keys text[], p_keys text[], out released uuid[], out behind uuid[],
+    out remains boolean
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -292,9 +385,15 @@ gone := array(
 );
 later := array(select unnest(p_ids) except select unnest(mine) except select unnest(gone));
 
+perform {schema}.started_1(array_agg(id), array_agg(claim)) from (
+    select id, null as claim from unnest(gone) as id
+    union all
+    select id, claim from {soniq}.job where id = any(mine) and held_by @> '{limits}'
+) as now;
+
 with job as materialized (
     select
-        job.id, job.queue, job.scheduled_at, coalesce(job.held_by[1] = 'limits', false) as first,
+        job.id, job.queue, job.scheduled_at, job.claim, job.status, coalesce(job.held_by[1] = 'limits', false) as first,
         coalesce(job.held_by @> '{limits}', false) as held, given.keys,
         coalesce(job.scheduled_at <= clock_timestamp(), false) as due
     from {soniq}.job
@@ -310,9 +409,20 @@ with job as materialized (
     returning key
 ), kept as (
     insert into {schema}.slot (job_id, key, strict)
-    select id, key, coalesce(limits.strict, false)
+    select id, key, coalesce(limits.kind = 'sequence', false)
     from job cross join unnest(keys) as key left join {schema}.limits on limits.name = split_part(key, '[', 1)
     where not held and not exists (select from {schema}.slot where job_id = job.id)
+    on conflict do nothing
+    returning job_id, key
+), counted as (
+    insert into {schema}.start (key, job_id, claim)
+    select kept.key, kept.job_id, case when job.status = 'running' then job.claim - 1 else job.claim end
+    from kept join job on job.id = kept.job_id
+    join {schema}.limits on limits.name = split_part(kept.key, '[', 1) and limits.kind = 'rate'
+    where not exists (
+        select from {schema}.start
+        where start.key = kept.key and start.job_id = kept.job_id and start.claim >= job.claim
+    )
     on conflict do nothing
 ), ended as (
     delete from {schema}.waiting where job_id = any(gone || array(select id from job where not first))
@@ -331,7 +441,8 @@ free := array( -- of a sequence, and of nothing else: it has its slot
         and not exists (select from {schema}.waiting where waiting.job_id = job.id)
 );
 
-select admitted.released || free, admitted.busy into released, busy from {schema}.admit_1(keys) as admitted;
+select admitted.released || free, admitted.behind, admitted.busy into released, behind, busy
+from {schema}.admit_1(keys) as admitted;
 remains := busy <> '{}' or later <> '{}';
 if remains then
     insert into {schema}.again (key, job_id)
@@ -368,16 +479,22 @@ with again as (
         limit p_limit for update skip locked
     ))
     returning at
+), in_time as (
+    update {schema}.key set due = null
+    where key = any(array(
+        select key from {schema}.key where due <= clock_timestamp() order by due limit p_limit for update skip locked
+    ))
+    returning key
 )
 select
-    array(select key from again where key is not null union select at from due),
+    array(select key from again where key is not null union select at from due union select key from in_time),
     array(select distinct job_id from again where job_id is not null)
 into keys, ids;
 
-wait := (
-    select extract(epoch from due - clock_timestamp()) from {schema}.waiting
-    where at is null and due < 'infinity' order by due limit 1
-);
+wait := extract(epoch from least(
+    (select due from {schema}.waiting where at is null and due < 'infinity' order by due limit 1),
+    (select due from {schema}.key where due is not null order by due limit 1)
+) - clock_timestamp());
 end
 $$;
 
@@ -431,6 +548,17 @@ with gone as (
     )
 )
 select array(select distinct key from gone) into freed;
+
+update {schema}.start set at = clock_timestamp() where id in (
+    select id from {schema}.start
+    where at is null and not exists (select from {soniq}.job where job.id = start.job_id)
+    limit p_limit for update skip locked
+);
+delete from {schema}.start where id in (
+    select id from {schema}.start left join {schema}.limits on limits.name = split_part(start.key, '[', 1)
+    where start.at <= coalesce(clock_timestamp() - {schema}.counts_for_1(limits.per), 'infinity')
+    limit p_limit * 20 for update of start skip locked
+);
 
 unused := array(
     select key from {schema}.key

@@ -10,6 +10,6 @@ with running as (
     from running full join waiting using (key) group by 1
 )
 select
-    name, n, declared, coalesce(keys, 0) as keys, coalesce(running, 0) as running, coalesce(waiting, 0) as waiting
+    name, kind, n, declared, per, coalesce(keys, 0) as keys, coalesce(running, 0) as running, coalesce(waiting, 0) as waiting
 from {schema}.limits left join used using (name)
 order by name

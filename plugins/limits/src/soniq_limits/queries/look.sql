@@ -1,1 +1,1 @@
-select released, remains from {schema}.look_1($1, $2, $3, $4)
+select released, behind, remains from {schema}.look_1($1, $2, $3, $4)

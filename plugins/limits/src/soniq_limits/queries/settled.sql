@@ -1,1 +1,1 @@
-select released, busy, unknown from {schema}.settled_1($1, $2)
+select released, behind, busy, unknown from {schema}.settled_1($1, $2, $3, $4)
