@@ -41,7 +41,7 @@ REASONS: dict[str, str] = {
     "soniq/defining.py Defines._add_job NotImplementedError": ABSTRACT,
     "soniq/enqueue/headers.py _plain TypeError": CAUGHT,
     "soniq/hooks/reports.py _plain TypeError": CAUGHT,
-    "soniq/hooks/dispatch.py limited TypeError": "logged: an observer that returns something",
+    "soniq/hooks/dispatch.py within_limit TypeError": "logged: an observer that returns something",
     "soniq/hooks/markers.py _Marker.__getattr__ AttributeError": LANGUAGE,
     "soniq/job/job.py JobCalls._target NotImplementedError": ABSTRACT,
     "soniq/job/job.py JobCalls._with NotImplementedError": ABSTRACT,

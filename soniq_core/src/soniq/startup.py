@@ -9,7 +9,7 @@ from typing import Protocol
 
 from soniq import settings as settings_
 from soniq.errors import ConfigurationError, PluginError
-from soniq.hooks.dispatch import Manager, answer, being_cancelled, leave, limited
+from soniq.hooks.dispatch import Manager, answer, being_cancelled, leave, within_limit
 from soniq.hooks.hooks import Hooks
 from soniq.job.job import App
 from soniq.postgres.database import Database
@@ -110,7 +110,7 @@ async def _provided_url(app: App, hooks: Hooks) -> str:
 
 async def _enter_lifespan(stack: AsyncExitStack, manager: Manager, app: App) -> None:
     try:
-        leaving = await limited(manager.enter(app), START_LIMIT, "")
+        leaving = await within_limit(manager.enter(app), START_LIMIT, "")
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or (
             isinstance(error, asyncio.CancelledError) and being_cancelled()
@@ -125,7 +125,7 @@ async def _enter_lifespan(stack: AsyncExitStack, manager: Manager, app: App) -> 
 
     async def exit_(_: object, error: BaseException | None, __: object) -> None:
         try:
-            await limited(leave(leaving, error), START_LIMIT, "")
+            await within_limit(leave(leaving, error), START_LIMIT, "")
         except BaseException as failure:
             if isinstance(failure, asyncio.CancelledError) and being_cancelled():
                 raise

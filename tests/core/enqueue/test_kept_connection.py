@@ -6,7 +6,7 @@ import pytest
 
 from soniq import Soniq
 from soniq.enqueue.kept import KEEP, SMALL_POOL, KeptConnection
-from soniq.postgres.database import Database, Lent
+from soniq.postgres.database import Checkout, Database
 from tests.conftest import MakeApp
 from tests.support.waiting import eventually
 
@@ -15,24 +15,24 @@ from tests.support.waiting import eventually
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is appended to it, each time that a connection is taken from the pool and given back."""
     taken: list[str] = []
-    take, give_back = Database.take, Database.give_back
+    check_out, check_in = Database.check_out, Database.check_in
 
-    lents: list[Lent] = []
+    checkouts: list[Checkout] = []
 
-    async def noted_take(database: Database) -> Lent:
+    async def noted_check_out(database: Database) -> Checkout:
         taken.append("taken")
-        lents.append(await take(database))
-        return lents[-1]
+        checkouts.append(await check_out(database))
+        return checkouts[-1]
 
-    async def noted_give_back(
-        database: Database, lent: Lent, error: BaseException | None = None
+    async def noted_check_in(
+        database: Database, checkout: Checkout, error: BaseException | None = None
     ) -> None:
-        if lent in lents:  # what is acquired is given back by it, too
+        if checkout in checkouts:  # what is acquired is given back by it, too
             taken.append("given back")
-        await give_back(database, lent, error)
+        await check_in(database, checkout, error)
 
-    monkeypatch.setattr(Database, "take", noted_take)
-    monkeypatch.setattr(Database, "give_back", noted_give_back)
+    monkeypatch.setattr(Database, "check_out", noted_check_out)
+    monkeypatch.setattr(Database, "check_in", noted_check_in)
     return taken
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from soniq.errors import HookTimeout
-from soniq.hooks.dispatch import limited
+from soniq.hooks.dispatch import within_limit
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ async def test_one_that_does_not_wait_arms_no_timer(timers: list[float]) -> None
     async def nested() -> str:
         return await quick()
 
-    assert await limited(nested(), 60) == "result"
+    assert await within_limit(nested(), 60) == "result"
     assert timers == []
 
 
@@ -42,7 +42,7 @@ async def test_one_that_raises_without_waiting_arms_no_timer(timers: list[float]
         raise ValueError("boom")
 
     with pytest.raises(ValueError, match="boom"):
-        await limited(quick(), 60)
+        await within_limit(quick(), 60)
     assert timers == []
 
 
@@ -54,7 +54,7 @@ async def test_one_that_waits_arms_one_timer_and_disarms_it(timers: list[float])
         asyncio.get_running_loop().call_soon(future.set_result, "result")
         return str(await future)
 
-    assert await limited(slow(), 60) == "result"
+    assert await within_limit(slow(), 60) == "result"
     assert len(timers) == 1
     assert 59 < timers[0] < 61
 
@@ -70,7 +70,7 @@ async def test_one_that_waits_too_long_is_cancelled_and_may_clean_up() -> None:
             cleaned.append(True)
 
     with pytest.raises(HookTimeout, match=r"longer than 0\.01 s"):
-        await limited(hangs(), 0.01)
+        await within_limit(hangs(), 0.01)
     assert cleaned == [True]
     task = asyncio.current_task()
     assert task is not None
@@ -88,7 +88,7 @@ async def test_it_stays_in_the_same_task_and_context() -> None:
         tasks.append(asyncio.current_task())
         variable.set(variable.get() + ", and after")
 
-    await limited(waits(), 60)
+    await within_limit(waits(), 60)
     assert variable.get() == "before it waits, and after"
     assert len(set(tasks)) == 1
 
@@ -105,7 +105,7 @@ async def test_an_error_that_comes_from_what_it_awaits_can_be_caught_in_it() -> 
             return str(error)
         return "nothing"
 
-    assert await limited(catches(), 60) == "boom"
+    assert await within_limit(catches(), 60) == "boom"
 
 
 async def test_a_cancellation_of_the_task_reaches_it_and_goes_on() -> None:
@@ -119,7 +119,7 @@ async def test_a_cancellation_of_the_task_reaches_it_and_goes_on() -> None:
             seen.append("cancelled")
             raise
 
-    task = asyncio.create_task(_limited(waits()))
+    task = asyncio.create_task(_awaited(waits()))
     await reached.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -135,10 +135,10 @@ async def test_any_awaitable_will_do() -> None:
 
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     future.set_result("result")
-    assert await limited(Awaitable_(), 60) == "result"
-    assert await limited(future, 60) == "result"
-    assert await limited(asyncio.create_task(asyncio.sleep(0, "result")), 60) == "result"
+    assert await within_limit(Awaitable_(), 60) == "result"
+    assert await within_limit(future, 60) == "result"
+    assert await within_limit(asyncio.create_task(asyncio.sleep(0, "result")), 60) == "result"
 
 
-async def _limited(waiting: Coroutine[Any, Any, object]) -> object:
-    return await limited(waiting, 60)
+async def _awaited(waiting: Coroutine[Any, Any, object]) -> object:
+    return await within_limit(waiting, 60)

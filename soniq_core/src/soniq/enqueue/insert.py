@@ -9,7 +9,7 @@ import msgspec
 from soniq.ids import JobId
 from soniq.job.new import NewJob
 from soniq.postgres.database import Database
-from soniq.postgres.theirs import limited
+from soniq.postgres.theirs import command_timeout
 from soniq.transaction import TransactionConnection, is_asyncpg
 
 ROUND_BYTES = 16_000_000
@@ -53,10 +53,10 @@ class Insert:
             if len(plain) + len(keyed) > 1 and is_asyncpg(connection):
                 await stack.enter_async_context(connection.transaction())
             for each in plain:
-                async with limited(self._database, NOT_WRITTEN):
+                async with command_timeout(self._database, NOT_WRITTEN):
                     await self.plain(connection, each, theirs=theirs)
             for each in keyed:
-                async with limited(self._database, NOT_WRITTEN):
+                async with command_timeout(self._database, NOT_WRITTEN):
                     await self.keyed(connection, each, None)
 
     async def plain(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from soniq.postgres.database import Database, Lent
+from soniq.postgres.database import Checkout, Database
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
@@ -24,7 +24,7 @@ class KeptConnection:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._keeps = database.settings.pool_size >= SMALL_POOL
-        self._kept: Lent | None = None
+        self._kept: Checkout | None = None
         self._used = False
         self._timer: asyncio.TimerHandle | None = None
         self._returning: set[asyncio.Task[None]] = set()
@@ -35,14 +35,14 @@ class KeptConnection:
         an error it is given back.
         """
         kept, self._kept = self._kept, None
-        lent = kept or await self._database.take()
+        checkout = kept or await self._database.check_out()
         try:
-            yield lent.connection
+            yield checkout.connection
         except BaseException as error:
-            await self._database.give_back(lent, error)
+            await self._database.check_in(checkout, error)
             raise
-        if not self._keep(lent):
-            await self._database.give_back(lent)
+        if not self._keep(checkout):
+            await self._database.check_in(checkout)
 
     async def close(self) -> None:
         """Give the connection back, and keep none any more."""
@@ -53,12 +53,12 @@ class KeptConnection:
         if self._returning:
             await asyncio.wait(self._returning)
 
-    def _keep(self, lent: Lent) -> bool:
+    def _keep(self, checkout: Checkout) -> bool:
         """Keep a connection after its use, where none is kept yet; whether it is."""
         if self._kept is not None or not self._keeps:
             return False
 
-        self._kept, self._used = lent, True
+        self._kept, self._used = checkout, True
         if self._timer is None:
             self._look_later()
         return True
@@ -80,4 +80,4 @@ class KeptConnection:
     async def _give_back(self) -> None:
         kept, self._kept = self._kept, None
         if kept is not None:
-            await self._database.give_back(kept)
+            await self._database.check_in(kept)

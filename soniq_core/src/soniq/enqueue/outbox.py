@@ -19,7 +19,7 @@ from soniq.job.new import NewJob
 from soniq.postgres.connections import transaction
 from soniq.postgres.database import CLOSE_TIMEOUT, Database
 from soniq.postgres.notify import OWED, Notifier, lane_line, payload
-from soniq.postgres.theirs import elsewhere, in_theirs, limited
+from soniq.postgres.theirs import command_timeout, elsewhere, in_theirs
 from soniq.transaction import TransactionConnection
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Outbox:
         The answer says when the tables were made, which tells the app's database from another one.
         """
         sql, text = self._database.sql["notify_waiting"], payload(due)
-        async with limited(self._database, NOT_WRITTEN):
+        async with command_timeout(self._database, NOT_WRITTEN):
             rows = await connection.fetch(sql, self._notifier.channel, text, OWED in due)
         if not rows or rows[0][0] == self._made:
             return

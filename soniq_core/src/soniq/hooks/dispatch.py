@@ -52,14 +52,14 @@ class Observers:
             try:
                 waiting = call(*values)
                 if type(waiting) is CoroutineType:
-                    # As in `limited`, whose own coroutine would cost more than most hooks do
+                    # As in `within_limit`, whose own coroutine would cost more than most hooks do
                     try:
                         waits_for = waiting.send(None)
                     except StopIteration:
                         continue
                     await _finished(waiting, waits_for, self._limit)
                 elif waiting is not None:
-                    await limited(waiting, self._limit)
+                    await within_limit(waiting, self._limit)
             except Signal as signal:
                 if not self._obeys:
                     log.warning(
@@ -118,7 +118,9 @@ async def answer(
     """
     try:
         result = each.call(*values)
-        return await limited(result, seconds, setting) if inspect.isawaitable(result) else result
+        return (
+            await within_limit(result, seconds, setting) if inspect.isawaitable(result) else result
+        )
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and being_cancelled():
             raise
@@ -192,7 +194,7 @@ class Around:
         """Enter all, within the limit, and note those entered in `entered`, also when one of them
         raises.
         """
-        await limited(self._enter(entered, *values), self._limit)
+        await within_limit(self._enter(entered, *values), self._limit)
 
     async def _enter(self, entered: list[tuple[str, Exit]], *values: object) -> None:
         for manager in self._managers:
@@ -209,7 +211,7 @@ class Around:
         while entered:
             plugin, leaving = entered.pop()
             try:
-                await limited(leave(leaving, error), self._limit)
+                await within_limit(leave(leaving, error), self._limit)
             except BaseException as failure:
                 if (
                     isinstance(failure, asyncio.CancelledError)
@@ -245,7 +247,9 @@ def being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def limited(waiting: Awaitable[Any], seconds: float, setting: str = " (hook_timeout)") -> Any:
+async def within_limit(
+    waiting: Awaitable[Any], seconds: float, setting: str = " (hook_timeout)"
+) -> Any:
     """Await what an observer returned; `HookTimeout` if it is not finished after `seconds`.
 
     The coroutine is stepped here first, in the same task and context. Only if it waits is a timer

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from soniq.errors import PluginError
-from soniq.hooks.dispatch import being_cancelled, limited
+from soniq.hooks.dispatch import being_cancelled, within_limit
 from soniq.hooks.implementation import Implementation
 from soniq.tracebacks import text_of
 from soniq.transaction import is_asyncpg
@@ -64,7 +64,7 @@ class InTransaction:
             try:
                 waiting = call(tx, values, *given(plugin))
                 if waiting is not None:
-                    await limited(waiting, self._limit)
+                    await within_limit(waiting, self._limit)
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and being_cancelled():
                     raise

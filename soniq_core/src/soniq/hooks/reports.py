@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from soniq.hooks.dispatch import being_cancelled, limited
+from soniq.hooks.dispatch import being_cancelled, within_limit
 from soniq.hooks.hooks import Hooks
 from soniq.secret import Secret
 from soniq.tracebacks import shown
@@ -28,7 +28,7 @@ async def report(hooks: Hooks, hook: str, limit: float, *values: object) -> Repo
         try:
             fields = each.call(*values)
             if inspect.isawaitable(fields):
-                fields = await limited(fields, limit)
+                fields = await within_limit(fields, limit)
             if fields:
                 found.plugins[each.plugin] = _plain(fields)
         except KeyboardInterrupt:

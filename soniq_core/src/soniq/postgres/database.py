@@ -60,8 +60,8 @@ CANNOT_CONNECT = "cannot connect to PostgreSQL at {}: "
 CONNECTION_LOST = "the connection to PostgreSQL at {} was lost: "
 
 
-class Lent(NamedTuple):
-    """A connection that a pool lends, as what the pool hands out and as what it is."""
+class Checkout(NamedTuple):
+    """A connection of a pool while it is in use: as the pool hands it out, and as it is itself."""
 
     pool: "Pool"
     connection: "Connection"
@@ -232,23 +232,23 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _of(self, pool: "Pool") -> "AsyncIterator[Connection]":
-        lent = await self._take(pool)
+        checkout = await self._check_out(pool)
         try:
-            yield lent.connection
+            yield checkout.connection
         except BaseException as error:
-            await self.give_back(lent, error)
+            await self.check_in(checkout, error)
             raise
-        await self.give_back(lent)
+        await self.check_in(checkout)
 
-    async def take(self) -> "Lent":
-        """A connection of the pool, as `acquire`, to be given back with `give_back`."""
+    async def check_out(self) -> "Checkout":
+        """A connection of the pool, as of `acquire`, which is in use until its `check_in`."""
         if self._pool is None:
             raise DatabaseUnavailable("the app is closed")
-        return await self._take(self._pool)
+        return await self._check_out(self._pool)
 
-    async def give_back(self, lent: "Lent", error: BaseException | None = None) -> None:
+    async def check_in(self, checkout: "Checkout", error: BaseException | None = None) -> None:
         """Give a connection back after its use, which ended with this error."""
-        pool, connection, itself = lent
+        pool, connection, itself = checkout
         if isinstance(error, asyncio.CancelledError):
             # What was cut off may take its time, or never answer
             leaving = asyncio.create_task(
@@ -262,7 +262,7 @@ class Database:
             itself.terminate()
         await self._release(pool, connection, itself)
 
-    async def _take(self, pool: "Pool") -> "Lent":
+    async def _check_out(self, pool: "Pool") -> "Checkout":
         try:
             connection = await pool.acquire(timeout=self.settings.connect_timeout + POOL_MARGIN)
         except TimeoutError as error:
@@ -274,7 +274,7 @@ class Database:
             raise self.translated(error) from error
         itself: Pooled = connection.itself()  # type: ignore[attr-defined]
         self._idle.discard(itself)
-        return Lent(pool, connection, itself)  # type: ignore[arg-type] # a proxy of one
+        return Checkout(pool, connection, itself)  # type: ignore[arg-type] # a proxy of one
 
     async def _release(self, pool: "Pool", connection: Any, itself: "Pooled") -> None:
         """Give a connection back; where that is not done soon, it is ended instead."""

@@ -17,7 +17,7 @@ MISSING = frozenset(kind.sqlstate for kind in TABLES_MISSING)
 
 
 @asynccontextmanager
-async def limited(database: Database, failed: str) -> AsyncIterator[None]:
+async def command_timeout(database: Database, failed: str) -> AsyncIterator[None]:
     """Ends a statement that has no limit: on a connection of the caller's, or a COPY; `failed` says
     what did not happen then.
     """
@@ -50,7 +50,7 @@ async def fetch_in_theirs(
     database: Database, tx: TransactionConnection, failed: str, query: str, *values: object
 ) -> Sequence[Any]:
     """The rows of one of Soniq's statements in the caller's transaction."""
-    async with in_theirs(database), limited(database, failed):
+    async with in_theirs(database), command_timeout(database, failed):
         return await tx.fetch(database.sql[query], *values)
 
 

@@ -186,8 +186,8 @@ class ClaimLoop:
         self._idle_since = None
         # At the limit while slots are free: workers beside this one may have asked for more than
         # they find.
-        limited = room <= 0 < self._slots.room() and self._state.claiming
-        await self._poller.sleep(time.monotonic() + IDLE_AFTER if limited else None)
+        at_limit = room <= 0 < self._slots.room() and self._state.claiming
+        await self._poller.sleep(time.monotonic() + IDLE_AFTER if at_limit else None)
 
     async def _idle(self) -> None:
         """Sleep until jobs come; after a moment say so in the worker's row, and look once more."""

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from soniq.backoff import DEFAULT, Backoff
-from soniq.hooks.dispatch import being_cancelled, limited
+from soniq.hooks.dispatch import being_cancelled, within_limit
 from soniq.signals import Cancel, Retry, signal_of
 from soniq.tracebacks import shown
 from soniq.worker.record import AttemptRecord
@@ -55,7 +55,7 @@ async def _answer(
     try:
         answer: Any = call(record.ctx, error)
         if inspect.isawaitable(answer):
-            answer = await limited(answer, record.services.settings.hook_timeout)
+            answer = await within_limit(answer, record.services.settings.hook_timeout)
 
         answer = signal_of(answer) or answer
         if isinstance(answer, Cancel) or answer is None:

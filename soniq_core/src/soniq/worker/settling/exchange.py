@@ -24,7 +24,7 @@ from soniq.worker.lanes import NO_LANES, Arrays, Lanes
 from soniq.worker.services import Services
 from soniq.worker.settling.settlement import Settlement
 from soniq.worker.settling.statement import settle_and_claim
-from soniq.worker.settling.ways import ERRORS, LONGEST_PAUSE, Failure, Progress, Way
+from soniq.worker.settling.ways import ERRORS, LONGEST_PAUSE, ExchangeState, Failure, Way
 from soniq.worker.settling.writing import Writing
 from soniq.worker.state import WorkerState
 
@@ -84,13 +84,13 @@ class Claimer:
     def __init__(
         self,
         services: Services,
-        state: WorkerState,
+        worker: WorkerState,
         claims: Claims,
         lanes: Lanes,
     ) -> None:
-        self._writing = Writing(services, state, lanes)
+        self._writing = Writing(services, worker, lanes)
         self._database = services.database
-        self._state = state
+        self._worker = worker
         self._claims = claims
         self._connection: Connection | None = None
         self._was_lost = False
@@ -119,81 +119,81 @@ class Claimer:
         down, and `DatabaseError` where PostgreSQL refuses a claim without settlements.
         """
         way = Way.AROUND_LOCKS if around_locks else Way.PLAIN
-        progress = Progress(settlements, way, self._database.settings.command_timeout)
+        state = ExchangeState(settlements, way, self._database.settings.command_timeout)
         filled = False
         while True:
             connection = None
             try:
                 connection = await self._ready()
-                return await self._try(connection, progress, lanes, limit)
+                return await self._try(connection, state, lanes, limit)
             except ERRORS as error:
                 if not filled and is_gap(error, self._database.settings.schema):
                     filled = True
                     await fill_gaps(self._database)
                     continue
-                failure, next_way = self._met(error, connection, progress)
+                failure, next_way = self._met(error, connection, state)
                 if next_way is Way.NOT_AT_ALL:
                     raise self._translated(failure, error) from error
                 if next_way is Way.ASIDE and isinstance(error, PluginError):
-                    self._put_aside(progress, error.plugin)
+                    self._put_aside(state, error.plugin)
                     continue
                 if next_way in (Way.ONE_BY_ONE, Way.HALVED):
-                    apart = await self._apart(next_way, progress, error)
-                    return apart.and_aside(set(), progress.aside)
+                    apart = await self._apart(next_way, state, error)
+                    return apart.and_aside(set(), state.aside)
 
             if next_way is not None:
-                progress.way = next_way
+                state.way = next_way
                 continue
-            await asyncio.sleep(progress.pause)
-            progress.pause = min(progress.pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep(state.pause)
+            state.pause = min(state.pause * 2, LONGEST_PAUSE)
 
     async def _try(
-        self, connection: "Connection", progress: Progress, lanes: Arrays, limit: int
+        self, connection: "Connection", state: ExchangeState, lanes: Arrays, limit: int
     ) -> Exchange:
         """Settle and claim once, and settle apart what was put aside."""
-        exchange = await self._go(connection, progress, lanes, limit)
+        exchange = await self._go(connection, state, lanes, limit)
         self._database.outage.over(wrote=True)
-        if progress.aside:
-            lost, left = await self._writing.settle_aside(connection, progress.aside)
+        if state.aside:
+            lost, left = await self._writing.settle_aside(connection, state.aside)
             exchange = exchange.and_aside(lost, left)
         return exchange
 
     def _met(
-        self, error: Exception, connection: "Connection | None", progress: Progress
+        self, error: Exception, connection: "Connection | None", state: ExchangeState
     ) -> tuple[Failure, Way | None]:
         """Note and log an error, and leave a connection that is lost; its kind, and what
         follows.
         """
-        failure, next_way = progress.met(
-            error, connection, unavailable=not self._state.waits_for_database
+        failure, next_way = state.met(
+            error, connection, unavailable=not self._worker.waits_for_database
         )
-        self._tell(failure, error, progress, next_way)
-        if failure is Failure.LOST or (failure is Failure.REFUSED and progress.has_no_connection()):
+        self._tell(failure, error, state, next_way)
+        if failure is Failure.LOST or (failure is Failure.REFUSED and state.has_no_connection()):
             self._drop()
         return failure, next_way
 
     async def _go(
-        self, connection: "Connection", progress: Progress, lanes: Arrays, limit: int
+        self, connection: "Connection", state: ExchangeState, lanes: Arrays, limit: int
     ) -> Exchange:
         """Settle and claim once, the way that it goes now."""
-        if progress.way is Way.AROUND_KEYS:
-            return await self._around_keys(connection, progress.settlements, lanes, limit)
-        if progress.way is Way.AROUND_LOCKS:
-            return await self._around_locks(connection, progress.settlements, lanes, limit)
-        return await self._once(connection, progress.settlements, lanes, limit)
+        if state.way is Way.AROUND_KEYS:
+            return await self._around_keys(connection, state.settlements, lanes, limit)
+        if state.way is Way.AROUND_LOCKS:
+            return await self._around_locks(connection, state.settlements, lanes, limit)
+        return await self._once(connection, state.settlements, lanes, limit)
 
-    def _put_aside(self, progress: Progress, plugin: str) -> None:
+    def _put_aside(self, state: ExchangeState, plugin: str) -> None:
         """Let what a plugin hears of go by itself, so that nothing else waits for its locks."""
-        settlements = progress.settlements
+        settlements = state.settlements
         aside = [each for each in settlements if self._writing.concerned(plugin, each)]
-        progress.aside += [msgspec.structs.replace(each, aside=True) for each in aside]
-        progress.settlements = [each for each in settlements if each not in aside]
+        state.aside += [msgspec.structs.replace(each, aside=True) for each in aside]
+        state.settlements = [each for each in settlements if each not in aside]
 
     def _tell(
-        self, failure: Failure, error: Exception, progress: Progress, next_way: Way | None
+        self, failure: Failure, error: Exception, state: ExchangeState, next_way: Way | None
     ) -> None:
         """Log an error, with what follows from it."""
-        pause = progress.pause
+        pause = state.pause
         if failure is Failure.LOST:
             self._database.lost(error, f"trying again in {pause:.1f} s")
         elif failure is Failure.INTERRUPTED:
@@ -223,11 +223,11 @@ class Claimer:
             return DatabaseUnavailable(f"{self._database.place} is unavailable: {reason}")
         return self._database.translated(error)
 
-    async def _apart(self, way: Way, progress: Progress, error: Exception) -> Exchange:
+    async def _apart(self, way: Way, state: ExchangeState, error: Exception) -> Exchange:
         """Find the settlement that is refused, or that ends each connection, so that it keeps no
         other from being written: one by one, or by halving.
         """
-        settlements = progress.settlements
+        settlements = state.settlements
         if len(settlements) == 1:
             only = settlements[0]
             if isinstance(error, asyncpg.UntranslatableCharacterError) and not only.is_ascii:
@@ -244,7 +244,7 @@ class Claimer:
         exchange = Exchange()
         for part in parts:
             exchange = exchange.with_more(
-                await self.exchange(part, NO_LANES, 0, around_locks=not progress.is_plain())
+                await self.exchange(part, NO_LANES, 0, around_locks=not state.is_plain())
             )
         return exchange
 
@@ -263,7 +263,7 @@ class Claimer:
         connection = await self._ready()
         await self.requeue_unreceived(connection, claimed_for=0)
         if not self._claims.pending:
-            await connection.fetch(self._database.sql["unregister_worker"], self._state.id)
+            await connection.fetch(self._database.sql["unregister_worker"], self._worker.id)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -282,7 +282,7 @@ class Claimer:
 
         now = time.monotonic()
         header, rows = await settle_and_claim(
-            connection, self._database, self._state.id, settlements, lanes, limit
+            connection, self._database, self._worker.id, settlements, lanes, limit
         )
         some_lost = header.settled < len(settlements)
         return Exchange(
@@ -339,7 +339,7 @@ class Claimer:
         """
         rows = await connection.fetch(
             self._database.sql["requeue_unreceived"],
-            self._state.id,
+            self._worker.id,
             self._claims.ids(),
             float(claimed_for),
         )

@@ -78,7 +78,7 @@ def is_in_the_way(error: BaseException) -> bool:
     )
 
 
-class Progress:
+class ExchangeState:
     """An exchange under way: which way it goes now, and what it has met so far."""
 
     def __init__(self, settlements: Sequence[Settlement], way: Way, patience: float) -> None:
@@ -159,24 +159,24 @@ class Rule(NamedTuple):
     """Which way follows from an error."""
 
     failure: Failure
-    where: Callable[[Progress], bool]
+    where: Callable[[ExchangeState], bool]
     way: Way | None
     """None: the same way again, after a pause."""
 
 
 RULES = (
-    Rule(Failure.LOCK, Progress.is_plain, Way.AROUND_LOCKS),
-    Rule(Failure.LOCK, Progress.may_meet_held_keys, Way.AROUND_KEYS),
-    Rule(Failure.LOCK, Progress.always, None),
-    Rule(Failure.INTERRUPTED, Progress.may_hold_the_cause, Way.ONE_BY_ONE),
-    Rule(Failure.INTERRUPTED, Progress.always, None),
-    Rule(Failure.LOST, Progress.is_not_worth_waiting, Way.NOT_AT_ALL),
-    Rule(Failure.LOST, Progress.may_hold_the_cause, Way.ONE_BY_ONE),
-    Rule(Failure.LOST, Progress.always, None),
-    Rule(Failure.IN_THE_WAY, Progress.always, Way.ASIDE),
-    Rule(Failure.REFUSED, Progress.only_claims, Way.NOT_AT_ALL),
-    Rule(Failure.REFUSED, Progress.has_no_connection, None),
-    Rule(Failure.REFUSED, Progress.may_pass, None),
-    Rule(Failure.REFUSED, Progress.always, Way.HALVED),
+    Rule(Failure.LOCK, ExchangeState.is_plain, Way.AROUND_LOCKS),
+    Rule(Failure.LOCK, ExchangeState.may_meet_held_keys, Way.AROUND_KEYS),
+    Rule(Failure.LOCK, ExchangeState.always, None),
+    Rule(Failure.INTERRUPTED, ExchangeState.may_hold_the_cause, Way.ONE_BY_ONE),
+    Rule(Failure.INTERRUPTED, ExchangeState.always, None),
+    Rule(Failure.LOST, ExchangeState.is_not_worth_waiting, Way.NOT_AT_ALL),
+    Rule(Failure.LOST, ExchangeState.may_hold_the_cause, Way.ONE_BY_ONE),
+    Rule(Failure.LOST, ExchangeState.always, None),
+    Rule(Failure.IN_THE_WAY, ExchangeState.always, Way.ASIDE),
+    Rule(Failure.REFUSED, ExchangeState.only_claims, Way.NOT_AT_ALL),
+    Rule(Failure.REFUSED, ExchangeState.has_no_connection, None),
+    Rule(Failure.REFUSED, ExchangeState.may_pass, None),
+    Rule(Failure.REFUSED, ExchangeState.always, Way.HALVED),
 )
 """The first rule that applies counts."""
