@@ -482,7 +482,7 @@ async def test_a_job_that_is_replaced_is_held_as_the_enqueue_says(
 
 
 async def test_a_refusal_of_one_expired_job_keeps_no_other_from_its_end(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(maintenance, "EXPIRY_PAUSE", 0.05)
     refused: list[str] = []
@@ -504,6 +504,10 @@ async def test_a_refusal_of_one_expired_job_keeps_no_other_from_its_end(
         statuses = [(await finished(app, each))["status"] for each in ids]
     assert statuses == ["cancelled"] * 3
     assert len(refused) > 3  # with the others, and by itself until it is left out
+    assert (
+        f"job {ids[0]}, expired while held, is cancelled without the plugin that refuses it"
+        in caplog.text
+    )
 
 
 async def test_a_job_that_was_cancelled_while_it_ran_is_not_held_but_ends(

@@ -118,9 +118,9 @@ async def answer(
     """
     try:
         result = each.call(*values)
-        return (
-            await within_limit(result, seconds, setting) if inspect.isawaitable(result) else result
-        )
+        if not inspect.isawaitable(result):
+            return result
+        return await within_limit(result, seconds, setting)
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and being_cancelled():
             raise

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -19,7 +19,7 @@ from soniq.worker.polling import Poller
 from soniq.worker.rescue import Rescue
 from soniq.worker.services import Services
 from soniq.worker.settling.exchange import Claimer
-from soniq.worker.settling.settlement import given_up
+from soniq.worker.settling.refusals import Refused, over_refusals
 
 log = logging.getLogger("soniq.worker")
 
@@ -111,23 +111,19 @@ class Maintenance:
             return sum([await self._cancel_one(each) for each in ids])
 
     async def _cancel_one(self, job_id: str) -> int:
-        """Cancel one; what a plugin has refused often enough is done without that plugin."""
-        refusals: list[str] = []
-        while True:
+        """Cancel one, if need be without the plugins that refuse it."""
+
+        async def cancel(without: Collection[str]) -> int:
             try:
-                return await self._services.cancel([job_id], EXPIRED, given_up(refusals))
+                return await self._services.cancel([job_id], EXPIRED, without)
             except PluginError as refusal:
                 if isinstance(refusal.__cause__, RETRYABLE_ERRORS):
                     raise  # it is tried again with the next look
-                refusals.append(refusal.plugin)
-                if refusal.plugin in given_up(refusals):
-                    log.error(
-                        "job %s, expired while held, is cancelled without the plugin that refuses"
-                        " it: %s",
-                        job_id,
-                        refusal,
-                        extra={"job_id": job_id},
-                    )
+                raise Refused(refusal) from refusal
+
+        return await over_refusals(
+            cancel, f"job {job_id}, expired while held, is cancelled", {"job_id": job_id}
+        )
 
     async def _forget(self) -> float:
         """Forget what is past its time."""

@@ -23,7 +23,7 @@ from soniq.worker.background import repeat
 from soniq.worker.polling import Poller
 from soniq.worker.services import Services
 from soniq.worker.settling.exchange import Claimer
-from soniq.worker.settling.settlement import given_up
+from soniq.worker.settling.refusals import Refused, over_refusals
 
 log = logging.getLogger("soniq.worker")
 
@@ -79,7 +79,7 @@ class Rescue:
         """
         try:
             await self._rescued(await self._rescue_some(None))
-        except _Refused as refused:
+        except _RescueRefused as refused:
             for each in refused.jobs:
                 await self._rescued(await self._rescue_one(each))
 
@@ -110,27 +110,20 @@ class Rescue:
             except PluginError as refusal:
                 if connection.is_closed() or isinstance(refusal.__cause__, RETRYABLE_ERRORS):
                     raise  # it is tried again with the next look
-                raise _Refused(jobs, refusal) from refusal
+                raise _RescueRefused(jobs, refusal) from refusal
         if freed.lines:
             self._poller.notified(freed.lines)
             self._services.wake(freed.lines)
         return jobs
 
     async def _rescue_one(self, job: Rescued) -> Sequence[Rescued]:
-        """Rescue one job; what a plugin has refused often enough is done without that plugin."""
-        refusals: list[str] = []
-        while True:
-            try:
-                return await self._rescue_some([job.row["id"]], given_up(refusals))
-            except _Refused as refused:
-                refusals.append(refused.refusal.plugin)
-                if refused.refusal.plugin in given_up(refusals):
-                    log.error(
-                        "job %s is rescued without the plugin that refuses it: %s",
-                        job.row["id"],
-                        refused.refusal,
-                        extra=_fields(job.outcome),
-                    )
+        """Rescue one job, if need be without the plugins that refuse it."""
+        id_ = job.row["id"]
+        return await over_refusals(
+            lambda without: self._rescue_some([id_], without),
+            f"job {id_} is rescued",
+            _fields(job.outcome),
+        )
 
     async def _rescued(self, jobs: Sequence[Rescued]) -> None:
         if not jobs:
@@ -177,12 +170,12 @@ class Rescue:
         await job.on_error(ctx, error)
 
 
-class _Refused(Exception):
+class _RescueRefused(Refused):
     """A `settle_tx` refused the rescue of these jobs."""
 
     def __init__(self, jobs: Sequence[Rescued], refusal: PluginError) -> None:
+        super().__init__(refusal)
         self.jobs = jobs
-        self.refusal = refusal
 
 
 def _log_rescued(job: Rescued) -> None:
