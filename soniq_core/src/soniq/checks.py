@@ -100,6 +100,7 @@ def check_time(option: str, value: object) -> None:
             "use datetime.now(UTC) or .replace(tzinfo=...)",
             option=option,
         )
+
     try:
         possible = EARLIEST <= value.astimezone(UTC) <= LATEST
     except OverflowError:

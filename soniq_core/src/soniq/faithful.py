@@ -78,6 +78,7 @@ class _Comparison:
             return Difference(
                 "", f"{passed} is not a number that JSON has, and would arrive as {arrived!r:.40}"
             )
+
         if isinstance(passed, Mapping):
             return (
                 self._keys(passed, arrived)
@@ -96,6 +97,7 @@ class _Comparison:
             and (names := _field_names(type(passed))) is not None
         ):
             return self._fields(names, passed, arrived)
+
         return self._value(passed, arrived)
 
     def _value(self, passed: Any, arrived: Any) -> Difference | None:
@@ -133,12 +135,14 @@ class _Comparison:
             return Difference(
                 f".{lost}", f"there is no such key in its type{_nearest(lost, arrived)}"
             )
+
         if (
             len(passed) > MANY
             and _all_flat(passed, arrived)
             and _all_flat(passed.values(), arrived.values())
         ):
             return None
+
         for (key, value), (other_key, other) in zip(passed.items(), arrived.items(), strict=True):
             found = self.compare(key, other_key)
             if found and key in arrived:  # a serializer that orders keys

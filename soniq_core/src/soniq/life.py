@@ -228,6 +228,7 @@ class Life:
             )
         if self._closer is not None and self._closer is asyncio.current_task():
             raise AppNotStarted("the app is being closed; lifespan cannot use it any more")
+
         loop = asyncio.get_running_loop()
         if self._starting is None or self._starting[0] is not loop:
             self._starting = (loop, asyncio.Lock())
@@ -293,6 +294,7 @@ class Life:
                 "this app is in use in another event loop; close it there, or make an app for each"
                 " loop"
             )
+
         if self._process != os.getpid():
             self._leave_parent()
         elif in_use is None and self._runtime is not None:

@@ -124,10 +124,12 @@ class Registry:
                 each.call(definition)
             except BaseException as error:
                 fail("configure_job", each.plugin, error, f" for {job.name}")
+
         signature = Signature(
             job.name, job.function, hints, _asker(hooks.implementations("provide"), definition)
         )
         check_unique(job.name, definition.unique, signature.names)
+
         for option in definition.unread():
             log.warning(
                 "no plugin reads the option %s of %s: it has no effect%s",

@@ -87,6 +87,7 @@ class Runtime:
         hooks = self.hooks
         self.registry.compile(hooks, self.settings, self.serializers)
         limit = self.settings.hook_timeout
+
         self._settle_tx = SettleTx(
             self.database,
             InTransaction("settle_tx", hooks.implementations("settle_tx"), limit=limit),
@@ -100,6 +101,7 @@ class Runtime:
             self.results,
             InTransaction("forgotten_tx", hooks.implementations("forgotten_tx"), limit=limit),
         )
+
         self.producer = Producer(
             self.settings, self.registry, hooks, self.serializers, self._outbox
         )

@@ -96,6 +96,7 @@ class Limits:
             [each.job_id for each in rated],
             [each.claim for each in rated],
         )
+
         for ids, last in Going.of(row).parts():
             await holds.release(ids, last=last)
         if row["busy"] or row["unknown"]:

@@ -61,6 +61,7 @@ def schedule_of(row: "asyncpg.Record") -> Schedule:
         when = when_of(row["spec"])
     except msgspec.ValidationError:
         when = None
+
     return Schedule(
         name=row["name"],
         job=row["job"],

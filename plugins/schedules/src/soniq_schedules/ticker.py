@@ -107,6 +107,7 @@ class Ticker:
                 self._sql("written"), list(self._code), self.version, ALIVE
             )
             await self._set_back(connection)
+
         there = {row["name"]: row for row in rows}
         for name, spec in (await self._of_code()).items():
             row = there.get(name)

@@ -45,6 +45,7 @@ class Leftovers:
             for inode, peer in _sockets()
             if inode not in self._sockets and server and _leads_to(peer, server)
         ]
+
         return [
             *sorted(
                 f"the task {task.get_name()!r} ({_coroutine(task)}) still runs" for task in tasks

@@ -160,6 +160,7 @@ class Scenario:
             "a unique job, enqueued twice": self._twice(unique=True),
             "a job with a dedup key, enqueued twice": self._twice(dedup_key="check"),
         }
+
         for name in serializers:
             steps[f"a job with the serializer {name!r}"] = enqueue(
                 "check.succeed", order=order, serializer=name

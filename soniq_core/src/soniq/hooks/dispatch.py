@@ -79,6 +79,7 @@ class Observers:
                     exc_info=error,
                     extra=_about(values),
                 )
+
         return first
 
 
@@ -330,12 +331,14 @@ class _Resumed:
                         self._coroutine.close()
                     _task().uncancel()
                     raise thrown
+
                 try:
                     waits_for = (
                         self._coroutine.throw(thrown) if thrown else self._coroutine.send(value)
                     )
                 except StopIteration as stop:
                     return stop.value
+
                 thrown = None
                 if last is None and self._timer.expired():
                     last = asyncio.get_running_loop().call_later(

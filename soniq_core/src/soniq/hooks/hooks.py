@@ -160,6 +160,7 @@ class Hooks:
                 raise PluginError(
                     f"two of the plugins passed to the app are named {name!r}", plugin=name
                 )
+
             try:
                 given[name] = self._instance(name, plugin)
             except KeyboardInterrupt:

@@ -61,6 +61,7 @@ class InTransaction:
             ]
             if not values:
                 continue
+
             try:
                 waiting = call(tx, values, *given(plugin))
                 if waiting is not None:
@@ -70,6 +71,7 @@ class InTransaction:
                     raise
                 text = f"{self._hook} of {plugin} failed: {type(error).__name__}: {text_of(error)}"
                 raise PluginError(text, plugin=plugin) from error
+
             if is_asyncpg(tx) and not tx.is_in_transaction():
                 text = (
                     f"{self._hook} of {plugin} ended the transaction, which is not its own: nothing"

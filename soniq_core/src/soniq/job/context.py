@@ -297,6 +297,7 @@ def _progress(said: Mapping[str, object]) -> str:
         raise InvalidOption(
             f"progress takes JSON values: {one_line(str(error))}", option="details"
         ) from error
+
     if found is not None:
         raise InvalidOption(
             f"progress takes JSON values; {found.place.lstrip('.')!r:.200}: {found.words}",

@@ -199,6 +199,7 @@ def outcome_of(
         tags=about.tags,
         marks=about.marks,
     )
+
     if delay is None and error is None and reason is None:
         return told
     reason = reason and storable(reason)

@@ -229,10 +229,12 @@ class Signature:
             return InvalidArguments(
                 f"{self.name}: what is declared has no field {text!r:.200}", job=self.name
             )
+
         place = text.rpartition("`$.")[2].removesuffix("`") if "`$." in text else ""
         parameter = self._passed.parameters.get(place.split(".")[0].split("[")[0])
         if parameter is None:
             return InvalidArguments(f"{self.name}: {text}", job=self.name)
+
         reason = text.partition(" - at `")[0]
         got, value = "", args.get(parameter.name)
         if isinstance(value, float) and not math.isfinite(value):
@@ -257,6 +259,7 @@ def parameters(name: str, function: Callable[..., Any]) -> list[inspect.Paramete
             " calls it",
             job=name,
         ) from error
+
     for parameter in found:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise JobDefinitionError(

@@ -149,6 +149,7 @@ class Database:
             "command_timeout": self.settings.command_timeout,
         }
         kwargs["connection_class"] = Pooled
+
         cannot = CANNOT_CONNECT.format(self.place)
         try:
             return await dial(*args, **kwargs, **options)

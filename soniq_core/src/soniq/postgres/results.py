@@ -144,6 +144,7 @@ async def _chunks(ctx: JobContext, value: object) -> AsyncGenerator[bytes, None]
             while chunk := await asyncio.to_thread(file.read, CHUNK):
                 yield chunk
         return
+
     iterator: Any = value
     try:
         async for chunk in iterator:

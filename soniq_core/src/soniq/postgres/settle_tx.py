@@ -69,6 +69,7 @@ class SettleTx:
         ]
         if not owed:
             return
+
         freed.owes = True
         await tx.execute(
             self._database.sql["owe"],

@@ -249,6 +249,7 @@ class Lanes:
                         seen = gave[lane]
                         lane.back = seen[0] if seen < (lane.time, lane.id) else None
                     break
+
             if lane.came == came:  # all that had come in behind the cursor was seen
                 lane.back = None
             self._emptied(lane, began, lane in gave)

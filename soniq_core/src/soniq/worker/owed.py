@@ -194,6 +194,7 @@ def _event(row: asyncpg.Record) -> OwedEvent:
     if row["kind"] == "settled":
         with suppress(InvalidOption):  # of a release that writes others
             outcome = Outcome.from_dict(what)
+
     return OwedEvent(
         kind=row["kind"],
         at=row["at"],
