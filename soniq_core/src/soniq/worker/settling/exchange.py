@@ -277,6 +277,8 @@ class Claimer:
             lost = await self._writing.settle(connection, more)
             apart = {id(each) for each in more}
             rest = [each for each in settlements if id(each) not in apart]
+            if not (rest or limit):
+                return Exchange(lost=lost)
             exchange = await self._once(connection, rest, lanes, limit)
             return exchange._replace(lost=exchange.lost | lost)
 
