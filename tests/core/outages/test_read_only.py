@@ -143,7 +143,7 @@ async def test_a_server_that_can_only_be_read_is_told_once_and_is_back_once_it_c
         await asyncio.sleep(1.5)  # other sessions find out that theirs can only read
     told = _of_read_only(caplog)
     assert len(told) == 2, told
-    assert "is unavailable: " in told[0]
+    assert "unavailable: " in told[0]
     assert "is available again after" in told[1]
 
 
@@ -161,6 +161,22 @@ def test_that_it_can_only_be_read_is_told_also_soon_after_sessions_were_lost(
         "a session ended",
         "PostgreSQL at here is available again",
         "it is read-only",
+        "PostgreSQL at here is available again",
+    ]
+
+
+def test_that_it_can_only_be_read_is_told_also_while_it_is_away_for_another_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = Outage("here", 60)
+    outage.lost("a session ended", session=True)
+    for _ in range(2):
+        outage.lost("it is read-only", session=True, read_only=True)
+    outage.over()  # it can be read
+    outage.over(wrote=True)
+    assert [each.split(" after")[0] for each in _told(caplog)] == [
+        "PostgreSQL at here is unavailable: a session ended",
+        "PostgreSQL at here is still unavailable: it is read-only",
         "PostgreSQL at here is available again",
     ]
 

@@ -14,7 +14,7 @@ class Outage:
 
     Connections that were made before an outage may be found broken after it: within `echoes`
     seconds of its beginning they are logged at debug, and are no outages of their own. That they
-    can only read is one, unless that was the outage.
+    can only read is one, unless that was the outage; and it is told where it comes to another one.
     """
 
     def __init__(self, place: str, echoes: float) -> None:
@@ -44,12 +44,15 @@ class Outage:
             echo = first and session and not news and now < self._echoes_end
             if first and not echo:
                 self._since, self._echoes_end = now, now + self._echoes
+            turned = not first and read_only and not self._read_only
             if not echo:
                 self._read_only = self._read_only or read_only
         if echo:
             log.debug("another connection to %s was lost: %s", self._place, what)
         elif first:
             log.warning("PostgreSQL at %s is unavailable: %s", self._place, what)
+        elif turned:
+            log.warning("PostgreSQL at %s is still unavailable: %s", self._place, what)
         else:
             log.debug("PostgreSQL at %s is still unavailable: %s", self._place, what)
 
