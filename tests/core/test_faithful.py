@@ -422,7 +422,7 @@ async def test_headers_that_would_arrive_as_other_values_are_refused_and_say_whe
             "at": datetime(2026, 1, 2, tzinfo=UTC)
         },
         r"'a\.1': the key 1": {"a": {1: 2}},
-        "recursion": {"a": nested},
+        "(recursion|nested too deeply)": {"a": nested},
         "take 70,008 bytes; the limit is 65,536": {"a": "x" * 70_000},
         "take 80,008 bytes; the limit is 65,536": {"a": "ä" * 40_000},
     }

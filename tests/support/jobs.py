@@ -51,3 +51,24 @@ async def working(app: Soniq, **options: Any) -> "AsyncIterator[asyncio.Task[int
             app.stop_workers()
             await asyncio.wait([task], timeout=0.1)
     task.result()
+
+
+async def falls_asleep(app: Soniq) -> None:
+    """Wait until the worker listens, and says in its row that it has nothing to do, and stays so: it
+    may still say so from before its last job.
+    """
+
+    async def waits() -> bool:
+        async with app.connection() as connection:
+            listening = await connection.fetchval(
+                "select count(*) from pg_stat_activity where query = $1",
+                f'LISTEN "{app.settings.schema}"',
+            )
+            waiting = await connection.fetchval(
+                f"select bool_or(waiting) from {app.settings.schema}.worker"
+            )
+        return bool(waiting and (listening or app.settings.pgbouncer))
+
+    await eventually(waits)
+    await asyncio.sleep(0.2)
+    await eventually(waits)

@@ -25,6 +25,7 @@ from soniq.plugin import EnqueueBatch, Serializer
 from soniq.status import JobStatus
 from tests.conftest import MakeApp
 from tests.core.postgres.support import own_database
+from tests.support.jobs import falls_asleep
 
 Connection = asyncpg.Connection
 
@@ -166,10 +167,7 @@ async def test_a_worker_learns_a_new_priority_that_is_committed_late(
     try:
         async with asyncio.timeout(20):
             await app.wait_for(await app.enqueue(job))
-            while not await connection.fetchval(
-                f"select bool_or(waiting) from {app.settings.schema}.worker"
-            ):
-                await asyncio.sleep(0.01)
+            await falls_asleep(app)
             async with connection.transaction():
                 late = await app.enqueue(job, 5, priority=7, connection=connection)
                 await app.wait_for(await app.enqueue(job))

@@ -25,7 +25,7 @@ from soniq.plugin import EnqueueBatch, JobDefinition, Outcome, hookimpl
 from soniq.worker import maintenance
 from tests.conftest import MakeApp
 from tests.core.postgres.support import own_database
-from tests.support.jobs import finished, status_of
+from tests.support.jobs import falls_asleep, finished, status_of
 from tests.support.waiting import eventually
 
 Connection = asyncpg.Connection
@@ -274,9 +274,7 @@ async def test_a_released_job_starts_at_once_while_the_worker_sleeps(
     ids = await app.enqueue_many("held", [{"n": n} for n in range(3)])
     schema = app.settings.schema
     async with working(app):
-        await eventually(
-            lambda: connection.fetchval(f"select bool_and(waiting) from {schema}.worker")
-        )
+        await falls_asleep(app)
         released = [time.monotonic()]
         await app.release(ids[0])
         await finished(app, ids[0])

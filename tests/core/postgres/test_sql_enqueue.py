@@ -16,7 +16,7 @@ import pytest
 from soniq import JobContext, Settings, Soniq
 from soniq_embedded.binaries import install_folder
 from tests.conftest import MakeApp
-from tests.support.jobs import working
+from tests.support.jobs import falls_asleep, working
 from tests.support.waiting import eventually
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -405,13 +405,10 @@ async def test_a_worker_that_sleeps_is_woken(
     async def one(ctx: JobContext) -> None:
         ran.put_nowait(ctx.queue)
 
-    async def asleep() -> object:
-        return await connection.fetchval(f"select bool_or(waiting) from {schema}.worker")
-
     async with working(app):
         await app.enqueue("one")
         await asyncio.wait_for(ran.get(), 20)
-        await eventually(asleep)
+        await falls_asleep(app)
         await connection.execute(
             f"select {schema}.enqueue('one', '{{}}', jsonb_build_object('queue', $1::text))", queue
         )

@@ -12,7 +12,7 @@ import pytest
 from soniq import Soniq
 from soniq.job import JobContext
 from tests.conftest import MakeApp
-from tests.support.jobs import working
+from tests.support.jobs import falls_asleep, working
 from tests.support.waiting import eventually, in_time
 
 SOON = 5.0
@@ -30,29 +30,11 @@ def define(app: Soniq) -> "asyncio.Queue[JobContext]":
     return ran
 
 
-async def falls_asleep(app: Soniq) -> None:
-    """Wait until the worker says in its row that it has nothing to do."""
-
-    async def waits() -> bool:
-        async with app._database.acquire() as connection:
-            listening = await connection.fetchval(
-                "select count(*) from pg_stat_activity where query = $1",
-                f'LISTEN "{app.settings.schema}"',
-            )
-            waiting = await connection.fetchval(
-                f"select bool_or(waiting) from {app.settings.schema}.worker"
-            )
-        return bool(waiting and (listening or app.settings.pgbouncer))
-
-    await eventually(waits)
-
-
 @asynccontextmanager
 async def asleep(app: Soniq, **options: Any) -> AsyncIterator[None]:
     """A worker that has nothing to do and says so in its row."""
     async with working(app, **options):
         await falls_asleep(app)
-        await asyncio.sleep(0.1)
         yield
 
 

@@ -16,8 +16,8 @@ from soniq.plugin import Outcome, TransactionConnection
 from soniq_psycopg import PsycopgPlugin, conninfo
 from tests.conftest import MakeApp
 from tests.core.postgres.support import own_database
-from tests.support.jobs import working
-from tests.support.waiting import eventually, in_time
+from tests.support.jobs import falls_asleep, working
+from tests.support.waiting import in_time
 
 from .conftest import Asynchronous, Blocking, Committed, PlainConnection
 
@@ -184,17 +184,11 @@ async def test_a_worker_that_sleeps_is_woken_by_the_commit(
     async def one() -> None:
         ran.set()
 
-    async def asleep() -> bool:
-        async with app.connection() as looking:
-            return bool(
-                await looking.fetchval(f"select bool_or(waiting) from {app.settings.schema}.worker")
-            )
-
     async with working(app):
         await app.enqueue("one")
         await in_time(ran.wait())
         ran.clear()
-        await eventually(asleep)
+        await falls_asleep(app)
         await app.enqueue("one", connection=theirs.connection)
         await theirs.commit()
         await in_time(ran.wait())

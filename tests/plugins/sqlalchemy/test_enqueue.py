@@ -27,8 +27,8 @@ from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
 from tests.core.postgres.support import own_database
 from tests.plugins.sqlalchemy.support import Committed, Order, PlainConnection, url_for
-from tests.support.jobs import working
-from tests.support.waiting import eventually, in_time
+from tests.support.jobs import falls_asleep, working
+from tests.support.waiting import in_time
 
 
 async def test_a_job_is_there_once_its_session_has_committed(
@@ -299,17 +299,11 @@ async def test_a_worker_that_sleeps_is_woken_by_the_commit(
     async def one() -> None:
         ran.set()
 
-    async def asleep() -> bool:
-        async with app.connection() as looking:
-            return bool(
-                await looking.fetchval(f"select bool_or(waiting) from {app.settings.schema}.worker")
-            )
-
     async with working(app):
         await app.enqueue("one")
         await in_time(ran.wait())
         ran.clear()
-        await eventually(asleep)
+        await falls_asleep(app)
         await app.enqueue("one", connection=session)
         await session.commit()
         await in_time(ran.wait())
