@@ -42,6 +42,24 @@ async def test_a_schedule_in_the_code_makes_a_job_that_is_told_its_tick(app: Son
     assert all(0 <= tick.late < 15 for tick in told)
 
 
+async def test_a_tick_is_told_in_the_time_zone_of_its_cron(app: Soniq) -> None:
+    told: list[Tick] = []
+
+    @app.job(Cron("30 0 * * *", tz="Asia/Tokyo", window=timedelta(days=2)), name="nightly")
+    async def nightly(tick: Tick) -> None:
+        told.append(tick)
+
+    async with app:
+        await ticker_of(app).register()
+        due = await set_back(app, "nightly", days=1)
+        await ticker_of(app).tick()
+        await plugin_of(app).run_now("nightly")
+        await app.run_worker(run_once=True)
+    assert [tick.at.tzname() for tick in told] == ["JST", "JST"]
+    assert f"{told[0].at:%H:%M}" == "00:30"
+    assert told[0].at == due
+
+
 async def test_a_job_that_no_schedule_made_is_told_so(app: Soniq) -> None:
     told: list[Tick] = []
 

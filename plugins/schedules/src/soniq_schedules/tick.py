@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -19,8 +20,8 @@ class Tick(msgspec.Struct, frozen=True):
     """Why a job runs: a handler has a parameter of this type, `tick: Tick`."""
 
     at: datetime
-    """The time at which the job was due, with a time zone; where no schedule made the job, when it
-    was due.
+    """The time at which the job was due, in the time zone of its `Cron`, else in UTC; where no
+    schedule made the job, when it was due.
     """
     late: float
     """Seconds from then until this attempt was claimed, by the database's clock."""
@@ -35,6 +36,8 @@ def tick_of(ctx: JobContext) -> Tick:
     if not isinstance(header, Mapping):
         return Tick(ctx.scheduled_at, ctx.queued_for, None)
     at = datetime.fromisoformat(header["at"])
+    if "tz" in header:  # so that its date is that of the night, and a day before is a day there
+        at = at.astimezone(ZoneInfo(header["tz"]))
     return Tick(at, (claimed - at).total_seconds(), header["name"])
 
 
