@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 FOLDER ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-steady bench-others chaos docs dist clean
+.PHONY: help demo shop test check format bench bench-steady bench-others chaos docs dist clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,14 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt $(wildcard plugins
 
 demo: $(VENV)/installed ## run Soniq on real files, on an embedded PostgreSQL (FOLDER=... chooses the files)
 	@$(RUN) -m examples.demo "$(FOLDER)"
+
+$(VENV)/installed-shop: $(VENV)/installed plugins/schedules/pyproject.toml plugins/limits/pyproject.toml
+	@echo "installing soniq-schedules and soniq-limits into $(VENV)"
+	@$(INSTALL) $(call editable,plugins/schedules plugins/limits)
+	@touch $@
+
+shop: $(VENV)/installed-shop ## run a small application with schedules and limits, on the same
+	@$(RUN) -m examples.shop
 
 # The coming version of Sentry's SDK, in a folder of its own, in front of the one that is installed.
 $(VENV)/sentry-3: $(VENV)/installed-dev
