@@ -89,12 +89,19 @@ declare
     given   uuid[];
     now     timestamptz;
     rounds  integer := 0;
+    timed   boolean;                              -- whether a key may be that of a rate, or a fair one
 begin
 released := '{}';
-mine := array(select key from {schema}.key where key = any(p_keys) order by key for update skip locked);
-delete from {schema}.start using {schema}.key, {schema}.limits
-where key.key = any(mine) and limits.name = key.name and limits.kind = 'rate'
-    and start.key = key.key and start.at <= clock_timestamp() - {schema}.counts_for_1(limits.per);
+select coalesce(array_agg(key), '{}'), coalesce(bool_or(kind in ('rate', 'fair')), false) into mine, timed
+from (
+    select key.key, limits.kind from {schema}.key left join {schema}.limits using (name)
+    where key.key = any(p_keys) order by key.key for update of key skip locked
+) as locked;
+if timed then
+    delete from {schema}.start using {schema}.key, {schema}.limits
+    where key.key = any(mine) and limits.name = key.name and limits.kind = 'rate'
+        and start.key = key.key and start.at <= clock_timestamp() - {schema}.counts_for_1(limits.per);
+end if;
 busy := array(select unnest(p_keys) except select unnest(mine));
 
 loop
@@ -117,6 +124,7 @@ loop
             ) as taken
             where slot.key = key.key
         ) end as room
+        offset 0 -- counted once, though it is used twice
     ) as free
     cross join lateral (
         select job_id, keys from {schema}.waiting
@@ -139,6 +147,7 @@ loop
         mine := mine || array(
             select key from {schema}.key where key = any(others) order by key for update skip locked
         );
+        timed := true; -- some of these may be
     end if;
 
     with job as materialized (
@@ -253,20 +262,22 @@ loop
     exit when cardinality(given) = cardinality(picked);
 end loop;
 
-update {schema}.key set due = now + interval '1 second' where key.key = any(mine) and name in (
-    select name from {schema}.limits where kind = 'fair'
-) and exists (select from {schema}.waiting where waiting.at = key.key);
-update {schema}.key set due = {schema}.counts_for_1(limits.per) + coalesce((
-    select min(start.at) from {schema}.start
-    where start.key = key.key and start.at > now - {schema}.counts_for_1(limits.per)
-), now)
-from {schema}.limits
-where key.key = any(mine) and limits.name = key.name and limits.kind = 'rate'
-    and exists (select from {schema}.waiting where waiting.at = key.key);
+if timed then
+    update {schema}.key set due = now + interval '1 second' where key.key = any(mine) and name in (
+        select name from {schema}.limits where kind = 'fair'
+    ) and exists (select from {schema}.waiting where waiting.at = key.key);
+    update {schema}.key set due = {schema}.counts_for_1(limits.per) + coalesce((
+        select min(start.at) from {schema}.start
+        where start.key = key.key and start.at > now - {schema}.counts_for_1(limits.per)
+    ), now)
+    from {schema}.limits
+    where key.key = any(mine) and limits.name = key.name and limits.kind = 'rate'
+        and exists (select from {schema}.waiting where waiting.at = key.key);
+end if;
 busy := array(select distinct unnest(busy));
 
 behind := '{}';
-if exists (select from {schema}.limits where kind = 'fair') then
+if timed then
     behind := array(
         select distinct job_id from {schema}.slot
         where job_id = any(released) and split_part(key, '[', 1) in (select name from {schema}.limits where kind = 'fair')
