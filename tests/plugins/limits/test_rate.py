@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 
 import asyncpg
+import psycopg
 import pytest
 
-from soniq import InvalidOption, JobContext, Snooze, Soniq
+from soniq import InvalidOption, JobContext, Snooze, Soniq, hookimpl
 from soniq_limits import AllOf, Limit, Limits, Rate, plugin
 from tests.conftest import MakeApp
 from tests.plugins.limits.conftest import Connection, Observer, rows
@@ -131,24 +132,33 @@ async def test_a_job_that_ends_before_it_started_is_not_counted(
     assert await rows(connection, schema, "start") == [1]
 
 
-async def test_the_start_of_an_attempt_whose_worker_died_is_counted(
-    make_app: MakeApp, connection: "Connection[asyncpg.Record]", schema: str
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
+@pytest.mark.parametrize("charged", [True, False], ids=["charged", "not charged"])
+async def test_an_attempt_whose_worker_died_is_counted_and_the_next_waits(
+    app: Soniq,
+    connection: "Connection[asyncpg.Record]",
+    schema: str,
+    charged: bool,
+    noted: bool,
 ) -> None:
-    app = make_app(plugins=[Limits()])
+    ran: list[int] = []
 
     @app.job(Rate(1, per=HOUR), name="call", max_attempts=5)
-    async def call() -> None: ...
+    async def call(ctx: JobContext) -> None:
+        ran.append(ctx.claim)
 
     await app.start()
     async with working(app, queues=["other"]):
         job_id = await app.enqueue("call")
         await eventually(lambda: queued(app, job_id))
-    # As the worker that died left it, before it could note the start
-    await connection.execute(
+    if noted:
+        await connection.execute(f"update {schema}_limits.start set at = now()")
+    await connection.execute(  # as the worker that died left it
         f"with worker as (insert into {schema}.worker (id, lease, concurrency, pid, hostname, version,"
         " names, seen_at) values (gen_random_uuid(), 1, 1, 1, 'host', '0', '{}', now() -"
         f" interval '1 hour') returning id) update {schema}.job set status = 'running', started ="
-        " true, worker_id = worker.id, claim = claim + 1, started_at = now() from worker"
+        " $1, worker_id = worker.id, claim = claim + 1, started_at = now() from worker",
+        charged,
     )
     async with working(app):
 
@@ -157,6 +167,68 @@ async def test_the_start_of_an_attempt_whose_worker_died_is_counted(
 
         await eventually(held, 30)
         assert await connection.fetchval(f"select at < now() from {schema}_limits.start")
+        assert ran == []
+        await app.plugin(Limits).set("rate call", 2)
+        await finished(app, job_id)
+        assert await rows(connection, schema, "start") == [2]
+
+
+async def test_a_job_that_was_claimed_and_given_back_is_counted_once(
+    app: Soniq, connection: "Connection[asyncpg.Record]", schema: str
+) -> None:
+    @app.job(Rate(2, per=HOUR), name="call")
+    async def call() -> None: ...
+
+    async with working(app, queues=["other"]):
+        job_id = await app.enqueue("call")
+        await eventually(lambda: queued(app, job_id))
+    await connection.execute(f"update {schema}.job set claim = claim + 1")
+    async with working(app):
+        await finished(app, job_id)
+        await finished(app, await app.enqueue("call"))
+    assert await rows(connection, schema, "start") == [2]
+
+
+async def test_an_attempt_whose_note_is_answered_too_late_does_not_start(
+    make_app: MakeApp, connection: "Connection[asyncpg.Record]", schema: str, database_url: str
+) -> None:
+    """A handler blocks the event loop while the note is made, and its start has expired then."""
+    counted: list[int] = []
+    claims: list[int] = []
+
+    async def call(ctx: JobContext) -> None:
+        claims.append(ctx.claim)
+        counted.extend(await rows(connection, schema, "start"))
+
+    with psycopg.connect(database_url, autocommit=True) as other:
+
+        def block() -> None:
+            noted = f"select from {schema}_limits.start where at is not null"
+            ends = time.monotonic() + 0.1
+            while time.monotonic() < ends:
+                if other.execute(noted).rowcount:
+                    time.sleep(1.2)
+                    other.execute(f"select {schema}_limits.sweep_1(500)")
+                    return
+            asyncio.get_running_loop().call_soon(block)
+
+        class Blocks:
+            name = "blocks"
+
+            @hookimpl
+            async def before_job(self, ctx: JobContext) -> None:
+                if ctx.claim == 1 and claims:
+                    asyncio.get_running_loop().call_soon(block)
+
+        app = make_app(plugins=[Blocks(), Limits()])
+        app.job(Rate(1, per=1), name="call")(call)
+        async with working(app):
+            await finished(app, await app.enqueue("call"))  # which prepares the statements
+            await asyncio.sleep(1.1)
+            await connection.execute(f"delete from {schema}_limits.start")
+            await finished(app, await app.enqueue("call"))
+    assert counted == [1, 1]
+    assert claims == [1, 2]
 
 
 async def test_a_rate_is_raised_while_jobs_wait_for_it(app: Soniq) -> None:

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from soniq import InvalidOption, Soniq
+from soniq import InvalidOption, Snooze, Soniq
 from soniq.errors import AppNotStarted, JobDefinitionError
-from soniq_limits import AllOf, Limit, LimitNotFound, Limits
+from soniq_limits import AllOf, Fair, Limit, LimitNotFound, Limits
 from soniq_testing import check_plugin
 from tests.conftest import MakeApp
 from tests.plugins.limits.conftest import Observer
 from tests.plugins.limits.test_limit import all_end
-from tests.support.jobs import working
+from tests.support.jobs import finished, working
 from tests.support.waiting import eventually
 
 
@@ -101,8 +101,9 @@ async def test_a_name_that_there_is_not_and_an_app_that_is_not_in_use_are_refuse
         with pytest.raises(LimitNotFound) as raised:
             await app.plugin(Limits).set("other", 1)
         assert raised.value.limit == "other"
-        with pytest.raises(InvalidOption):
-            await app.plugin(Limits).set("other", -1)
+        for name, n in (("other", -1), ("rate other", 100_001)):
+            with pytest.raises(InvalidOption):
+                await app.plugin(Limits).set(name, n)
 
 
 async def test_it_keeps_the_contract_of_plugins(database_url: str) -> None:
@@ -124,6 +125,7 @@ def test_names_that_cannot_be_are_refused() -> None:
         {"name": "\0"},
         {"name": "sequence all"},
         {"name": "rate all"},
+        {"name": "limit all"},
     ):
         with pytest.raises(InvalidOption):
             Limit(1, **options)
@@ -156,3 +158,30 @@ def test_a_key_is_the_value_as_json_and_a_long_one_its_hash() -> None:
     assert len(long) < 100
     assert long != limit.key_for("job", {"a": "x" * 999})
     assert Limit(1).key_for("job", {"a": 42}) == "job"
+
+
+async def test_a_limit_of_a_job_whose_name_begins_as_another_kind_is_a_limit(app: Soniq) -> None:
+    began: list[str] = []
+
+    @app.job(Limit(1), name="sequence of steps")
+    async def steps(name: str) -> None:
+        began.append(name)
+        if name == "first":
+            raise Snooze(3_600)
+
+    @app.job(Fair(by="tenant"), name="play")
+    async def play(tenant: str) -> None: ...
+
+    @app.job(Limit(50), name="fair play/tenant")
+    async def fair_play() -> None: ...
+
+    async with working(app):
+        await app.enqueue("sequence of steps", name="first")
+        await finished(app, await app.enqueue("sequence of steps", name="second"))
+        states = {each.name: each.kind for each in await app.plugin(Limits).list()}
+    assert began == ["first", "second"]
+    assert states == {
+        "limit sequence of steps": "limit",
+        "fair play/tenant": "fair",
+        "limit fair play/tenant": "limit",
+    }

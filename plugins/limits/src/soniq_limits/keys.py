@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from soniq import Soniq
+from soniq import JobContext, Soniq
 from soniq.errors import JobDefinitionError
 from soniq.plugin import JobDefinition, TransactionConnection
 
@@ -76,6 +76,13 @@ class Keys:
         """The keys of a job with these arguments."""
         return sorted({each.key_for(job, arguments) for each in self._limits[job]})
 
+    def rates_of(self, ctx: JobContext) -> list[str]:
+        """The keys of an attempt's rates."""
+        keys = keys_in(ctx.headers)
+        if keys is None and ctx.job_name in self._limits:
+            keys = self._of_passed(ctx.job_name, ctx.args or {})
+        return [each for each in keys or () if kind_of(each) == "rate"]
+
     async def of_rows(
         self, app: Soniq, tx: TransactionConnection, ids: Iterable[str]
     ) -> dict[str, list[str]]:
@@ -91,7 +98,11 @@ class Keys:
         if found is not None or name not in self._limits:
             return found or []
         passed = await app.load_arguments(name, row["args"], serializer=row["serializer"])
-        return self.of(name, {**self._defaults[name], **passed})
+        return self._of_passed(name, passed)
+
+    def _of_passed(self, job: str, arguments: Mapping[str, object]) -> list[str]:
+        """The keys of a job that came in with these arguments."""
+        return self.of(job, {**self._defaults[job], **arguments})
 
 
 def in_sequence_only(headers: Mapping[str, Any]) -> bool:

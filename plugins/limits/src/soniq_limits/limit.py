@@ -11,8 +11,8 @@ import msgspec
 from soniq import InvalidOption
 
 Kind = Literal["limit", "sequence", "rate", "fair"]
-TOLD: tuple[Kind, ...] = ("sequence", "rate", "fair")
-"""With what the names of these begin."""
+KINDS: tuple[Kind, ...] = ("limit", "sequence", "rate", "fair")
+"""With what names begin; those of plain limits only where a job's own name begins so."""
 
 MOST = 1_000_000
 MOST_STARTS = 100_000
@@ -38,9 +38,9 @@ class Keyed(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for option in ("by", "name"):
             check_name(option, getattr(self, option))
-        if self.name is not None and kind_of(self.name) != "limit":
+        if self.name is not None and _told(self.name):
             raise InvalidOption(
-                f"no name begins with {', '.join(TOLD)} and a space; got {self.name!r:.100}",
+                f"no name begins with {', '.join(KINDS)} and a space; got {self.name!r:.100}",
                 option="name",
             )
 
@@ -55,9 +55,11 @@ class Keyed(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def name_in(self, job: str) -> str:
-        """The limit's name, for a job of this name. All but the plain limits say what they are."""
+        """The limit's name, for a job of this name. All but the plain limits say what they are, and
+        these, too, where they would say something else.
+        """
         name = self.name or (f"{job}/{self.by}" if self.by else job)
-        return name if self.kind == "limit" else f"{self.kind} {name}"
+        return name if self.kind == "limit" and not _told(name) else f"{self.kind} {name}"
 
     def key_for(self, job: str, arguments: Mapping[str, object]) -> str:
         """The key of a job with these arguments: those with one key are counted together."""
@@ -172,10 +174,12 @@ class AllOf:
 
 def kind_of(name: str) -> Kind:
     """What a limit of this name, or a key, is."""
-    for kind in TOLD:
-        if name.startswith(f"{kind} "):
-            return kind
-    return "limit"
+    return _told(name) or "limit"
+
+
+def _told(name: str) -> Kind | None:
+    """What a name says that it is, if it does."""
+    return next((kind for kind in KINDS if name.startswith(f"{kind} ")), None)
 
 
 def check_number(option: str, number: object, least: int, most: int) -> None:

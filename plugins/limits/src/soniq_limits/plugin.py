@@ -1,10 +1,11 @@
 """The plugin: holds limited jobs as they come in, and lets them go as slots are free."""
 
+import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from soniq import JobContext, JobStatus, Soniq
+from soniq import JobContext, JobStatus, Snooze, Soniq
 from soniq.errors import AppNotStarted
 from soniq.plugin import (
     EnqueueBatch,
@@ -32,6 +33,9 @@ MARGIN = 0.02
 """How much of a rate's time may pass while a start is noted; the database counts it for twice as
 much longer.
 """
+UNTOLD = "nobody was told of an attempt before, and this one was not let go by its rate"
+LATE = "it took longer to note that it starts than the note counts"
+UNNOTED = "it is not known whether its rate counts its start"
 
 
 class Limits:
@@ -105,17 +109,32 @@ class Limits:
     @hookimpl(trylast=True)
     async def before_job(self, ctx: JobContext) -> None:
         """Note when an attempt starts that a rate counts. Where that fails, it is counted until the
-        job has ended.
+        job has ended; where it may be counted for too short a time, or not at all, it does not
+        start.
         """
-        rate = self._keys.rate_of(ctx.job_name)
-        assert rate is not None
-        keys = rates_in(ctx.headers)
-        async with self._started().connection() as connection:
-            began = time.monotonic()
-            rows = await connection.fetch(self._sql("started"), ctx.job_id, keys, ctx.claim)
-            if time.monotonic() - began > rate * MARGIN:
-                ids = [row["id"] for row in rows]
-                await connection.execute(self._sql("not_started"), ids)
+        per = self._keys.rate_of(ctx.job_name)
+        assert per is not None
+        sent = math.inf
+        try:
+            async with self._started().connection() as connection:
+                sent = time.monotonic()
+                keys = self._keys.rates_of(ctx)
+                (noted,) = await connection.fetch(self._sql("started"), ctx.job_id, keys, ctx.claim)
+            if not noted["goes"]:
+                raise Snooze(0, UNTOLD)
+
+            per = noted["per"] or per
+            if time.monotonic() - sent > per * MARGIN:
+                async with self._started().connection() as connection:
+                    await connection.execute(self._sql("not_started"), noted["starts"])
+            if time.monotonic() - sent > per:
+                raise Snooze(0, LATE)
+        except Snooze:
+            raise
+        except BaseException as error:
+            if time.monotonic() - sent > per * MARGIN or ctx.claim > ctx.attempt:
+                raise Snooze(0, UNNOTED) from error
+            raise
 
     @hookimpl
     async def owed_tx(

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from soniq import InvalidOption, Soniq
+from soniq import Soniq
 
 from .database import NAME, statement
 from .errors import LimitNotFound
-from .limit import MOST, Kind
+from .limit import MOST, MOST_STARTS, Kind, check_number, kind_of
 
 
 class LimitState(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +41,7 @@ async def limit_states(app: Soniq) -> Sequence[LimitState]:
 
 async def set_limit(app: Soniq, name: str, n: int) -> None:
     """Let so many jobs of each key run at once. Raises `InvalidOption` or `LimitNotFound`."""
-    if type(n) is not int or not 0 <= n <= MOST:
-        raise InvalidOption(f"a limit is 0 to {MOST:,}; got {n!r:.100}", option="n")
+    check_number("n", n, 0, MOST_STARTS if kind_of(name) == "rate" else MOST)
     schema = app.plugin_schema(NAME)
     async with app.connection() as connection, connection.transaction():
         if not await connection.fetch(statement(schema, "set"), name, n):

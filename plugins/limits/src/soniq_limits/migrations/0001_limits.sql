@@ -151,7 +151,7 @@ loop
     end if;
 
     with job as materialized (
-        select id, queue, held_by, scheduled_at, claim from {soniq}.job
+        select id, queue, held_by, scheduled_at, claim, status from {soniq}.job
         where id = any(picked) order by id for no key update skip locked
     ), paused as materialized (
         select queue from {soniq}.paused_queue
@@ -221,11 +221,14 @@ loop
         on conflict do nothing
     ), starts as (
         insert into {schema}.start (key, job_id, claim)
-        select key, taken.job_id, job.claim
-        from taken cross join unnest(keys) as key
-        join {schema}.limits on limits.name = split_part(key, '[', 1) and limits.kind = 'rate'
+        select wanted.key, taken.job_id, case when job.status = 'running' then job.claim - 1 else job.claim end
+        from taken cross join unnest(keys) as wanted (key)
+        join {schema}.limits on limits.name = split_part(wanted.key, '[', 1) and limits.kind = 'rate'
         join job on job.id = taken.job_id
-        where state = 'fits'
+        where state = 'fits' or not exists (
+            select from {schema}.start
+            where start.key = wanted.key and start.job_id = taken.job_id and start.claim >= job.claim
+        )
         on conflict do nothing
     ), put_off as (
         update {schema}.waiting set
@@ -308,6 +311,44 @@ if found then
     delete from {schema}.start using claimed
     where start.job_id = claimed.id and start.at is null and claimed.claim <= start.claim;
 end if;
+end
+$$;
+
+-- An attempt starts, of the claim p_claim, of a job with these rates: dates its starts to come, which are those that it was
+-- let go for. `goes` is false, and nothing changed, where it was let go for an attempt before, which may have started, and of
+-- which nobody was told: its worker died, or its database was away. A job that came by itself, as an operator let it go, is
+-- counted beside. `per`: the shortest time of these rates.
+create function {schema}.start_1(p_id uuid, p_keys text[], p_claim bigint, out goes boolean, out starts bigint[], out per float8)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    untold boolean;
+    beside text[];
+begin
+untold := exists (select from {soniq}.job where id = p_id and (suspect or deferrals > 0));
+beside := array(
+    select unnest(p_keys)
+    except
+    select key from {schema}.start where job_id = p_id and at is null and (claim >= p_claim - 1 or not untold)
+);
+goes := not exists (select from {schema}.slot where job_id = p_id and key = any(beside));
+if goes then
+    with dated as (
+        update {schema}.start set at = clock_timestamp() where job_id = p_id and at is null returning id
+    ), added as (
+        insert into {schema}.start (key, job_id, claim, at)
+        select key, p_id, p_claim, clock_timestamp() from unnest(beside) as key
+        returning id
+    )
+    select array(select id from dated union all select id from added) into starts;
+end if;
+per := (select min(limits.per) from {schema}.limits where name in (select split_part(key, '[', 1) from unnest(p_keys) as key));
 end
 $$;
 
