@@ -55,6 +55,7 @@ async def _across(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEvent
                 raise _closed()
     finally:
         future.cancel()  # where this task was cancelled; of one that is done nothing is changed
+
     if future.cancelled():
         raise _closed()
     value = future.result()

@@ -57,6 +57,7 @@ class Runtime:
         self.registry = registry
         self.stack = AsyncExitStack()
         """The database and the plugins' lifespans, to be left at the close."""
+
         self._housekeeping = Housekeeping(hooks.collect("housekeeping", app))
         self._notifier = Notifier(database, self._housekeeping)
         self._outbox = Outbox(database, self._notifier)

@@ -123,6 +123,7 @@ class When(msgspec.Struct, frozen=True, kw_only=True):
                 f" overlap={self.overlap!r} does not allow; choose one of them",
                 option="overlap",
             )
+
         ends = []
         for option in ("start", "end"):
             time: datetime | None = getattr(self, option)

@@ -107,6 +107,7 @@ def _each_by_itself(plugin: object, name: str) -> Iterator[str]:
         made = plugin() if inspect.isclass(plugin) else plugin
     except Exception:  # which is what loading says
         return
+
     for attribute in dir(made):
         function = inspect.getattr_static(made, attribute, None)
         if hasattr(getattr(function, "__func__", function), "soniq_impl"):

@@ -155,6 +155,7 @@ class Manager:
         if inspect.isasyncgen(manager) or inspect.isgenerator(manager):
             wrap: Any = asynccontextmanager if inspect.isasyncgen(manager) else contextmanager
             manager = wrap(lambda generator=manager: generator)()
+
         if hasattr(manager, "__aenter__"):
             await manager.__aenter__()
             return manager.__aexit__  # type: ignore[no-any-return]

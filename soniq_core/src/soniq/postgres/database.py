@@ -76,6 +76,7 @@ class Database:
         self.place = describe_url(url)
         self.settings = settings
         self.sql = Statements(settings.schema)
+
         self._pool: Pool | None = None
         self._lent: list[Pool] = []
         self._sessions: Pool | None = None
@@ -372,6 +373,7 @@ class Database:
             return (
                 f"no answer within {self.settings.command_timeout if limit is None else limit:g} s"
             )
+
         text = (
             words(error)
             .removeprefix(CONNECTION_LOST.format(self.place))

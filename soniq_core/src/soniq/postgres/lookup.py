@@ -144,6 +144,7 @@ class Lookup:
         data = await self._results.get(kept, row["name"])
         if kept.streamed:
             return data
+
         name, job = row["name"], self._registry.get(row["name"])
         if job is None:
             return self._loads(row, data, Any, "result")

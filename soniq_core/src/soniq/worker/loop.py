@@ -207,6 +207,7 @@ class ClaimLoop:
             await self._deliveries.deliver()
         except (DatabaseError, asyncpg.PostgresError, *CONNECTION_ERRORS, PluginError) as error:
             self._services.database.lost(error, "what plugins are owed is told by another worker")
+
         self._lanes.rewind()
         await self._poller.learn_lanes(all_=True)
         while (
