@@ -2,21 +2,24 @@
 both.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeAlias
 
-import asyncpg
 import psycopg
 import pytest
 
 from soniq import Soniq
 from soniq_psycopg import PsycopgPlugin
 from tests.conftest import MakeApp
+from tests.support.orders import (
+    Committed,
+    PlainConnection,
+    define_jobs,
+    first_arguments,
+    kept_orders,
+    make_orders,
+)
 
-Committed = Callable[[], Awaitable[tuple[list[str], list[Any]]]]
-"""`await committed()`: the orders, and the first arguments of the jobs, that others see."""
-
-PlainConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Asynchronous: TypeAlias = "psycopg.AsyncConnection[Any]"
 Blocking: TypeAlias = "psycopg.Connection[Any]"
 
@@ -24,11 +27,7 @@ Blocking: TypeAlias = "psycopg.Connection[Any]"
 @pytest.fixture
 async def orders(connection: PlainConnection, schema: str) -> str:
     """The application's table, in a schema that the test drops."""
-    await connection.execute(f"create schema {schema}_app")
-    await connection.execute(
-        f"create table {schema}_app.orders (id serial primary key, what text unique not null)"
-    )
-    return f"{schema}_app.orders"
+    return f"{await make_orders(connection, schema)}.orders"
 
 
 @pytest.fixture
@@ -49,27 +48,15 @@ def blocking(database_url: str) -> Iterator[Blocking]:
 
 @pytest.fixture
 def app(make_app: MakeApp) -> Soniq:
-    """An app with the plugin, and the jobs `ship` and `report`, of which each is unique by its
-    arguments.
-    """
+    """An app with the plugin, and the jobs `ship` and `report`."""
     app = make_app(plugins=[PsycopgPlugin()])
-
-    @app.job(name="ship")
-    async def ship(order: str) -> str:
-        return order
-
-    @app.job(name="report", unique=True)
-    async def report(order: str) -> str:
-        return order
-
+    define_jobs(app)
     return app
 
 
 @pytest.fixture
 def committed(app: Soniq, connection: PlainConnection, orders: str) -> Committed:
     async def committed() -> tuple[list[str], list[Any]]:
-        rows = await connection.fetch(f"select what from {orders} order by id")
-        jobs = [await app.get_args(job["job_id"]) for job in reversed(await app.jobs())]
-        return [row["what"] for row in rows], [next(iter(arguments.values())) for arguments in jobs]
+        return await kept_orders(connection, orders), await first_arguments(app)
 
     return committed

@@ -16,10 +16,9 @@ from soniq.plugin import Outcome, TransactionConnection
 from soniq_psycopg import PsycopgPlugin, conninfo
 from tests.conftest import MakeApp
 from tests.core.postgres.support import own_database
-from tests.support.jobs import falls_asleep, working
-from tests.support.waiting import in_time
+from tests.support.orders import Committed, PlainConnection, wakes_a_sleeping_worker
 
-from .conftest import Asynchronous, Blocking, Committed, PlainConnection
+from .conftest import Asynchronous, Blocking
 
 
 class Theirs:
@@ -104,7 +103,7 @@ async def test_a_duplicate_is_known_at_once_and_many_go_together(
         "ship", [{"order": str(n)} for n in range(200)], connection=theirs.connection
     )
     await theirs.commit()
-    assert len((await committed())[1]) == 100
+    assert len((await committed())[1]) == 203
     assert await app.run_worker(run_once=True) == 203
 
 
@@ -178,20 +177,7 @@ async def test_a_worker_that_sleeps_is_woken_by_the_commit(
     make_app: MakeApp, theirs: Theirs
 ) -> None:
     app = make_app(plugins=[PsycopgPlugin()], poll_interval=60)
-    ran = asyncio.Event()
-
-    @app.job(name="one")
-    async def one() -> None:
-        ran.set()
-
-    async with working(app):
-        await app.enqueue("one")
-        await in_time(ran.wait())
-        ran.clear()
-        await falls_asleep(app)
-        await app.enqueue("one", connection=theirs.connection)
-        await theirs.commit()
-        await in_time(ran.wait())
+    await wakes_a_sleeping_worker(app, theirs.connection, theirs.commit)
 
 
 def test_a_program_without_an_event_loop_enqueues_in_its_transaction(

@@ -14,8 +14,7 @@ from soniq_psycopg.handlers import for_coroutine
 from soniq_testing import check_plugin
 from tests.conftest import MakeApp
 from tests.support.jobs import status_of
-
-from .conftest import Committed, PlainConnection
+from tests.support.orders import Committed, PlainConnection
 
 
 def define(app: Soniq, orders: str) -> None:

@@ -9,17 +9,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from soniq import Soniq
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
-from tests.plugins.sqlalchemy.support import Committed, Kept, PlainConnection, arguments, url_for
+from tests.plugins.sqlalchemy.support import Kept, url_for
+from tests.support.orders import (
+    Committed,
+    PlainConnection,
+    define_jobs,
+    first_arguments,
+    kept_orders,
+    make_orders,
+)
 
 
 @pytest.fixture
 async def orders(connection: PlainConnection, schema: str) -> str:
     """The schema of the application's table."""
-    await connection.execute(f"create schema {schema}_app")
-    await connection.execute(
-        f"create table {schema}_app.orders (id serial primary key, what text unique not null)"
-    )
-    return f"{schema}_app"
+    return await make_orders(connection, schema)
 
 
 @pytest.fixture(params=["asyncpg", "psycopg"])
@@ -53,19 +57,9 @@ def blocking_engine(database_url: str, orders: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def app(make_app: MakeApp) -> Soniq:
-    """An app with the plugin, and the jobs `ship` and `report`, of which each is unique by its
-    arguments.
-    """
+    """An app with the plugin, and the jobs `ship` and `report`."""
     app = make_app(plugins=[SQLAlchemyPlugin()])
-
-    @app.job(name="ship")
-    async def ship(order: str) -> str:
-        return order
-
-    @app.job(name="report", unique=True)
-    async def report(order: str) -> str:
-        return order
-
+    define_jobs(app)
     return app
 
 
@@ -74,8 +68,7 @@ def committed(app: Soniq, connection: PlainConnection, orders: str) -> Committed
     """The orders, and the arguments of the jobs, that others see."""
 
     async def committed() -> tuple[list[str], list[str]]:
-        rows = await connection.fetch(f"select what from {orders}.orders order by id")
-        return [row["what"] for row in rows], await arguments(app)
+        return await kept_orders(connection, f"{orders}.orders"), await first_arguments(app)
 
     return committed
 
@@ -85,9 +78,6 @@ def kept(connection: PlainConnection, orders: str) -> Kept:
     """The orders that others see."""
 
     async def kept() -> list[str]:
-        return [
-            row["what"]
-            for row in await connection.fetch(f"select what from {orders}.orders order by id")
-        ]
+        return await kept_orders(connection, f"{orders}.orders")
 
     return kept

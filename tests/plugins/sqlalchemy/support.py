@@ -1,20 +1,10 @@
-"""A table of the application's, mapped, and looks at what is committed."""
+"""The application's table, mapped, and its URL."""
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
 
-import asyncpg
 from sqlalchemy import URL, make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-from soniq import Soniq
-
-PlainConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-
-Committed = Callable[[], Awaitable[tuple[list[str], list[Any]]]]
-"""`await committed()`: the orders, and the arguments of the jobs, that others see."""
-
 
 Kept = Callable[[], Awaitable[list[str]]]
 """`await kept()`: the orders that others see."""
@@ -39,9 +29,3 @@ class Order(Base):
 def url_for(database_url: str, driver: str) -> URL:
     """The URL of the tests' server, as SQLAlchemy writes it for a driver."""
     return make_url(database_url).set(drivername=f"postgresql+{driver}")
-
-
-async def arguments(app: Soniq) -> list[Any]:
-    """The first argument of every job that is committed, in the order of their ids."""
-    jobs = await app.jobs(limit=1000)
-    return [next(iter((await app.get_args(job["job_id"])).values())) for job in reversed(jobs)]

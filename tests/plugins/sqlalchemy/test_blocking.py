@@ -11,7 +11,8 @@ from sqlalchemy import Engine, NullPool, create_engine, insert, inspect
 from sqlalchemy.orm import Session
 
 from soniq import Soniq
-from tests.plugins.sqlalchemy.support import THREADS, Committed, Order, url_for
+from tests.plugins.sqlalchemy.support import THREADS, Order, url_for
+from tests.support.orders import Committed
 from tests.support.waiting import in_time
 
 

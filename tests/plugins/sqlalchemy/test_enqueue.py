@@ -26,9 +26,8 @@ from soniq.plugin import Dedup, NewJob
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
 from tests.core.postgres.support import own_database
-from tests.plugins.sqlalchemy.support import Committed, Order, PlainConnection, url_for
-from tests.support.jobs import falls_asleep, working
-from tests.support.waiting import in_time
+from tests.plugins.sqlalchemy.support import Order, url_for
+from tests.support.orders import Committed, PlainConnection, wakes_a_sleeping_worker
 
 
 async def test_a_job_is_there_once_its_session_has_committed(
@@ -293,20 +292,7 @@ async def test_a_worker_that_sleeps_is_woken_by_the_commit(
     make_app: MakeApp, session: AsyncSession
 ) -> None:
     app = make_app(plugins=[SQLAlchemyPlugin()], poll_interval=60)
-    ran = asyncio.Event()
-
-    @app.job(name="one")
-    async def one() -> None:
-        ran.set()
-
-    async with working(app):
-        await app.enqueue("one")
-        await in_time(ran.wait())
-        ran.clear()
-        await falls_asleep(app)
-        await app.enqueue("one", connection=session)
-        await session.commit()
-        await in_time(ran.wait())
+    await wakes_a_sleeping_worker(app, session, session.commit)
 
 
 async def test_an_error_of_the_database_is_the_drivers_and_the_session_goes_on(

@@ -16,8 +16,9 @@ from soniq import JobContext, Soniq, hookimpl
 from soniq.plugin import Outcome, TransactionConnection
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
-from tests.plugins.sqlalchemy.support import Kept, Order, PlainConnection, url_for
+from tests.plugins.sqlalchemy.support import Kept, Order, url_for
 from tests.support.jobs import status_of
+from tests.support.orders import PlainConnection
 from tests.support.waiting import eventually, in_time
 
 

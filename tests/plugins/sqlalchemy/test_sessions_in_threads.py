@@ -19,8 +19,9 @@ from soniq import JobContext, Soniq
 from soniq.errors import JobDefinitionError
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
-from tests.plugins.sqlalchemy.support import THREADS, Kept, Order, PlainConnection, url_for
+from tests.plugins.sqlalchemy.support import THREADS, Kept, Order, url_for
 from tests.support.jobs import status_of
+from tests.support.orders import PlainConnection
 from tests.support.waiting import in_time
 
 
