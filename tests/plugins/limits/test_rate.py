@@ -10,6 +10,8 @@ import pytest
 
 from soniq import InvalidOption, JobContext, Snooze, Soniq, hookimpl
 from soniq_limits import AllOf, Limit, Limits, Rate, plugin
+from soniq_limits.keys import Keys
+from soniq_limits.looking import LOOK, Looking
 from tests.conftest import MakeApp
 from tests.plugins.limits.conftest import Connection, Observer, rows
 from tests.plugins.limits.test_limit import all_end
@@ -244,6 +246,28 @@ async def test_a_rate_is_raised_while_jobs_wait_for_it(app: Soniq) -> None:
         await app.plugin(Limits).set("rate call", 3)
         await all_end(app, 3)
     assert sorted(ran) == [0, 1, 2]
+
+
+async def test_who_lets_some_go_looks_again_when_the_next_start_stops_to_count(
+    app: Soniq, connection: "Connection[asyncpg.Record]", schema: str
+) -> None:
+    @app.job(Rate(2, per=HOUR), name="call")
+    async def call() -> None: ...
+
+    async with working(app, queues=["other"]):
+        first, second, *_ = await app.enqueue_many("call", [{}] * 4)
+        await eventually(lambda: queued(app, second))
+    now = f"clock_timestamp() - {schema}_limits.counts_for_1({HOUR})"
+    for job_id, later in ((first, 0), (second, 0.3)):
+        await connection.execute(
+            f"update {schema}_limits.start set at = {now} + make_interval(secs => $2)"
+            " where job_id = $1",
+            job_id.uuid,
+            later,
+        )
+    await connection.execute(f"update {schema}_limits.key set due = clock_timestamp()")
+    async with app:
+        assert await Looking(app, Keys()).turn() < LOOK
 
 
 async def test_a_job_from_sql_is_counted(

@@ -114,9 +114,10 @@ class Looking:
             ids, keys = [*map(str, row["ids"])], row["keys"]
             if ids or keys:
                 await self._let_go(connection, ids, keys)
+            wait = await connection.fetchval(self._sql("wait"))  # now that keys are due again
         if len(ids) >= AT_ONCE or len(keys) >= AT_ONCE:
             return 0.0
-        return LOOK if row["wait"] is None else min(LOOK, max(SOON, float(row["wait"])))
+        return LOOK if wait is None else min(LOOK, max(SOON, wait))
 
     async def _sweep(self) -> None:
         async with self._app.connection() as connection, connection.transaction():

@@ -503,9 +503,8 @@ end if;
 end
 $$;
 
--- What is to be looked at now: what was locked, jobs that are due, and those whose queue is not paused any more; and the
--- seconds until the next is due.
-create function {schema}.due_1(p_limit integer, out keys text[], out ids uuid[], out wait float8)
+-- What is to be looked at now: what was locked, jobs that are due, and those whose queue is not paused any more.
+create function {schema}.due_1(p_limit integer, out keys text[], out ids uuid[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -542,8 +541,19 @@ select
     array(select key from again where key is not null union select at from due union select key from in_time),
     array(select distinct job_id from again where job_id is not null)
 into keys, ids;
+end
+$$;
 
-wait := extract(epoch from least(
+-- The seconds until something is due; null: nothing is.
+create function {schema}.wait_1() returns float8
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+as $$
+begin
+return extract(epoch from least(
     (select due from {schema}.waiting where at is null and due < 'infinity' order by due limit 1),
     (select due from {schema}.key where due is not null order by due limit 1)
 ) - clock_timestamp());

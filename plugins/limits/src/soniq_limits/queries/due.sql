@@ -1,1 +1,1 @@
-select keys, ids, wait from {schema}.due_1($1)
+select keys, ids from {schema}.due_1($1)

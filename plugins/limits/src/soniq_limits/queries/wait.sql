@@ -1,0 +1,1 @@
+select {schema}.wait_1()
