@@ -19,8 +19,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import asyncpg
 import pytest
 
-from soniq import DatabaseError, Soniq
+from soniq import DatabaseError, JobContext, Soniq
 from soniq.errors import DatabaseUnsupported
+from soniq_limits import Fair, Limit, Limits, Rate, Sequence
 from tests.support.jobs import working
 from tests.support.waiting import eventually
 
@@ -219,6 +220,41 @@ async def test_many_apps_share_few_connections_of_the_server(url: str) -> None:
     assert ran == Counter(range(2_000))
 
 
+async def test_limits_rates_and_turns_hold(url: str) -> None:
+    starts: list[float] = []
+    steps: dict[int, list[int]] = {0: [], 1: []}
+    turns: list[str] = []
+
+    async def call(ctx: JobContext) -> None:
+        starts.append(time.monotonic())
+        if ctx.attempt == 1 and len(starts) % 4 == 0:
+            raise LookupError("not yet")
+
+    async def step(key: int, number: int) -> None:
+        steps[key].append(number)
+
+    async def report(tenant: str) -> None:
+        turns.append(tenant)
+
+    async with (
+        app_behind(url, plugins=[Limits()]) as one,
+        app_behind(url, plugins=[Limits()]) as two,
+    ):
+        for app in (one, two):
+            app.job(Rate(10, per=1), Limit(4), name="call", retry=0)(call)
+            app.job(Sequence(by="key"), name="step")(step)
+            app.job(Fair(by="tenant", ahead=3), name="report")(report)
+        await one.enqueue_many("call", [{}] * 30)
+        await one.enqueue_many("step", [{"key": n % 2, "number": n} for n in range(20)])
+        await one.enqueue_many("report", [{"tenant": "large"}] * 50 + [{"tenant": "small"}] * 2)
+        async with working(one), working(two):
+            await eventually(lambda: _all_ended(one), 60)
+    assert max(sum(start <= each < start + 1 for each in starts) for start in starts) <= 10
+    assert len(starts) > 30
+    assert steps == {key: list(range(key, 20, 2)) for key in (0, 1)}
+    assert turns.index("small") < 20
+
+
 async def test_a_role_that_begins_transactions_otherwise_is_refused(
     url: str, own_database_url: str
 ) -> None:
@@ -239,7 +275,9 @@ async def test_an_app_that_does_not_know_of_the_bouncer_is_told_the_setting(url:
 
 
 async def _all_ended(app: Soniq) -> bool:
-    return not any(job["status"] in ("queued", "running") for job in await app.jobs(limit=10_000))
+    return not any(
+        job["status"] in ("queued", "held", "running") for job in await app.jobs(limit=10_000)
+    )
 
 
 async def _nothing() -> None: ...

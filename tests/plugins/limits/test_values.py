@@ -6,7 +6,7 @@ import pytest
 
 from soniq import InvalidOption, Snooze, Soniq
 from soniq.errors import AppNotStarted, JobDefinitionError
-from soniq_limits import AllOf, Fair, Limit, LimitNotFound, Limits
+from soniq_limits import AllOf, Fair, Limit, LimitNotFound, Limits, Rate
 from soniq_testing import check_plugin
 from tests.conftest import MakeApp
 from tests.plugins.limits.conftest import Observer
@@ -185,3 +185,48 @@ async def test_a_limit_of_a_job_whose_name_begins_as_another_kind_is_a_limit(app
         "fair play/tenant": "fair",
         "limit fair play/tenant": "limit",
     }
+
+
+async def test_limits_of_jobs_that_are_defined_while_the_app_is_used_hold(
+    app: Soniq, observer: Observer
+) -> None:
+    ran: list[str] = []
+    async with working(app):
+
+        @app.job(Limit(3), name="late")
+        async def late() -> None:
+            await observer.run("late")
+
+        @app.job(Rate(2, per=3_600), name="rated")
+        async def rated() -> None:
+            ran.append("rated")
+
+        await app.enqueue_many("late", [{}] * 30)
+        await app.enqueue_many("rated", [{}] * 5)
+        await all_end(app, 32)
+        assert observer.most == {"late": 3}
+        states = {each.name: (each.n, each.waiting) for each in await app.plugin(Limits).list()}
+    assert ran == ["rated"] * 2
+    assert states == {"late": (3, 0), "rate rated": (2, 3)}
+
+
+async def test_a_limit_that_no_app_has_said_yet_lets_none_start(
+    app: Soniq, make_app: MakeApp
+) -> None:
+    """Told in a worker that does not know the job: its own has to start first."""
+    limited(app, 2)
+    other = make_app(plugins=[Limits()])
+    await other.start()
+    late = make_app(plugins=[Limits()])
+    await late.start()
+    limited(late, 2)
+    await late.enqueue_many("limited", [{}] * 2)
+    async with working(other):
+
+        async def told() -> bool:
+            return not (await other.overview())["owed"]
+
+        await eventually(told)
+        assert (await other.overview())["queues"]["default"] == {"held": 2}
+    async with working(app):
+        await all_end(app, 2)

@@ -1,5 +1,6 @@
 """The plugin: holds limited jobs as they come in, and lets them go as slots are free."""
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from soniq.plugin import (
 
 from .database import NAME, migration, statement
 from .keys import HEADER, Keys, in_sequence_only, keys_in, rates_in
-from .looking import Going, Looking
+from .looking import LOOK, Going, Looking
 from .state import LimitState, limit_states, set_limit
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ MARGIN = 0.02
 """How much of a rate's time may pass while a start is noted; the database counts it for twice as
 much longer.
 """
+NOTES = 3
+"""How often a start is noted again where that took longer, before it counts until the job ends."""
 UNTOLD = "nobody was told of an attempt before, and this one was not let go by its rate"
 LATE = "it took longer to note that it starts than the note counts"
 UNNOTED = "it is not known whether its rate counts its start"
@@ -50,17 +53,21 @@ class Limits:
 
     def __init__(self) -> None:
         self._keys = Keys()
+        self._said: set[str] = set()
+        """The limits that were written down since the app started."""
         self._app: Soniq | None = None
         self._looking: Looking | None = None
 
     async def list(self) -> Sequence[LimitState]:
         """All limits by name."""
+        await self._declare()
         return await limit_states(self._started())
 
     async def set(self, name: str, n: int) -> None:
         """Let so many jobs of each key run at once, from now on, until the code says another number
         than it does. 0: none starts. Those that run go on. Raises `InvalidOption`.
         """
+        await self._declare()
         await set_limit(self._started(), name, n)
 
     @hookimpl
@@ -123,10 +130,11 @@ class Limits:
             if not noted["goes"]:
                 raise Snooze(0, UNTOLD)
 
-            per = noted["per"] or per
-            if time.monotonic() - sent > per * MARGIN:
+            per, noting, again = noted["per"] or per, sent, NOTES
+            while again and time.monotonic() - noting > per * MARGIN:
+                noting, again = time.monotonic(), again - 1
                 async with self._started().connection() as connection:
-                    await connection.execute(self._sql("not_started"), noted["starts"])
+                    await connection.execute(self._sql("note"), noted["starts"], again > 0)
             if time.monotonic() - sent > per:
                 raise Snooze(0, LATE)
         except Snooze:
@@ -154,6 +162,7 @@ class Limits:
                 if found := keys_in(event.headers):
                     known[event.job_id] = found
         assert self._looking is not None
+        await self._declare()
         going = await self._looking.look(tx, [*ids], keys, known)
         for each, last in going.parts():
             await holds.release(each, last=last)
@@ -165,6 +174,7 @@ class Limits:
     @hookimpl
     async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
         self._app, self._looking = app, Looking(app, self._keys)
+        self._said.clear()
         try:
             yield
         finally:
@@ -172,21 +182,7 @@ class Limits:
 
     @hookimpl
     async def started(self, app: Soniq) -> None:
-        """Write down what the code says of its limits, where that is new."""
-        declared = self._keys.declared
-        if not declared:
-            return
-        async with app.connection() as connection, connection.transaction():
-            changed = await connection.fetch(
-                self._sql("declare"),
-                [*declared],
-                [each.kind for each in declared.values()],
-                [each.number for each in declared.values()],
-                [each.seconds for each in declared.values()],
-            )
-            if changed:
-                names = [row["name"] for row in changed]
-                await connection.execute(self._sql("again_for"), names)
+        await self._declare()
 
     @hookimpl
     def background_tasks(self, app: Soniq) -> Sequence[Task]:
@@ -195,6 +191,7 @@ class Limits:
         return [
             Task(name="look", run=self._looking.elected, elected=True, lease=LEASE),
             Task(name="look again", run=self._looking.beside),
+            Task(name="declare", run=self._declare_later),
         ]
 
     @hookimpl
@@ -213,6 +210,32 @@ class Limits:
         from .commands import limits  # all that enqueues has no need of it
 
         cli.add_command(limits)
+
+    async def _declare(self) -> None:
+        """Write down what the code says of its limits, where that is new."""
+        said = {
+            name: limit for name, limit in self._keys.declared.items() if name not in self._said
+        }
+        if not said:
+            return
+        async with self._started().connection() as connection, connection.transaction():
+            changed = await connection.fetch(
+                self._sql("declare"),
+                [*said],
+                [each.kind for each in said.values()],
+                [each.number for each in said.values()],
+                [each.seconds for each in said.values()],
+            )
+            if changed:
+                names = [row["name"] for row in changed]
+                await connection.execute(self._sql("again_for"), names)
+        self._said.update(said)
+
+    async def _declare_later(self) -> None:
+        """Write down the limits of jobs that are defined while the worker runs."""
+        while True:
+            await self._declare()
+            await asyncio.sleep(LOOK)
 
     def _is_rated(self, outcome: Outcome) -> bool:
         return self._keys.rate_of(outcome.job_name) is not None or bool(rates_in(outcome.headers))

@@ -66,7 +66,8 @@ create table {schema}.again (
 
 -- Gives out what room keys have: the jobs to release, those of them that go behind all others that are due, as they are to be
 -- fair, and the keys that could not be looked at. Locks the keys' rows, then
--- counts, in statements of their own, so that each sees what those before it in the lock had written.
+-- counts, in statements of their own, so that each sees what those before it in the lock had written. A limit that no app has
+-- said yet has no room.
 -- It waits for nobody. What changes rows of a job has locked the job's row, so that two never wait crosswise.
 create function {schema}.admit_1(p_keys text[], out released uuid[], out behind uuid[], out busy text[])
 language plpgsql
@@ -98,9 +99,10 @@ from (
     where key.key = any(p_keys) order by key.key for update of key skip locked
 ) as locked;
 if timed then
+    now := clock_timestamp(); -- a variable can be looked for in an index
     delete from {schema}.start using {schema}.key, {schema}.limits
     where key.key = any(mine) and limits.name = key.name and limits.kind = 'rate'
-        and start.key = key.key and start.at <= clock_timestamp() - {schema}.counts_for_1(limits.per);
+        and start.key = key.key and start.at <= now - {schema}.counts_for_1(limits.per);
 end if;
 busy := array(select unnest(p_keys) except select unnest(mine));
 
@@ -112,7 +114,7 @@ loop
     into picked, others, counted, rooms
     from {schema}.key left join {schema}.limits using (name)
     cross join lateral (
-        select coalesce(limits.n, 1) - case when limits.kind = 'rate' then (
+        select coalesce(limits.n, 0) - case when limits.kind = 'rate' then (
             select count(*) from {schema}.start
             where start.key = key.key and (at is null or at > now - {schema}.counts_for_1(limits.per))
         ) else (
@@ -190,7 +192,7 @@ loop
     ), free as materialized (
         select key, room from known
         union all
-        select wanted.key, coalesce(limits.n, 1) - case when limits.kind = 'rate' then (
+        select wanted.key, coalesce(limits.n, 0) - case when limits.kind = 'rate' then (
             select count(*) from {schema}.start
             where start.key = wanted.key and (at is null or at > now - {schema}.counts_for_1(limits.per))
         ) else (
@@ -513,6 +515,8 @@ set enable_mergejoin = off
 set jit = off
 as $$
 #variable_conflict use_column
+declare
+    now constant timestamptz := clock_timestamp(); -- a variable can be looked for in an index
 begin
 with again as (
     delete from {schema}.again where id = any(array(
@@ -522,7 +526,7 @@ with again as (
 ), due as (
     update {schema}.waiting set at = waiting.keys[1], due = null
     where job_id = any(array(
-        select job_id from {schema}.waiting where at is null and due <= clock_timestamp()
+        select job_id from {schema}.waiting where at is null and due <= now
         order by due limit p_limit for update skip locked
     )) or job_id = any(array(
         select job_id from {schema}.waiting where at is null and due = 'infinity'
@@ -533,7 +537,7 @@ with again as (
 ), in_time as (
     update {schema}.key set due = null
     where key = any(array(
-        select key from {schema}.key where due <= clock_timestamp() order by due limit p_limit for update skip locked
+        select key from {schema}.key where due <= now order by due limit p_limit for update skip locked
     ))
     returning key
 )
