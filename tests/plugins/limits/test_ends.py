@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from soniq import Soniq, Unique, hookimpl
+from soniq import JobContext, Snooze, Soniq, Unique, hookimpl
 from soniq.plugin import JobDefinition
 from soniq_limits import Limit, Limits
+from soniq_testing import drain, travel
 from tests.conftest import MakeApp
 from tests.plugins.limits.conftest import Connection, Observer, left, rows
 from tests.plugins.limits.test_limit import all_end
@@ -322,3 +323,48 @@ async def test_a_slot_of_a_job_that_is_gone_without_a_word_is_free(
             return await left(connection, schema) == [0, 0, 0]
 
         await eventually(swept)
+
+
+async def test_what_falls_due_is_let_go_in_a_worker_that_ends_when_nothing_is_due(
+    make_app: MakeApp, connection: "Connection[asyncpg.Record]", schema: str
+) -> None:
+    ran: list[int] = []
+
+    async def run(seconds: float) -> None:
+        app = make_app(plugins=[Limits()])
+
+        @app.job(Limit(1), name="later")
+        async def later(ctx: JobContext) -> None:
+            ran.append(ctx.claim)
+            if ctx.claim == 1:
+                raise Snooze(seconds)
+
+        if not ran:
+            await app.enqueue("later")
+        await app.run_worker(run_once=True)
+        await app.close()
+
+    await run(0.5)
+    assert ran == [1]
+    due = f"select due < now() from {schema}_limits.waiting"
+    await eventually(lambda: connection.fetchval(due))
+    await run(0)
+    assert ran == [1, 2]
+
+
+async def test_time_passes_in_tests_for_what_a_limit_holds(app: Soniq) -> None:
+    ran: list[int] = []
+
+    @app.job(Limit(1), name="later")
+    async def later(ctx: JobContext) -> None:
+        ran.append(ctx.claim)
+        if ctx.claim == 1:
+            raise Snooze(3_600)
+
+    await app.enqueue("later")
+    assert await drain(app) == 1
+    await travel(app, 3_000)
+    assert await drain(app) == 0
+    await travel(app, 3_600)
+    assert await drain(app) == 1
+    assert ran == [1, 2]

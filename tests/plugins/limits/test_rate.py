@@ -175,6 +175,29 @@ async def test_an_attempt_whose_worker_died_is_counted_and_the_next_waits(
         assert await rows(connection, schema, "start") == [2]
 
 
+async def test_an_attempt_that_lost_its_connection_is_counted_and_the_next_waits(
+    app: Soniq, connection: "Connection[asyncpg.Record]"
+) -> None:
+    ran: list[int] = []
+
+    @app.job(Rate(1, per=HOUR), name="call")
+    async def call(own: asyncpg.Connection, ctx: JobContext) -> None:
+        ran.append(ctx.claim)
+        pid = await own.fetchval("select pg_backend_pid()")
+        await connection.execute("select pg_terminate_backend($1)", pid)
+        await own.execute("select 1")
+
+    async with working(app):
+        job_id = await app.enqueue("call")
+
+        async def held_again() -> bool:
+            return bool(ran) and (await status_of(app, job_id))["status"] == "held"
+
+        await eventually(held_again)
+        await app.cancel(job_id)
+    assert ran == [1]
+
+
 async def test_a_job_that_was_claimed_and_given_back_is_counted_once(
     app: Soniq, connection: "Connection[asyncpg.Record]", schema: str
 ) -> None:

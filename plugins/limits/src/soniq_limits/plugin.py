@@ -22,7 +22,7 @@ from soniq.plugin import (
 
 from .database import NAME, migration, statement
 from .keys import HEADER, Keys, in_sequence_only, keys_in, rates_in
-from .looking import LOOK, Going, Looking
+from .looking import AT_ONCE, LOOK, Going, Looking
 from .state import LimitState, limit_states, set_limit
 
 if TYPE_CHECKING:
@@ -161,6 +161,13 @@ class Limits:
                 ids[event.job_id] = None
                 if found := keys_in(event.headers):
                     known[event.job_id] = found
+        if asked := max((event.what.get("due", 0) for event in events), default=0):
+            (row,) = await tx.fetch(self._sql("due"), AT_ONCE)
+            ids.update(dict.fromkeys(map(str, row["ids"])))
+            keys.update(row["keys"])
+            (left,) = await tx.fetch(self._sql("wait"))
+            if asked > 1 and left["wait"] is not None and left["wait"] <= 0:
+                await holds.owe({"due": asked - 1})  # there are more, or another worker looks
         assert self._looking is not None
         await self._declare()
         going = await self._looking.look(tx, [*ids], keys, known)
@@ -182,7 +189,13 @@ class Limits:
 
     @hookimpl
     async def started(self, app: Soniq) -> None:
+        """Write down what the code says of its limits; let a worker that ends when nothing is due
+        look at what is due before.
+        """
         await self._declare()
+        if self._keys.declared:
+            async with app.connection() as connection:
+                await connection.execute(self._sql("ask"))
 
     @hookimpl
     def background_tasks(self, app: Soniq) -> Sequence[Task]:

@@ -9,13 +9,20 @@ LONGEST = 100 * 365 * 86_400.0
 """The most seconds that may pass: a hundred years, as for a delay."""
 
 TRAVEL = """
-update "{schema}".job set
-    scheduled_at = scheduled_at - make_interval(secs => $1),
-    expires_at = expires_at - make_interval(secs => $1),
-    deferred_since = deferred_since - make_interval(secs => $1)
-where status in ('queued', 'held')
+with moved as (
+    update "{schema}".job set
+        scheduled_at = scheduled_at - make_interval(secs => $1),
+        expires_at = expires_at - make_interval(secs => $1),
+        deferred_since = deferred_since - make_interval(secs => $1)
+    where status in ('queued', 'held')
+    returning id, held_by, marks
+)
+insert into "{schema}".owed (plugin, job_id, kind)
+select held_by[1], id, 'first' from moved where held_by[1] = any(marks)
 """
-"""As if $1 seconds had passed, for the jobs that are not finished."""
+"""As if $1 seconds had passed, for the jobs that are not finished; plugins look again at those that
+they hold.
+"""
 
 NO_ERROR: JobError = {"type": "unknown", "message": "", "traceback": None}
 

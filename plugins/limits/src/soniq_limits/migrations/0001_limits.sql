@@ -583,6 +583,17 @@ having count(*) > 0 and not exists (
 )
 $$;
 
+-- Lets who is told next look at what is due, so often at most: a worker that ends when nothing is due has no time to.
+create function {schema}.ask_1() returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+insert into {soniq}.owed (plugin, kind, what)
+select 'limits', 'note', '{"due": 100}' where exists (select from {schema}.waiting) and not exists (
+    select from {soniq}.owed where plugin = 'limits' and kind = 'note' and what ? 'due'
+)
+$$;
+
 -- What keys are made of, of jobs that came in without them.
 create function {schema}.jobs_1(p_ids uuid[]) returns table (id uuid, name text, headers text, args bytea, serializer text)
 language sql stable

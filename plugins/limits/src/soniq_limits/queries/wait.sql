@@ -1,1 +1,1 @@
-select {schema}.wait_1()
+select {schema}.wait_1() as wait

@@ -1,0 +1,1 @@
+select {schema}.ask_1()
