@@ -16,6 +16,7 @@ OTHERS   := plugins/testing plugins/doctor plugins/otel plugins/pydantic plugins
 EXAMPLES := examples/plugins/encrypted examples/plugins/webhook
 PIP      := $(RUN) -m pip install --quiet --disable-pip-version-check
 INSTALL  := $(PIP) --constraint constraints.txt
+INSTALL_OTHERS := $(VENV)/others/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 editable  = $(foreach package,$(1),--editable ./$(package))
 sources   = $(foreach package,$(1),$(firstword $(subst [, ,$(package)))/src)
 
@@ -67,13 +68,20 @@ bench: $(VENV)/installed-dev ## jobs per second, beside a raw asyncpg loop in th
 bench-steady: $(VENV)/installed-dev ## minutes at a steady backlog, with a transaction that holds the horizon
 	@$(RUN) -m tests.benchmarks.steady $(ARGS)
 
-# Other queues, in a folder of their own.
-$(VENV)/others: $(VENV)/installed-dev
-	@$(INSTALL) --target $@ pgqueuer==1.6.0
-	@npm install --silent --prefix $@ graphile-worker@0.18.0 || echo "npm cannot install graphile-worker, which is left out"
+# Other queues, in an environment of their own, with one Python for all: Oban needs 3.12 or later.
+# Each is left out where it cannot be installed.
+QUEUES := pgqueuer==1.6.0 procrastinate==3.10.0 psycopg[binary,pool]==3.3.9 oban==0.7.0 celery[redis]==5.7.0 hiredis==3.5.0
 
-bench-others: $(VENV)/others ## jobs per second, beside two other queues
-	@PYTHONPATH="$(CURDIR)/$(VENV)/others" $(RUN) -m tests.benchmarks.others --modules "$(VENV)/others" $(ARGS)
+$(VENV)/others/installed: soniq_core/pyproject.toml plugins/embedded/pyproject.toml Makefile
+	@"$(PYTHON)" -m venv $(VENV)/others
+	@echo "installing other queues into $(VENV)/others"
+	@$(INSTALL_OTHERS) $(call editable,$(PACKAGES))
+	@$(foreach queue,$(QUEUES),$(INSTALL_OTHERS) "$(queue)" || echo "$(queue) cannot be installed";)
+	@npm install --silent --prefix $(VENV)/others graphile-worker@0.18.0 || echo "npm cannot install graphile-worker"
+	@touch $@
+
+bench-others: $(VENV)/others/installed ## jobs per second, beside other queues (PYTHON=python3.12 or later has all of them)
+	@$(VENV)/others/bin/python -m tests.benchmarks.others --modules $(VENV)/others --data $(VENV)/comparison.json $(ARGS)
 
 chaos: $(VENV)/installed-dev ## the long races: kills, deadlocks, restarts
 	@$(RUN) -m pytest tests/chaos $(ARGS)

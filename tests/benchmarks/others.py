@@ -1,243 +1,92 @@
-"""Soniq beside PgQueuer and graphile-worker, set up for throughput as their documentation says:
-`make bench-others`.
+"""Soniq beside other queues, each set up as its documentation says: `make bench-others`.
 
-All take turns on one server, with durable commits and handlers that do nothing. Soniq has its three
-usual hooks on and keeps each job with its result; PgQueuer keeps a line in its log for each job,
-and graphile-worker nothing.
+All take turns in each round, on one machine, with handlers that do nothing. What is measured, and
+what is not fair in it, is in docs/explanation/comparison.md, into which `--write` puts the figures.
 """
 
 import argparse
-import asyncio
-import os
-import subprocess
-import time
-from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
+from typing import TYPE_CHECKING
 
-import asyncpg
-from pgqueuer import AsyncpgDriver, Queries, QueueManager
-from pgqueuer.models import Job
-from pgqueuer.types import QueueExecutionMode
-
+from tests.benchmarks.queues import machine, page
+from tests.benchmarks.queues.catalogue import QUEUES, Entry, installed, missing
+from tests.benchmarks.queues.report import terminal
+from tests.benchmarks.queues.results import Results
+from tests.benchmarks.queues.turns import Turns
 from tests.benchmarks.server import server
-from tests.benchmarks.throughput import PICK_UPS, Bench
 
-BATCH = 500
-GRAPHILE = Path(__file__).with_name("graphile.mjs")
-
-Measure = Callable[[], Awaitable[float]]
+if TYPE_CHECKING:
+    from tests.benchmarks.queues.redis_server import Redis
 
 
-class PgQueuer:
-    """PgQueuer in the public schema of the database, on a connection of its own for each
-    measurement.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    async def setup(self) -> None:
-        """Make the tables afresh."""
-        connection = await asyncpg.connect(self._url)
-        queries = Queries(AsyncpgDriver(connection))
-        if await queries.schema_is_installed():
-            await queries.uninstall()
-        await queries.install()
-        await connection.close()
-
-    async def one_by_one(self, count: int) -> float:
-        connection = await asyncpg.connect(self._url)
-        queries = Queries(AsyncpgDriver(connection))
-        began = time.perf_counter()
-        for number in range(count):
-            await queries.enqueue("noop", b"%d" % number)
-        took = time.perf_counter() - began
-        await connection.close()
-        return count / took
-
-    async def at_once(self, tasks: int, each: int) -> float:
-        """On twenty connections; each has a lock, and PgQueuer's driver for a pool has one lock for
-        all.
-        """
-        connections = [await asyncpg.connect(self._url) for _ in range(20)]
-        queries = [Queries(AsyncpgDriver(connection)) for connection in connections]
-
-        async def enqueue(task: int) -> None:
-            for number in range(each):
-                await queries[task % len(queries)].enqueue("noop", b"%d" % number)
-
-        began = time.perf_counter()
-        await asyncio.gather(*(enqueue(task) for task in range(tasks)))
-        took = time.perf_counter() - began
-        for connection in connections:
-            await connection.close()
-        return tasks * each / took
-
-    async def bulk(self, count: int) -> float:
-        connection = await asyncpg.connect(self._url)
-        queries = Queries(AsyncpgDriver(connection))
-        began = time.perf_counter()
-        await queries.enqueue(
-            ["noop"] * count, [b"%d" % number for number in range(count)], [0] * count
+def main(names: list[str], rounds: int, jobs: int, modules: Path, data: Path) -> Results:
+    """Measure, and keep what there is after each round."""
+    asked = [entry for entry in QUEUES if entry.name in names]
+    left_out = {entry.name: why for entry in asked if (why := missing(entry, modules))}
+    queues = [entry for entry in asked if entry.name not in left_out]
+    for name, why in left_out.items():
+        print(f"{name} is left out: {why}")
+    with ExitStack() as stack:
+        url = stack.enter_context(server())
+        redis = _redis(stack) if any(entry.name == "celery" for entry in queues) else None
+        results = Results(
+            machine.about(url, redis.settings() if redis else None, rounds, jobs),
+            {entry.name: installed(entry, modules) or "" for entry in queues},
+            left_out,
         )
-        took = time.perf_counter() - began
-        await connection.close()
-        return count / took
-
-    async def process(self) -> float:
-        connection = await asyncpg.connect(self._url)
-        manager = QueueManager(Queries(AsyncpgDriver(connection)))
-        count = 0
-
-        async def noop(job: Job) -> None:
-            nonlocal count
-            count += 1
-
-        manager.entrypoint("noop")(noop)
-        began = time.perf_counter()
-        await manager.run(batch_size=BATCH, mode=QueueExecutionMode.drain)
-        took = time.perf_counter() - began
-        await connection.close()
-        return count / took
-
-    async def pick_up(self, count: int) -> list[float]:
-        """Milliseconds from just before the enqueue until the handler runs, on an idle worker."""
-        connection, producer = await asyncpg.connect(self._url), await asyncpg.connect(self._url)
-        manager, queries = (
-            QueueManager(Queries(AsyncpgDriver(connection))),
-            Queries(AsyncpgDriver(producer)),
-        )
-        arrived: asyncio.Queue[float] = asyncio.Queue()
-
-        async def stamp(job: Job) -> None:
-            arrived.put_nowait(time.perf_counter())
-
-        manager.entrypoint("stamp")(stamp)
-        worker = asyncio.create_task(manager.run())
-        await asyncio.sleep(0.5)
-        times = []
-        for _ in range(count):
-            began = time.perf_counter()
-            await queries.enqueue("stamp", None)
-            times.append((await asyncio.wait_for(arrived.get(), 60) - began) * 1000)
-            await asyncio.sleep(0.01)
-        manager.shutdown.set()
-        await worker
-        await connection.close()
-        await producer.close()
-        return times
+        turns = Turns(url, redis, modules)
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds}", flush=True)
+            turns.round(_in_order(queues, number), jobs, results)
+            results.write(data)
+    return results
 
 
-class GraphileWorker:
-    """graphile-worker in a process of Node.js, with a local queue and completions in batches."""
+def _redis(stack: ExitStack) -> "Redis":
+    """Its client is installed only where Celery is."""
+    from tests.benchmarks.queues.redis_server import running
 
-    def __init__(self, url: str, modules: Path) -> None:
-        self._environment = {**os.environ, "DATABASE_URL": url, "BATCH": str(BATCH)}
-        self._modules = modules
-
-    async def process(self, jobs: int) -> float:
-        """Make the tables afresh, enqueue, and work off all; jobs per second of the last."""
-        script = self._modules / GRAPHILE.name  # Node.js looks for packages beside the script
-        script.write_bytes(GRAPHILE.read_bytes())
-        process = await asyncio.create_subprocess_exec(
-            "node", script, str(jobs), env=self._environment, stdout=subprocess.PIPE
-        )
-        output, _ = await asyncio.wait_for(process.communicate(), 600)
-        if process.returncode:
-            raise SystemExit(f"graphile-worker ended with {process.returncode}")
-        return float(output)
+    return stack.enter_context(running())
 
 
-async def in_turns(rounds: int, measures: dict[str, Measure]) -> dict[str, list[float]]:
-    figures: dict[str, list[float]] = {name: [] for name in measures}
-    for number in range(rounds):
-        for name in list(measures)[:: 1 if number % 2 == 0 else -1]:
-            figures[name].append(await measures[name]())
-    return figures
+def _in_order(queues: list[Entry], number: int) -> list[Entry]:
+    """Forwards and backwards in turn, so that no queue always comes after the same one."""
+    return queues if number % 2 == 0 else queues[::-1]
 
 
-def show(what: str, figures: dict[str, list[float]]) -> None:
-    soniq = median(figures["soniq"])
-    for name, values in figures.items():
-        spread = f"{min(values):,.0f} to {max(values):,.0f}"
-        print(
-            f"{what:<34}{name:<18}{median(values):>10,.0f}/s  {soniq / median(values):6.2f}  "
-            f" {spread}",
-            flush=True,
-        )
-
-
-async def main(url: str, rounds: int, jobs: int, modules: Path) -> None:
-    bench, pgqueuer = Bench(url, hooks=True), PgQueuer(url)
-
-    def fresh(which: Bench | PgQueuer, measure: Measure) -> Measure:
-        async def measured() -> float:
-            await which.setup()
-            return await measure()
-
-        return measured
-
-    async def process(which: Bench | PgQueuer) -> float:
-        await which.setup()
-        for _ in range(0, jobs, 50_000):
-            await which.bulk(min(jobs, 50_000))
-        return await which.process()
-
-    print(f"{'what':<34}{'':<18}{'':>12}  Soniq is   from to\n")
-    for what, measures in {
-        "enqueue, one after the other": (
-            lambda: bench.one_by_one(1_000),
-            lambda: pgqueuer.one_by_one(1_000),
-        ),
-        "enqueue, 100 tasks at once": (
-            lambda: bench.at_once(100, 200),
-            lambda: pgqueuer.at_once(100, 50),
-        ),
-        "enqueue in bulk": (lambda: bench.bulk(50_000), lambda: pgqueuer.bulk(50_000)),
-    }.items():
-        both: dict[str, Measure] = {
-            "soniq": fresh(bench, measures[0]),
-            "pgqueuer": fresh(pgqueuer, measures[1]),
-        }
-        show(what, await in_turns(rounds, both))
-    processing: dict[str, Measure] = {
-        "soniq": lambda: process(bench),
-        "pgqueuer": lambda: process(pgqueuer),
-    }
-    if (modules / "node_modules" / "graphile-worker").exists():
-        graphile = GraphileWorker(url, modules)
-        processing["graphile-worker"] = lambda: graphile.process(jobs)
-    else:
-        print(f"graphile-worker is left out: npm has not installed it in {modules}")
-    show(f"process {jobs:,}", await in_turns(rounds, processing))
-
-    await bench.setup()
-    await pgqueuer.setup()
-    queues: dict[str, Bench | PgQueuer] = {"soniq": bench, "pgqueuer": pgqueuer}
-    times: dict[str, list[float]] = {name: [] for name in queues}
-    for number in range(rounds):
-        for name in list(queues)[:: 1 if number % 2 == 0 else -1]:
-            times[name] += await queues[name].pick_up(PICK_UPS)
-    for share in (0.5, 0.99):
-        at = {name: sorted(values)[int(len(values) * share)] for name, values in times.items()}
-        for name, value in at.items():
-            print(
-                f"{f'pick-up, p{share * 100:.0f}':<34}{name:<18}{value:>10.2f}ms "
-                f" {at['soniq'] / value:6.2f}"
-            )
-    await bench.app.close()
+def _names(text: str) -> list[str]:
+    names, known = text.split(","), [entry.name for entry in QUEUES]
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+    return names
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--jobs", type=int, default=200_000, help="how many are processed in each round"
+        "--jobs", type=int, default=30_000, help="how many are processed in each round"
+    )
+    parser.add_argument(
+        "--only", type=_names, default=[entry.name for entry in QUEUES], help="queues: name,name"
+    )
+    parser.add_argument("--write", action="store_true", help="write the page of the documentation")
+    parser.add_argument("--show", action="store_true", help="measure nothing: show what --data has")
+    parser.add_argument(
+        "--data", type=Path, default=Path("comparison.json"), help="the file for all values"
     )
     parser.add_argument(
         "--modules", type=Path, default=Path(), help="where npm has installed graphile-worker"
     )
-    arguments = parser.parse_args()
-    with server() as url:
-        asyncio.run(main(url, arguments.rounds, arguments.jobs, arguments.modules))
+    given = parser.parse_args()
+    found = (
+        Results.read(given.data)
+        if given.show
+        else main(given.only, given.rounds, given.jobs, given.modules, given.data)
+    )
+    print(f"\n{terminal(found)}\n\nall values: {given.data}")
+    if given.write:
+        page.write(found)
+        print(f"written: {page.FOLDER / page.PAGE}")
