@@ -5,6 +5,8 @@ what is not fair in it, is in docs/explanation/comparison.md, into which `--writ
 """
 
 import argparse
+import signal
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +83,7 @@ if __name__ == "__main__":
         "--modules", type=Path, default=Path(), help="where npm has installed graphile-worker"
     )
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that was started is ended
     found = (
         Results.read(given.data)
         if given.show

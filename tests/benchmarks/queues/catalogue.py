@@ -161,8 +161,8 @@ def installed(entry: Entry, modules: Path) -> str | None:
 def missing(entry: Entry, modules: Path) -> str | None:
     """Why a queue cannot be measured here; None if it can."""
     if installed(entry, modules) is None:
-        needs = f"; it needs {entry.needs}" if entry.needs else ""
-        return f"it is not installed for Python {sys.version.split()[0]}{needs}"
+        needs = f"; it needs {entry.needs}, and this is {sys.version.split()[0]}"
+        return f"it is not installed{needs if entry.needs else ''}"
     if entry.name == "celery" and redis_server() is None:
         return "there is no redis-server"
     return None

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -95,19 +96,20 @@ def _python(entry: Entry, arguments: list[str]) -> list[str]:
 
 
 def _values(command: list[str], url: str) -> list[float]:
-    """What a process prints, which is ended with all that it started."""
-    process = subprocess.Popen(
-        command, env={**os.environ, "BENCH_URL": url}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    try:
-        output, errors = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        raise MeasurementError(f"it took longer than {LIMIT} s") from None
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """What a process prints, which is ended with all that it started, and its temporary files."""
+    with tempfile.TemporaryDirectory(prefix="soniq-bench-") as folder:
+        process = subprocess.Popen(
+            command, env={**os.environ, "BENCH_URL": url, "TMPDIR": folder},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        try:
+            output, errors = process.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            raise MeasurementError(f"it took longer than {LIMIT} s") from None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     if process.returncode:
         said = errors.strip().splitlines() or [f"it ended with {process.returncode}"]
         raise MeasurementError(said[-1])
