@@ -1,6 +1,7 @@
 """However a limited job ends or comes back, its slot is free then, and no limit is exceeded."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,8 +13,10 @@ from soniq.plugin import JobDefinition
 from soniq_limits import Limit, Limits
 from soniq_testing import drain, travel
 from tests.conftest import MakeApp
+from tests.core.postgres.support import documented_rights
 from tests.plugins.limits.conftest import Connection, Observer, left, rows
 from tests.plugins.limits.test_limit import all_end
+from tests.support import urls
 from tests.support.jobs import finished, status_of, working
 from tests.support.waiting import eventually
 
@@ -368,3 +371,45 @@ async def test_time_passes_in_tests_for_what_a_limit_holds(app: Soniq) -> None:
     await travel(app, 3_600)
     assert await drain(app) == 1
     assert ran == [1, 2]
+
+
+async def test_who_may_only_enqueue_starts_an_app_with_limits_while_jobs_wait(
+    app: Soniq,
+    gate: Gate,
+    make_app: MakeApp,
+    connection: "Connection[asyncpg.Record]",
+    schema: str,
+    database_url: str,
+) -> None:
+    gate.define(app)
+    async with working(app):
+        await app.enqueue("gated", key="k", name="runs")
+        await gate.runs("runs")
+        await app.enqueue("gated", key="k", name="waits")
+        await eventually(lambda: has_rows(connection, schema, "waiting", 1))
+        async with role_that_enqueues(connection, schema, database_url) as url:
+            other = gate.define(make_app(database_url=url, plugins=[Limits()], setup=False))
+            await other.start()
+            gate.open.set()
+            await finished(app, await other.enqueue("gated", key="k", name="theirs"))
+            await other.close()
+    assert gate.order == ["runs", "waits", "theirs"]
+
+
+@asynccontextmanager
+async def role_that_enqueues(
+    connection: "Connection[asyncpg.Record]", schema: str, url: str
+) -> AsyncIterator[str]:
+    """The URL of a role with the documented rights of one that enqueues, and the plugin's."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    await connection.execute(f"create role {name} login password 'test'")
+    rights = documented_rights("soniq_enqueuer", name).replace(" soniq.", f" {schema}.")
+    await connection.execute(rights.replace("schema soniq ", f"schema {schema} "))
+    own = f"schema {schema}_limits to {name}"
+    await connection.execute(
+        f"grant usage on {own}; grant select, insert, update on all tables in {own}"
+    )
+    try:
+        yield urls.as_role(url, name, "test")
+    finally:
+        await connection.execute(f"drop owned by {name}; drop role {name}")

@@ -36,6 +36,8 @@ much longer.
 """
 NOTES = 3
 """How often a start is noted again where that took longer, before it counts until the job ends."""
+ASKS = 100
+"""How often it is looked for what is due where somebody else has it locked."""
 UNTOLD = "nobody was told of an attempt before, and this one was not let go by its rate"
 LATE = "it took longer to note that it starts than the note counts"
 UNNOTED = "it is not known whether its rate counts its start"
@@ -161,7 +163,11 @@ class Limits:
                 ids[event.job_id] = None
                 if found := keys_in(event.headers):
                     known[event.job_id] = found
-        if asked := max((event.what.get("due", 0) for event in events), default=0):
+        asked = max(
+            event.what.get("due", 0 if event.what or event.kind != "note" else ASKS)
+            for event in events
+        )
+        if asked:
             (row,) = await tx.fetch(self._sql("due"), AT_ONCE)
             ids.update(dict.fromkeys(map(str, row["ids"])))
             keys.update(row["keys"])

@@ -583,14 +583,15 @@ having count(*) > 0 and not exists (
 )
 $$;
 
--- Lets who is told next look at what is due, so often at most: a worker that ends when nothing is due has no time to.
+-- Lets who is told next look at what is due: a worker that ends when nothing is due has no time to. A note that says nothing,
+-- as who may only enqueue may write one.
 create function {schema}.ask_1() returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-insert into {soniq}.owed (plugin, kind, what)
-select 'limits', 'note', '{"due": 100}' where exists (select from {schema}.waiting) and not exists (
-    select from {soniq}.owed where plugin = 'limits' and kind = 'note' and what ? 'due'
+insert into {soniq}.owed (plugin, kind)
+select 'limits', 'note' where exists (select from {schema}.waiting) and not exists (
+    select from {soniq}.owed where plugin = 'limits' and kind = 'note' and what is null
 )
 $$;
 
