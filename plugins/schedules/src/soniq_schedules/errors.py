@@ -7,7 +7,10 @@ class ScheduleNotFound(SoniqError):
     """No schedule has this name; `schedule` is that name."""
 
     def __init__(self, schedule: str) -> None:
-        super().__init__(f"no schedule is named {schedule!r}; `soniq schedules` lists them")
+        super().__init__(
+            f"no schedule is named {schedule!r}; `soniq schedules` lists them: those of the code since a"
+            " worker with it has run"
+        )
         self.schedule = schedule
 
 
