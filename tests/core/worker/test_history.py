@@ -9,6 +9,7 @@ import pytest
 
 from soniq import Soniq, hookimpl
 from soniq.job import JobContext
+from soniq.postgres import retention
 from soniq.postgres.partitions import drop_partitions, ensure_partitions, past_partitions
 from tests.conftest import MakeApp
 from tests.support.jobs import status_of, working
@@ -293,6 +294,45 @@ async def test_a_worker_drops_past_partitions_and_has_their_results_removed(
     assert shelf.refusals == 0
     assert await app.get_job_status(ids[0]) is None
     assert await app.get_result(kept) == 7
+
+
+@pytest.mark.parametrize("way", ["sweep", "prune"])
+async def test_many_results_elsewhere_are_removed_some_at_a_time_and_no_connection_is_lent_for_it(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 10)
+    sizes: list[int] = []
+
+    class Slow(Shelf):
+        async def delete(self, references: Sequence[bytes]) -> None:
+            sizes.append(len(references))
+            if way == "sweep":
+                await app.jobs(limit=1)  # the pool has one connection
+            await super().delete(references)
+
+    shelf = Slow()
+    shelf.refusals = 0
+    app = make_app(plugins=[ShelfPlugin(shelf)], pool_size=1)
+
+    @app.job()
+    async def one(number: int) -> int | None:
+        return number
+
+    await app.enqueue_many(one, [{"number": n} for n in range(25)])
+    await app.run_worker(run_once=True)
+    assert len(shelf.results) == 25
+    if way == "sweep":
+        await age(app, 8)
+
+        async def dropped() -> bool:
+            return "history_old" not in await partitions(app)
+
+        async with working(app):
+            await eventually(dropped)
+    else:
+        assert await app.prune(older_than=0) == 25
+    assert shelf.results == {}
+    assert sizes == [10, 10, 5]
 
 
 async def test_pruning_removes_results_that_are_kept_elsewhere(make_app: MakeApp) -> None:

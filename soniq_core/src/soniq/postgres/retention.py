@@ -45,9 +45,8 @@ class Retention:
         count = await self._forget("prune", older_than, status)
 
         if older_than is None and status is None:
-            async with self._database.acquire() as connection:
-                with suppress(asyncpg.InsufficientPrivilegeError):
-                    await self._drop_past(connection)
+            with suppress(asyncpg.InsufficientPrivilegeError):
+                await self._drop_past()
         return count
 
     async def sweep(self) -> None:
@@ -58,8 +57,7 @@ class Retention:
         """
         await self._forget("forget_beyond")
         try:
-            async with self._database.acquire() as connection:
-                await self._drop_past(connection)
+            await self._drop_past()
         except Exception:
             await self._make_those_to_come()
             raise
@@ -70,11 +68,14 @@ class Retention:
         async with self._database.acquire() as connection:
             await ensure_partitions(connection, settings.schema, settings.keep)
 
-    async def _drop_past(self, connection: "Connection") -> None:
+    async def _drop_past(self) -> None:
         schema = self._database.settings.schema
-        for partition in await past_partitions(connection, schema):
-            references = await self._references(connection, partition)
-            if unknown := {row["result_store"] for row in references} - set(self._results.known):
+        async with self._database.acquire() as connection:
+            partitions = await past_partitions(connection, schema)
+
+        for partition in partitions:
+            stores = await self._stores(partition)
+            if unknown := stores - set(self._results.known):
                 log.warning(
                     "the partition %s is not dropped: no plugin here provides the result store %s",
                     partition,
@@ -84,9 +85,10 @@ class Retention:
 
             if self._forgotten_tx:
                 await self._empty(partition)
-            else:
-                await self._results.delete(references)
-            await drop_partitions(connection, schema, [partition])
+            elif stores:
+                await self._delete_results(partition)
+            async with self._database.acquire() as connection:
+                await drop_partitions(connection, schema, [partition])
             log.info("dropped the partition %s: the keep time of all its jobs is over", partition)
 
     async def _forget(self, statement: str, *values: object) -> int:
@@ -157,9 +159,28 @@ class Retention:
     def _table(self, partition: str) -> str:
         return f"{quote(self._database.settings.schema)}.{quote(partition)}"
 
-    async def _references(self, connection: "Connection", partition: str) -> list[asyncpg.Record]:
-        table = self._table(partition)
-        return await connection.fetch(
-            f"select result_store, result from {table}"
-            f" where result_store <> '{ROW}' and result is not null"
-        )
+    async def _stores(self, partition: str) -> set[str]:
+        """The stores outside the row that have results of a partition."""
+        async with self._database.acquire() as connection:
+            rows = await connection.fetch(
+                f"select distinct result_store from {self._table(partition)}"
+                f" where result_store <> '{ROW}' and result is not null"
+            )
+        return {row["result_store"] for row in rows}
+
+    async def _delete_results(self, partition: str) -> None:
+        """Delete the results outside the row of a partition that is to be dropped, some thousand at
+        a time, with no connection lent meanwhile.
+        """
+        table, last, count = self._table(partition), UUID(int=0), BATCH
+        while count == BATCH:
+            async with self._database.acquire() as connection:
+                rows = await connection.fetch(
+                    f"select id, result_store, result from {table}"
+                    f" where id > $1 and result_store <> '{ROW}' and result is not null"
+                    " order by id limit $2",
+                    last,
+                    BATCH,
+                )
+            await self._results.delete(rows)
+            count, last = len(rows), max((row["id"] for row in rows), default=last)
