@@ -62,6 +62,7 @@ REASONS: dict[str, str] = {
     "soniq_schedules/ticker.py Ticker.tick while True": GETS_SMALLER,
     "soniq_schedules/wall.py _once while True": "ends after the gap in the wall's time, a day at most",
     "soniq_limits/looking.py Looking.beside while True": FOR_LIFE,
+    "soniq_limits/plugin.py Limits._declare_later while True": FOR_LIFE,
     "soniq_limits/looking.py Looking.beside self.locked.wait": "for work, as long as the worker runs",
     "soniq_limits/looking.py Looking.elected while True": FOR_LIFE,
     "soniq_doctor/alarm.py HorizonAlarm.run while True": FOR_LIFE,
