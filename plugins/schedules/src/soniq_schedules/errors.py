@@ -8,8 +8,8 @@ class ScheduleNotFound(SoniqError):
 
     def __init__(self, schedule: str) -> None:
         super().__init__(
-            f"no schedule is named {schedule!r}; `soniq schedules` lists them: those of the code since"
-            " a worker with it has run"
+            f"no schedule is named {schedule!r}; `soniq schedules` lists them, those of the code"
+            " since a worker with it has run"
         )
         self.schedule = schedule
 
