@@ -69,6 +69,13 @@ def at_exit():
 """
 
 
+SHORT_MARGIN = """
+import soniq.cli.leaving
+soniq.cli.leaving.STOP_MARGIN = 2.0
+"""
+"""A worker whose loop stands still cannot use the time that it has beyond its grace."""
+
+
 async def status(producer: Soniq, job_id: str) -> JobStatus:
     found = await producer.get_job_status(job_id)
     assert found is not None
@@ -98,6 +105,8 @@ def slow(project: Project) -> Project:
 async def test_a_signal_ends_the_process_some_seconds_after_the_grace_time(
     slow: Project, producer: Soniq, name: str, signals: int
 ) -> None:
+    if name == "blocks_the_loop":
+        slow.write("app.py", APP + SHORT_MARGIN)
     job_id = await producer.enqueue(name, max_attempts=1)
     worker = slow.start("worker", "app:eq", SONIQ_GRACE="1" if signals == 1 else "600")
     worker.printed("began")

@@ -57,9 +57,16 @@ async def neighbour():
 """
 
 
+@pytest.fixture
+def watchful(make_app: MakeApp) -> Soniq:
+    """An app whose workers look often for others that are lost: three times within their lease."""
+    return make_app(lease=6)
+
+
 async def test_the_jobs_of_a_worker_that_is_frozen_before_a_commit_are_taken_over(
-    app: Soniq, start_worker: StartWorker
+    watchful: Soniq, start_worker: StartWorker
 ) -> None:
+    app = watchful
     runs: list[str] = []
 
     @app.job(name="frozen")
@@ -83,9 +90,10 @@ async def test_the_jobs_of_a_worker_that_is_frozen_before_a_commit_are_taken_ove
 
 
 async def test_a_frozen_settlement_with_children_holds_up_nobody(
-    app: Soniq, start_worker: StartWorker
+    watchful: Soniq, start_worker: StartWorker
 ) -> None:
     """The worker is frozen inside a `settle_tx`, between the settlement and the commit."""
+    app = watchful
     code = """
     from soniq import hookimpl
 
