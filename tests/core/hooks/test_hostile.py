@@ -15,10 +15,11 @@ from click.testing import CliRunner
 from soniq import JobContext, Soniq, SoniqError, hookimpl
 from soniq.cli.commands import soniq
 from soniq.errors import PluginError
+from soniq.hooks.reports import report
 from soniq.hooks.specs import HOOKS
 from soniq.plugin import NewJob, Outcome, OwedEvent, Task, load_plugins
 from tests.conftest import MakeApp
-from tests.core.hooks.support import Install
+from tests.core.hooks.support import Install, MakePlugin
 from tests.support.jobs import finished, status_of, working
 from tests.support.waiting import eventually, in_time
 
@@ -32,7 +33,8 @@ KINDS: list[type[BaseException]] = [
     Own,
 ]  # fmt: skip
 FROM_OUTSIDE = KeyboardInterrupt
-"""At the start-up it is taken for Ctrl-C, and ends that as it is."""
+"""At the start-up, and in a command, it is taken for Ctrl-C, and ends that as it is."""
+NOT_FROM_OUTSIDE = [kind for kind in KINDS if kind is not FROM_OUTSIDE]
 
 
 class Hostile:
@@ -364,7 +366,7 @@ async def test_whatever_a_hook_raises_at_the_start_the_error_names_the_plugin(
     await app.start()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not FROM_OUTSIDE], ids=by_name)
+@pytest.mark.parametrize("kind", NOT_FROM_OUTSIDE, ids=by_name)
 async def test_a_database_url_that_raises_names_the_plugin(
     make_app: MakeApp, kind: type[BaseException]
 ) -> None:
@@ -374,7 +376,7 @@ async def test_a_database_url_that_raises_names_the_plugin(
     assert caught.value.plugin == "hostile"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not FROM_OUTSIDE], ids=by_name)
+@pytest.mark.parametrize("kind", NOT_FROM_OUTSIDE, ids=by_name)
 async def test_background_tasks_that_cannot_be_made_keep_the_worker_from_starting(
     make_app: MakeApp, kind: type[BaseException]
 ) -> None:
@@ -415,6 +417,24 @@ async def test_whatever_housekeeping_raises_a_worker_works_and_ends(
     await app.run_worker(run_once=True)
     assert hostile.harmed > 0
     assert (await status_of(app, job_id))["status"] == "done"
+
+
+@pytest.mark.parametrize("kind", [*NOT_FROM_OUTSIDE, None], ids=by_name)
+@pytest.mark.parametrize("hook", ["status_fields", "inspect_fields"])
+async def test_whatever_a_report_does_the_others_are_shown_and_a_warning_names_the_plugin(
+    make_app: MakeApp, make_plugin: MakePlugin, hook: str, kind: type[BaseException] | None
+) -> None:
+    hostile = Hostile(hook, kind)
+    other = make_plugin("other", **{hook: lambda: {"fine": True}})
+    app = make_app(plugins=[hostile, other])
+    job = await status_of(app, await app.enqueue(Jobs(app).good))
+    values = (app, job) if hook == "inspect_fields" else (app,)
+
+    found = await in_time(report(load_plugins(app), hook, 0.1, *values))
+    assert hostile.harmed > 0
+    assert found.plugins == {"other": {"fine": True}}
+    (warning,) = found.warnings
+    assert "hostile" in warning
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None], ids=by_name)
