@@ -163,22 +163,33 @@ class Limits:
                 ids[event.job_id] = None
                 if found := keys_in(event.headers):
                     known[event.job_id] = found
-        asked = max(
-            event.what.get("due", 0 if event.what or event.kind != "note" else ASKS)
-            for event in events
-        )
-        if asked:
-            (row,) = await tx.fetch(self._sql("due"), AT_ONCE)
-            ids.update(dict.fromkeys(map(str, row["ids"])))
-            keys.update(row["keys"])
-            (left,) = await tx.fetch(self._sql("wait"))
-            if asked > 1 and left["wait"] is not None and left["wait"] <= 0:
-                await holds.owe({"due": asked - 1})  # there are more, or another worker looks
+
+        due, also = await self._due(tx, events, holds)
+        ids.update(dict.fromkeys(due))
+        keys.update(also)
+
         assert self._looking is not None
         await self._declare()
         going = await self._looking.look(tx, [*ids], keys, known)
         for each, last in going.parts():
             await holds.release(each, last=last)
+
+    async def _due(
+        self, tx: TransactionConnection, events: Sequence[OwedEvent], holds: Holds
+    ) -> tuple[Sequence[str], Sequence[str]]:
+        """The jobs and keys that are due, where a note asks for them."""
+        asked = max(
+            event.what.get("due", 0 if event.what or event.kind != "note" else ASKS)
+            for event in events
+        )
+        if not asked:
+            return (), ()
+
+        (row,) = await tx.fetch(self._sql("due"), AT_ONCE)
+        (left,) = await tx.fetch(self._sql("wait"))
+        if asked > 1 and left["wait"] is not None and left["wait"] <= 0:
+            await holds.owe({"due": asked - 1})  # there are more, or another worker looks
+        return [*map(str, row["ids"])], row["keys"]
 
     @hookimpl
     def migrations(self) -> Sequence[Migration]:

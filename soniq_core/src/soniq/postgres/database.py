@@ -76,7 +76,6 @@ class Database:
         self.place = describe_url(url)
         self.settings = settings
         self.sql = Statements(settings.schema)
-
         self._pool: Pool | None = None
         self._lent: list[Pool] = []
         self._sessions: Pool | None = None
@@ -150,7 +149,6 @@ class Database:
             "command_timeout": self.settings.command_timeout,
         }
         kwargs["connection_class"] = Pooled
-
         cannot = CANNOT_CONNECT.format(self.place)
         try:
             return await dial(*args, **kwargs, **options)
@@ -373,7 +371,6 @@ class Database:
             return (
                 f"no answer within {self.settings.command_timeout if limit is None else limit:g} s"
             )
-
         text = (
             words(error)
             .removeprefix(CONNECTION_LOST.format(self.place))
