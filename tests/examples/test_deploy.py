@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -119,7 +120,8 @@ def test_each_command_exists_with_its_options(
     monkeypatch.syspath_prepend(FOLDER)
     monkeypatch.delitem(sys.modules, "app", raising=False)
     assert command[0] == "soniq"
-    soniq.commands[command[1]].make_context(command[1], command[2:])
+    parent = click.Context(soniq, **soniq.context_settings)
+    soniq.commands[command[1]].make_context(command[1], command[2:], parent=parent)
 
 
 def test_each_variable_is_a_setting() -> None:

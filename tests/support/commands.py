@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +17,7 @@ def runner(
     app: str, folder: Path, database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> Run:
     """Runs `soniq ...` with the app `eq` of a module with this text; its tables are there."""
-    module = f"app_{schema}"
+    module = f"app_{uuid4().hex}"  # schemas are used again, and modules are kept
     (folder / f"{module}.py").write_text(app)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("SONIQ_APP", f"{module}:eq")

@@ -221,6 +221,15 @@ WRONG: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
 ]
 
 
+async def test_a_refusal_says_once_what_was_passed(app: Soniq) -> None:
+    @app.job(name="count")
+    async def count(n: int) -> None: ...
+
+    with pytest.raises(InvalidArguments) as caught:
+        await app.enqueue("count", n="42")
+    assert str(caught.value).count("str") == 1
+
+
 async def test_wrong_arguments_are_refused_at_the_enqueue_naming_job_and_parameter(
     app: Soniq,
 ) -> None:

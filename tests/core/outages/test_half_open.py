@@ -13,9 +13,10 @@ import asyncpg
 import pytest
 
 from soniq import DatabaseUnavailable, JobNotFound, Soniq
+from soniq.worker import listen
 from tests.conftest import MakeApp
 from tests.core.outages.conftest import COMMAND
-from tests.support.jobs import finished, working
+from tests.support.jobs import falls_asleep, finished, working
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually, in_time
 
@@ -40,6 +41,33 @@ async def test_a_worker_goes_on_with_new_connections(
             job_id = await in_time(_until_taken(lambda: far_app.enqueue(add, a=2)))
             assert (await finished(app, job_id))["result"] == 3
         assert not worker.done()
+
+
+async def test_a_worker_that_waits_notices_that_it_hears_nothing_and_listens_again(
+    make_app: MakeApp,
+    app: Soniq,
+    proxy: Proxy,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listen, "ALIVE", 0.5)
+    far_app = make_app(
+        database_url=proxy.url(database_url),
+        command_timeout=COMMAND,
+        connect_timeout=COMMAND,
+        poll_interval=600,
+    )
+
+    @far_app.job(name="add")
+    async def add(a: int) -> int:
+        return a + 1
+
+    app.job(name="add")(add.function)
+    async with working(far_app):
+        await falls_asleep(app)
+        for a in range(2):
+            proxy.lose()
+            assert (await finished(app, await app.enqueue("add", a=a)))["result"] == a + 1
 
 
 async def test_jobs_that_run_while_it_happens_are_settled_and_run_once(

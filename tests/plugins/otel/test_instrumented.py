@@ -81,3 +81,28 @@ async def test_a_jobs_own_statements_and_a_requests_enqueue_are_in_one_trace(
     assert not [
         span.name for span in backend.spans()[before:] if span.name.startswith(("--", "/*"))
     ]
+
+
+@pytest.mark.usefixtures("instrumented")
+async def test_a_lookup_of_a_request_is_one_span(traced: MakeTraced, backend: Backend) -> None:
+    app = traced()
+
+    @app.job(name="work")
+    async def work() -> int:
+        return 1
+
+    job_id = await app.enqueue(work)
+    await app.run_worker(run_once=True)
+    for look in (
+        lambda: app.get_job_status(job_id),
+        lambda: app.get_result(job_id),
+        lambda: app.get_args(job_id),
+        lambda: app.jobs(limit=1),
+    ):
+        await look()
+        before = len(backend.spans())
+        with get_tracer("request", tracer_provider=backend.tracer_provider).start_as_current_span(
+            "request"
+        ):
+            await look()
+        assert [span.name for span in backend.spans()[before:]] == ["select", "request"]
