@@ -39,7 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("postgres", "defining"),
     ("enqueue", "worker", "defaults", "jobs"),
     ("runtime startup",),
-    ("bridge client life",),
+    ("bridge changes client life",),
     ("sync",),
     ("app",),
     ("cli plugin __init__",),

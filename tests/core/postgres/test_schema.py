@@ -14,6 +14,7 @@ import pytest
 from soniq import DatabaseError, Soniq
 from soniq.errors import SchemaMissing, SchemaTooNew
 from soniq.postgres.partitions import drop_partitions, ensure_partitions, past_partitions
+from soniq.postgres.sql import core_migrations
 from tests.conftest import MakeApp
 from tests.core.postgres.support import Exchanger, documented_rights
 from tests.support.jobs import working
@@ -21,6 +22,9 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
+
+NEWEST = core_migrations()[-1][0]
+"""The newest of the core's migrations."""
 
 
 class Role(NamedTuple):
@@ -71,8 +75,8 @@ async def test_ten_apps_at_once_make_the_tables_once(
     apps = [make_app() for _ in range(10)]
     await asyncio.gather(*(app.start() for app in apps))
     assert [tuple(row) for row in await _migrations(connection, schema)] == [
-        ("soniq", 1, 1), ("soniq", 2, 1), ("soniq", 3, 1), ("soniq", 4, 1),
-    ]  # fmt: skip
+        ("soniq", version, 1) for version in range(1, NEWEST + 1)
+    ]
 
 
 async def test_setting_up_waits_for_another_that_sets_up(
@@ -122,7 +126,8 @@ async def test_tables_of_a_newer_soniq_are_used_as_long_as_it_allows_this_code(
 ) -> None:
     await make_app().start()
     await connection.execute(
-        f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', 5, 1)"
+        f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', $1, 1)",
+        NEWEST + 1,
     )
     app = make_app()
     ran = []
@@ -142,11 +147,14 @@ async def test_tables_that_need_newer_code_are_refused(
 ) -> None:
     await make_app().start()
     await connection.execute(
-        f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', 5, 1),"
-        " ('soniq', 6, 5)"
+        f"insert into {schema}.migration (namespace, version, oldest) values ('soniq', $1, 1),"
+        " ('soniq', $1 + 1, $1)",
+        NEWEST + 1,
     )
     with pytest.raises(
-        SchemaTooNew, match="of version 6 and need code that knows version 5; this Soniq knows 4"
+        SchemaTooNew,
+        match=f"of version {NEWEST + 2} and need code that knows version {NEWEST + 1}; this Soniq"
+        f" knows {NEWEST}",
     ):
         await make_app(setup=setup).start()
 

@@ -1,0 +1,176 @@
+"""What callers ask of an app: to change jobs that exist, and to pause queues."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from soniq.bridge import bridged
+from soniq.postgres.bulk import Deleted, Retried, cancel_all, delete_all, retry_all
+from soniq.runtime import Runtime
+from soniq.status import FinishedStatus, RetryableStatus, Status, WaitingStatus
+
+
+class Changes:
+    """The calls of an app that change what exists."""
+
+    async def _ready(self) -> Runtime:
+        """The parts of the app, started if need be."""
+        raise NotImplementedError
+
+    def _loop_elsewhere(self) -> asyncio.AbstractEventLoop | None:
+        """The running event loop of another thread in which the app is in use, where there is one
+        here, too.
+        """
+        raise NotImplementedError
+
+    @bridged
+    async def cancel(self, job_id: str, reason: str | None = None) -> bool:
+        """Cancel a job that waits, or have the worker that runs it end it. False: it is finished,
+        or does not exist.
+        """
+        return await (await self._ready()).operations.cancel(job_id, reason)
+
+    @bridged
+    async def delete(self, job_id: str) -> bool:
+        """Forget a job: its row, with arguments, headers and error, and its result in whichever
+        store. False: none.
+
+        One that waits is cancelled first, so that plugins hear of it. Raises `JobRunning` for one
+        that runs: cancel it, and delete it when it has ended. If its store cannot delete the
+        result, the error is raised and nothing is forgotten.
+        """
+        return await (await self._ready()).operations.delete(job_id)
+
+    @bridged
+    async def delete_all(
+        self,
+        *,
+        status: Status | None = None,
+        name: str | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+    ) -> Deleted:
+        """Delete all jobs that match, live and finished, in batches. Those that cannot be are told,
+        as ones that run.
+
+        Raises `InvalidOption` where nothing says which.
+        """
+        return await delete_all((await self._ready()).operations, status, name, queue, tag)
+
+    @bridged
+    async def retry(
+        self,
+        job_id: str,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        timeout: float | timedelta | None = None,
+        delay: float | timedelta | None = None,
+    ) -> None:
+        """Run a job again now: a dead or cancelled one with all its attempts, one that is queued
+        for later as it is.
+
+        What is given changes with it: its `queue`, `priority`, `max_attempts` and `timeout`;
+        `delay`: seconds until it is due. Raises `JobNotFound`, `JobNotRetryable`, `DuplicateJob` or
+        `InvalidOption`.
+        """
+        operations = (await self._ready()).operations
+        await operations.retry(
+            job_id,
+            queue=queue,
+            priority=priority,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            delay=delay,
+        )
+
+    @bridged
+    async def retry_all(
+        self,
+        *,
+        status: RetryableStatus = "dead",
+        name: str | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+    ) -> Retried:
+        """Retry all jobs that match and are "dead", "cancelled", or "queued" for later, in batches.
+
+        Those whose dedup key is taken are told, and stay as they are.
+        """
+        return await retry_all((await self._ready()).operations, status, name, queue, tag)
+
+    @bridged
+    async def cancel_all(
+        self,
+        *,
+        status: WaitingStatus = "queued",
+        name: str | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Cancel all jobs that match and wait, as "queued" or "held", in batches; how many that
+        were.
+        """
+        return await cancel_all((await self._ready()).operations, status, name, queue, tag, reason)
+
+    @bridged
+    async def release(
+        self,
+        job_ids: str | Iterable[str],
+        *,
+        holder: str | None = None,
+        last: bool = False,
+        connection: Any = None,
+    ) -> int:
+        """Let held jobs go, of one holder, or of all; how many nobody holds any more.
+
+        These are queued, and start when they are due, as early as their enqueue allows, or, `last`,
+        behind all that are due now. With `connection=`, as that of an enqueue, it is part of that
+        transaction. Jobs that are not held, or not by this holder, stay as they are. Raises
+        `InvalidJobId`, `InvalidOption` or `DatabaseError`.
+        """
+        runtime = await self._ready()
+        tx = None if connection is None else await runtime.producer.adapted(connection)
+        return await runtime.release.those(job_ids, holder, tx, last=last)
+
+    @bridged
+    async def release_all(self, *, held_by: str, forget: bool = False) -> int:
+        """Release all jobs that a holder, by name, holds, in batches; how many nobody holds any
+        more.
+
+        `forget`, for a plugin that is gone for good: takes its mark off all jobs that are not
+        finished, and drops what it was still to be told.
+        """
+        release = (await self._ready()).release
+        released = await release.held_by(held_by)
+        if forget:
+            await release.forget(held_by)
+        return released
+
+    @bridged
+    async def pause(self, queue: str) -> None:
+        """Let no worker claim jobs of this queue; those that run go on. May be called twice.
+
+        Workers know it at once, or with their next poll. `overview()` lists the queues that are
+        paused.
+        """
+        await (await self._ready()).operations.pause(queue, True)
+
+    @bridged
+    async def resume(self, queue: str) -> None:
+        """Let workers claim jobs of a paused queue again."""
+        await (await self._ready()).operations.pause(queue, False)
+
+    @bridged
+    async def prune(
+        self, *, older_than: float | timedelta | None = None, status: FinishedStatus | None = None
+    ) -> int:
+        """Forget finished jobs now: those past their time, or all that finished `older_than`
+        seconds ago; how many.
+
+        Dead jobs have a time of their own (`keep_dead`), and go by age only with `status="dead"`.
+        """
+        return await (await self._ready()).operations.prune(older_than, status)
