@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("job",),
     ("hooks",),
     ("registry",),
-    ("postgres", "defining"),
+    ("postgres", "defining", "presenting"),
     ("enqueue", "worker", "defaults", "jobs"),
     ("runtime startup",),
     ("bridge changes client life",),

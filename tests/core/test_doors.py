@@ -22,9 +22,9 @@ OF_PLUGINS = {
     "CONTRACT_VERSION", "NO_DEDUP", "PROVIDED", "App", "BindingSerializer", "Dedup", "EnqueueBatch",
     "ForgottenJob", "Holds", "Hooks", "Implementation", "IncomingJob", "JobDefinition", "LoadedPlugin",
     "Migration", "NewJob", "Outcome", "OutcomeKind", "OutcomeStatus", "OwedEvent", "OwedKind",
-    "Payload", "ResultStore", "Secret",
+    "Payload", "Presentable", "ResultStore", "Secret",
     "Serializer", "Stash", "StashKey", "StreamingResultStore", "Task", "TransactionConnection",
-    "hookimpl", "hookspec", "load_plugins",
+    "hookimpl", "hookspec", "load_plugins", "presented",
 }  # fmt: skip
 OF_COMMANDS = {
     "ListByDefault", "NotFound", "as_json", "duration", "iso_time", "json_option", "plain", "table",

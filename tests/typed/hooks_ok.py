@@ -30,6 +30,7 @@ from soniq.plugin import (
     NewJob,
     Outcome,
     OwedEvent,
+    Presentable,
     ResultStore,
     Serializer,
     Task,
@@ -116,6 +117,17 @@ async def how_it_stands(app: Soniq) -> dict[str, int]:
 @hookimpl.inspect_fields
 def what_it_knows(app: Soniq, job: JobStatus) -> dict[str, str] | None:
     return {"name": job["job_name"]}
+
+
+@hookimpl.present
+async def without_links(job_name: str, what: Presentable, value: object) -> object:
+    return None
+
+
+class ShowsAll:
+    @hookimpl.present
+    def show(self, what: Presentable, value: object) -> object:
+        return value
 
 
 @hookimpl.adapt_connection

@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 
 from soniq.bridge import bridged
 from soniq.changes import Changes
+from soniq.hooks.values import Presentable
 from soniq.ids import JobId
 from soniq.job.job import Call, Job
 from soniq.postgres.overview import Overview, backlog, overview
@@ -133,6 +134,13 @@ class Client(Changes):
     async def get_args(self, job_id: str) -> Any:
         """The arguments of a job as plain values; None where it does not exist."""
         return await (await self._ready()).lookup.arguments(job_id)
+
+    @bridged
+    async def _present(
+        self, job_name: str, what: Presentable, value: object, serializer: str | None
+    ) -> Any:
+        """What operators may be shown of a value of a job: `soniq.plugin.presented`."""
+        return await (await self._ready()).present(job_name, what, value, serializer)
 
     @bridged
     async def wait_for(self, job_id: str, timeout: float | timedelta | None = None) -> Any:

@@ -41,7 +41,8 @@ class Defines:
         for one attempt (none). `retry`: seconds, a `Backoff`, or a callable of context and error.
         `unique`: while one of the same arguments is not finished, an enqueue changes nothing;
         `Unique(...)` has other rules. `serializer` ("json"). `tags`, `expires` (seconds), `keep`
-        and `keep_dead` (seconds). Values without a keyword are options for plugins. Raises
+        and `keep_dead` (seconds). `hide`: names, or paths such as "card.number", of what is not to
+        be shown to operators. Values without a keyword are options for plugins. Raises
         `JobDefinitionError` or `InvalidOption`.
         """
         local = frame_locals(1)

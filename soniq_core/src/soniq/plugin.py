@@ -25,6 +25,7 @@ from soniq.hooks.values import (
     OwedEvent,
     OwedKind,
     Payload,
+    Presentable,
     ResultStore,
     Serializer,
     StreamingResultStore,
@@ -68,6 +69,7 @@ __all__ = [
     "OwedEvent",
     "OwedKind",
     "Payload",
+    "Presentable",
     "ResultStore",
     "Secret",
     "Serializer",
@@ -84,6 +86,7 @@ __all__ = [
     "json_option",
     "load_plugins",
     "plain",
+    "presented",
     "table",
     "takes_app",
     "use",
@@ -104,6 +107,24 @@ def load_plugins(app: Soniq, *, leave_out: Collection[str] = ()) -> Hooks:
     `leave_out`: names of installed plugins that are left out, as SONIQ_PLUGINS may do it.
     """
     return app._load_plugins(leave_out=leave_out)
+
+
+async def presented(
+    app: Soniq,
+    job_name: str,
+    what: Presentable,
+    value: object,
+    *,
+    serializer: str | None = None,
+) -> Any:
+    """What operators may be shown of a value of a job: as JSON has it, without what the job's
+    `hide`, the hook `present` or the names of keys say is secret; a text that begins with `***`
+    where none of it may be shown. For whatever shows jobs to people.
+
+    `value` may also be a function, `def` or `async def`, that reads it: it is not called where the
+    serializer of this name says that its values are not to be shown. Its errors go to the caller.
+    """
+    return await app._present(job_name, what, value, serializer)
 
 
 if not TYPE_CHECKING:  # which would take any name for one that is there

@@ -27,6 +27,7 @@ from soniq.postgres.release import Release
 from soniq.postgres.results import Results
 from soniq.postgres.retention import Retention
 from soniq.postgres.settle_tx import SettleTx
+from soniq.presenting import Presenter
 from soniq.registry import Registry
 from soniq.settings import Settings
 from soniq.transaction import TransactionConnection
@@ -103,6 +104,9 @@ class Runtime:
             InTransaction("forgotten_tx", hooks.implementations("forgotten_tx"), limit=limit),
         )
 
+        self.present = Presenter(
+            self.registry, self.serializers, hooks.implementations("present"), limit
+        )
         self.producer = Producer(
             self.settings, self.registry, hooks, self.serializers, self._outbox
         )

@@ -231,6 +231,55 @@ async def test_inspect_cuts_long_arguments_but_not_in_json(
     assert project.json("inspect", job_id)["arguments"] == {"text": text}
 
 
+SECRETIVE = """
+import asyncio
+from soniq import Soniq, hookimpl
+
+class Presenting:
+    name = "presenting"
+
+    @hookimpl
+    def present(self, what, value):
+        return "no " + what if what in ("error", "progress") else None
+
+eq = Soniq(plugins=[Presenting()])
+
+@eq.job(name="pay", hide=["trip.pin"], max_attempts=1)
+async def pay(trip: dict, password: str) -> dict:
+    return {"token": password, "trip": {"pin": 4111}}
+
+@eq.job(name="refuse", max_attempts=1)
+async def refuse() -> None:
+    raise ValueError("hunter2")
+"""
+
+
+async def test_inspect_masks_what_is_secret_unless_it_is_asked_for_it(
+    project: Project, producer: Soniq
+) -> None:
+    project.write("secretive.py", SECRETIVE)
+    arguments = {"trip": {"pin": 4111, "until": 2030}, "password": "hunter2"}
+    job_id = await producer.enqueue("pay", args=arguments, headers={"a": 1})
+    refused = await producer.enqueue("refuse")
+    app = ["--app", "secretive:eq"]
+    project.soniq("worker", "secretive:eq", "--once")
+
+    found = project.json("inspect", job_id, *app)
+    assert found["arguments"] == {"trip": {"pin": "***", "until": 2030}, "password": "***"}
+    assert found["result"] == {"token": "***", "trip": {"pin": "***"}}
+    shown = project.soniq("inspect", job_id, *app).stdout
+    assert "hunter2" not in shown
+    assert "4111" not in shown
+    assert "hunter2" not in project.soniq("inspect", job_id).stdout
+    assert project.json("inspect", refused, *app)["error"]["message"] == "no error"
+
+    found = project.json("inspect", job_id, "--show-secrets")
+    assert found["arguments"] == arguments
+    assert found["result"] == {"token": "hunter2", "trip": {"pin": 4111}}
+    found = project.json("inspect", refused, *app, "--show-secrets")
+    assert found["error"]["message"] == "hunter2"
+
+
 async def test_inspect_shows_the_rest_where_arguments_cannot_be_read(
     project: Project, producer: Soniq, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:

@@ -23,7 +23,7 @@ VALUES = (
     soniq.Cancel, soniq.QueueBacklog, plugin.LoadedPlugin, plugin.Implementation, plugin.hookspec,
     own_spec.OwnSpec, own.Observer, own.FirstResult, own.Collected,
 )  # fmt: skip
-CHOICES = ("OutcomeStatus", "OutcomeKind", "OwedKind")
+CHOICES = ("OutcomeStatus", "OutcomeKind", "OwedKind", "Presentable")
 OF_HOOKS = ("implementations", "collect", "plugin")
 
 
@@ -44,6 +44,7 @@ def contract() -> str:
     lines += ["", "# of the hooks of an app", ""]
     lines += [_signature(_parsed(getattr(plugin.Hooks, name))) for name in OF_HOOKS]
     lines += ["", _signature(_parsed(plugin.load_plugins))]
+    lines += ["", _signature(_parsed(plugin.presented))]
     lines += ["", "# exported by soniq", "", *sorted(soniq.__all__)]
     lines += ["", "# exported by soniq.plugin", "", *sorted(plugin.__all__)]
     return "\n".join(lines) + "\n"

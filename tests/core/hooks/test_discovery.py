@@ -105,7 +105,9 @@ class TestChoice:
     def test_the_defaults_are_always_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SONIQ_PLUGINS", "")
         names = [each.name for each in load_plugins(Soniq()).plugins if each.source == "default"]
-        assert names == ["json", "connections", "dedup", "backoff", "results-in-row", "injection"]
+        assert names == [
+            "json", "connections", "dedup", "backoff", "results-in-row", "masking", "injection",
+        ]  # fmt: skip
 
     def test_one_that_is_blocked_is_listed_and_not_even_imported(
         self, install: Install, monkeypatch: pytest.MonkeyPatch

@@ -17,7 +17,7 @@ from soniq.cli.commands import soniq
 from soniq.errors import PluginError
 from soniq.hooks.reports import report
 from soniq.hooks.specs import HOOKS
-from soniq.plugin import NewJob, Outcome, OwedEvent, Task, load_plugins
+from soniq.plugin import NewJob, Outcome, OwedEvent, Task, load_plugins, presented
 from tests.conftest import MakeApp
 from tests.core.hooks.support import Install, MakePlugin
 from tests.support.jobs import finished, status_of, working
@@ -158,6 +158,10 @@ class Hostile:
         await self.harm_later("inspect_fields")
 
     @hookimpl
+    async def present(self, value: object) -> None:
+        await self.harm_later("present")
+
+    @hookimpl
     def adapt_connection(self, obj: object) -> None:
         self.harm("adapt_connection")
 
@@ -243,7 +247,7 @@ ENQUEUE = (
 )  # fmt: skip
 APART = (
     "database_url", "background_tasks", "register_commands", "leaving lifespan", "status_fields",
-    "inspect_fields", "forgotten_tx", "owed_tx",
+    "inspect_fields", "present", "forgotten_tx", "owed_tx",
 )  # fmt: skip
 FAILS_ATTEMPTS = ("around_job", "entering a provider", "leaving a provider")
 
@@ -435,6 +439,17 @@ async def test_whatever_a_report_does_the_others_are_shown_and_a_warning_names_t
     assert found.plugins == {"other": {"fine": True}}
     (warning,) = found.warnings
     assert "hostile" in warning
+
+
+@pytest.mark.parametrize("kind", [*NOT_FROM_OUTSIDE, None], ids=by_name)
+async def test_whatever_present_does_nothing_is_shown_of_the_value(
+    make_app: MakeApp, kind: type[BaseException] | None
+) -> None:
+    hostile = Hostile("present", kind)
+    app = make_app(plugins=[hostile], hook_timeout=0.1)
+    shown = await in_time(presented(app, "good", "args", {"a": "b"}))
+    assert hostile.harmed > 0
+    assert shown == "*** (present of hostile failed)"
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None], ids=by_name)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -24,7 +25,7 @@ from soniq import (
     Soniq,
     Unique,
 )
-from soniq.plugin import Serializer
+from soniq.plugin import Serializer, presented
 from soniq_encrypted import DecryptionError, EncryptedPlugin
 from soniq_testing import check_plugin
 from tests.conftest import MakeApp
@@ -71,6 +72,19 @@ def encrypted(make_app: MakeApp) -> EncryptedApp:
         return make_app(plugins=[EncryptedPlugin(keys or {"old": OLD}, **options)])
 
     return encrypted
+
+
+async def test_operators_are_not_shown_what_is_encrypted(encrypted: EncryptedApp) -> None:
+    app = encrypted()
+
+    @app.job(serializer="encrypted")
+    async def echo(text: str) -> None: ...
+
+    job_id = await app.enqueue(echo, SECRET)
+    read = partial(app.get_args, job_id)
+    shown = await presented(app, echo.name, "args", read, serializer="encrypted")
+    assert shown == "*** (what the serializer 'encrypted' has written is not shown)"
+    assert await app.get_args(job_id) == {"text": SECRET}
 
 
 class TestStored:

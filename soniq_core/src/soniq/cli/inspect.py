@@ -1,5 +1,6 @@
 """`soniq inspect`: all about one job."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from soniq.app import Soniq
 from soniq.cli.options import EXIT_CODES, job_id, json_option, reports, takes_app, use
 from soniq.cli.output import Failure, NotFound, as_json, clean, plain, sections, warn
 from soniq.errors import JobNotFound, SerializationError
+from soniq.plugin import Presentable, presented
 from soniq.text import cut
 
 SHORTEST_PREFIX = 8
@@ -32,39 +34,58 @@ def beginning(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.command(epilog=EXIT_CODES)
 @takes_app
 @click.argument("job_id", callback=beginning, metavar="ID")
+@click.option(
+    "--show-secrets",
+    is_flag=True,
+    help="Show all as it is stored, also what is masked, and what is encrypted.",
+)
 @json_option
-def inspect(app: Soniq, job_id: str, as_json_: bool) -> None:
+def inspect(app: Soniq, job_id: str, show_secrets: bool, as_json_: bool) -> None:
     """Show a job. The first 8 or more characters of its ID are enough where no other job's ID
     begins with them.
 
     Shown are its status, arguments and result, and the error of its last failed attempt with the
     traceback. With --app a result is shown as the type that the job returns, without as plain
     values. Arguments and results of more than 10,000 characters are cut, but not with --json.
-    Plugins may add fields of their own.
+    What lies under the name of a secret, as `password`, is masked, and with --app also what the
+    job says is to be hidden. Plugins may add fields of their own.
     """
-    found = use(app, lambda: _read(app, job_id))
+    found = use(app, lambda: _read(app, job_id, show_secrets))
     click.echo(as_json(found) if as_json_ else _shown(found))
 
 
-async def _read(app: Soniq, job_id: str) -> dict[str, Any]:
+async def _read(app: Soniq, job_id: str, secrets: bool) -> dict[str, Any]:
     """The job's status, arguments and result, and what plugins say. What cannot be read is None,
     with a warning.
     """
     job_id = await _whole(app, job_id)
     status = await app.get_job_status(job_id, result=False)
-    if status is None:
+    row = await (await app._ready()).lookup.row(job_id)
+    if status is None or row is None:
         raise JobNotFound(job_id)
+    name, serializer = status["job_name"], row["serializer"]
+
+    async def shown(what: Presentable, value: object) -> Any:
+        if secrets:
+            return await value() if callable(value) else value
+        written_by = serializer if what in ("args", "result") else None
+        return await presented(app, name, what, value, serializer=written_by)
 
     plugins = await reports(app, "inspect_fields", status)
     found: dict[str, Any] = {**status, "arguments": None, "plugins": plugins}
+    found["progress"] = await shown("progress", status["progress"])
+    if (error := status["error"]) is not None:
+        message = await shown("error", error["message"])
+        traceback = await shown("traceback", error["traceback"])
+        found["error"] = {**error, "message": message, "traceback": traceback}
     try:
-        found["arguments"] = await app.get_args(job_id)
-    except SerializationError as error:
-        warn(str(error))
+        found["arguments"] = await shown("args", partial(app.get_args, job_id))
+    except SerializationError as unread:
+        warn(str(unread))
     try:
-        found["result"] = await app.get_result(job_id)
-    except SerializationError as error:
-        warn(str(error))
+        found["result"] = await shown("result", partial(app.get_result, job_id))
+    except SerializationError as unread:
+        warn(str(unread))
     return found
 
 

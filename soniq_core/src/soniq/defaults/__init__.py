@@ -7,6 +7,7 @@ from soniq.defaults.connections import ConnectionsPlugin
 from soniq.defaults.dedup import DedupPlugin
 from soniq.defaults.injection import InjectionPlugin
 from soniq.defaults.json import JsonPlugin
+from soniq.defaults.masking import MaskingPlugin
 from soniq.defaults.results import RowResultsPlugin
 from soniq.hooks.hooks import Hooks
 from soniq.postgres.database import Database
@@ -18,5 +19,5 @@ def default_plugins(database: Callable[[], Database], hooks: Hooks) -> list[obje
     """
     return [
         JsonPlugin(), ConnectionsPlugin(), DedupPlugin(), BackoffPlugin(), RowResultsPlugin(),
-        InjectionPlugin(database, hooks),
+        MaskingPlugin(), InjectionPlugin(database, hooks),
     ]  # fmt: skip

@@ -39,6 +39,7 @@ class JobDefinition:
         self.expires = job.options.expires
         self.keep = job.options.keep
         self.keep_dead = job.options.keep_dead
+        self.hide = job.options.hide
 
         self.holders: list[str] = []
         """Who holds each job as it comes in, in order."""

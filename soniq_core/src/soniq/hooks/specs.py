@@ -28,6 +28,7 @@ from soniq.hooks.values import (
     Migration,
     OwedEvent,
     OwnHook,
+    Presentable,
     ResultStore,
     Serializer,
     Task,
@@ -172,6 +173,17 @@ def inspect_fields(  # type: ignore[empty-body]
     """Fields of the plugin's own, by name, in `soniq inspect`: what it knows about this job.
 
     As `status_fields`; none where it knows nothing. An error is a warning that names the plugin.
+    """
+
+
+@hook("first result", since=2)
+def present(job_name: str, what: Presentable, value: object) -> object:
+    """What operators are shown of a value of a job, in `soniq inspect` and wherever else jobs are
+    looked at: the value as JSON has it, without what is secret. None: ask the next.
+
+    What the job's `hide` names is masked before. The core's own, asked last, masks by the names of
+    keys; one that answers before it has the last word. After an error, and where it waits for
+    longer than `hook_timeout`, a placeholder is shown in place of the value.
     """
 
 

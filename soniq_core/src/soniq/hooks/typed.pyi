@@ -22,6 +22,7 @@ from soniq.hooks.values import (
     IncomingJob,
     Migration,
     OwedEvent,
+    Presentable,
     ResultStore,
     Serializer,
     Task,
@@ -62,6 +63,36 @@ class AnnotationJob(Protocol[R]):
     def __call__(_self, *, annotation: object, job: JobDefinition) -> R: ...
 class SelfAnnotationJob(Protocol[R]):
     def __call__(_self, *, self: Any, annotation: object, job: JobDefinition) -> R: ...
+class JobName(Protocol[R]):
+    def __call__(_self, *, job_name: str) -> R: ...
+class SelfJobName(Protocol[R]):
+    def __call__(_self, *, self: Any, job_name: str) -> R: ...
+class What(Protocol[R]):
+    def __call__(_self, *, what: Presentable) -> R: ...
+class SelfWhat(Protocol[R]):
+    def __call__(_self, *, self: Any, what: Presentable) -> R: ...
+class Value(Protocol[R]):
+    def __call__(_self, *, value: object) -> R: ...
+class SelfValue(Protocol[R]):
+    def __call__(_self, *, self: Any, value: object) -> R: ...
+class JobNameWhat(Protocol[R]):
+    def __call__(_self, *, job_name: str, what: Presentable) -> R: ...
+class SelfJobNameWhat(Protocol[R]):
+    def __call__(_self, *, self: Any, job_name: str, what: Presentable) -> R: ...
+class JobNameValue(Protocol[R]):
+    def __call__(_self, *, job_name: str, value: object) -> R: ...
+class SelfJobNameValue(Protocol[R]):
+    def __call__(_self, *, self: Any, job_name: str, value: object) -> R: ...
+class WhatValue(Protocol[R]):
+    def __call__(_self, *, what: Presentable, value: object) -> R: ...
+class SelfWhatValue(Protocol[R]):
+    def __call__(_self, *, self: Any, what: Presentable, value: object) -> R: ...
+class JobNameWhatValue(Protocol[R]):
+    def __call__(_self, *, job_name: str, what: Presentable, value: object) -> R: ...
+class SelfJobNameWhatValue(Protocol[R]):
+    def __call__(
+        _self, *, self: Any, job_name: str, what: Presentable, value: object
+    ) -> R: ...
 class Obj(Protocol[R]):
     def __call__(_self, *, obj: object) -> R: ...
 class SelfObj(Protocol[R]):
@@ -205,6 +236,23 @@ class SelfTxForgotten(Protocol[R]):
 Takes0 = Nothing[R] | Self[R]
 TakesApp = Takes0[R] | App[R] | SelfApp[R]
 TakesAppStatus = TakesApp[R] | Status[R] | SelfStatus[R] | AppStatus[R] | SelfAppStatus[R]
+TakesPresent = (
+    Takes0[R]
+    | JobName[R]
+    | SelfJobName[R]
+    | What[R]
+    | SelfWhat[R]
+    | Value[R]
+    | SelfValue[R]
+    | JobNameWhat[R]
+    | SelfJobNameWhat[R]
+    | JobNameValue[R]
+    | SelfJobNameValue[R]
+    | WhatValue[R]
+    | SelfWhatValue[R]
+    | JobNameWhatValue[R]
+    | SelfJobNameWhatValue[R]
+)
 TakesObj = Takes0[R] | Obj[R] | SelfObj[R]
 TakesDefinition = Takes0[R] | Definition[R] | SelfDefinition[R]
 TakesAnnotationJob = (
@@ -261,6 +309,7 @@ Migrations = TypeVar("Migrations", bound=Takes0[Sequence[Migration]])
 Commands = TypeVar("Commands", bound=TakesCli[None])
 StatusFields = TypeVar("StatusFields", bound=TakesApp[May[Mapping[str, object] | None]])
 InspectFields = TypeVar("InspectFields", bound=TakesAppStatus[May[Mapping[str, object] | None]])
+Present = TypeVar("Present", bound=TakesPresent[May[object]])
 Adapt = TypeVar("Adapt", bound=TakesObj[May[TransactionConnection | None]])
 Enqueue = TypeVar("Enqueue", bound=TakesBatch[Manager])
 DedupKey = TypeVar("DedupKey", bound=TakesNew[May[str | Dedup | None]])
@@ -387,6 +436,12 @@ class Hookimpl(Protocol):
     def inspect_fields(
         self, *, tryfirst: bool = ..., trylast: bool = ...
     ) -> Callable[[InspectFields], InspectFields]: ...
+    @overload
+    def present(self, function: Present, /) -> Present: ...
+    @overload
+    def present(
+        self, *, tryfirst: bool = ..., trylast: bool = ...
+    ) -> Callable[[Present], Present]: ...
     @overload
     def adapt_connection(self, function: Adapt, /) -> Adapt: ...
     @overload

@@ -21,6 +21,9 @@ SHORTEST_LEASE = 0.3
 """Seconds that the lease of an elected task has at least: it is renewed each third of it."""
 
 
+Presentable = Literal["args", "result", "headers", "error", "traceback", "progress"]
+"""What of a job is shown to operators: of `error` the message."""
+
 OwedKind = Literal["enqueued", "replaced", "retried", "settled", "first", "note"]
 """What a plugin is told of later. `enqueued`: a job came in that it marked and holds, or a worker
 found one that had come in without its mark. `replaced`: another enqueue with the job's dedup key
@@ -35,7 +38,8 @@ class Serializer(Protocol):
 
     One that reads types which msgspec does not know has a method `check(type)`, asked for each type
     of a job's when the app starts: a TypeError says that it cannot be stored. `loads` is then also
-    given such types.
+    given such types. One whose values are not to be shown, as they are encrypted, has an attribute
+    `readable` that is False: they are not decoded to be looked at.
     """
 
     @property

@@ -56,6 +56,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     expires: float | None = None
     keep: float | None = None
     keep_dead: float | None = None
+    hide: tuple[str, ...] = ()
 
 
 class EffectiveOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +75,7 @@ class EffectiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     expires: float | datetime | None = None
     keep: float
     keep_dead: float | None = None
+    hide: Sequence[str] = ()
 
 
 class JobKeywords(TypedDict, total=False):
@@ -90,6 +92,7 @@ class JobKeywords(TypedDict, total=False):
     expires: float | timedelta | None
     keep: float | timedelta | None
     keep_dead: float | timedelta | None
+    hide: Sequence[str]
 
 
 class EnqueueKeywords(TypedDict, total=False):
@@ -171,7 +174,10 @@ def job_options(given: Mapping[str, Any]) -> JobOptions:
     options = JobOptions(**given)
     check_common(options)
     _check_retry(options.retry)
-    return msgspec.structs.replace(options, tags=tuple(options.tags or ()))
+    _check_texts("hide", options.hide)
+    return msgspec.structs.replace(
+        options, tags=tuple(options.tags or ()), hide=tuple(options.hide or ())
+    )
 
 
 def _delays(given: Sequence[object]) -> tuple[float, ...]:
@@ -299,7 +305,7 @@ def check_common(options: Any) -> None:
         )
     if options.serializer is not None:
         check_text("serializer", options.serializer, 200)
-    _check_tags(options.tags)
+    _check_texts("tags", options.tags)
 
     if isinstance(options.expires, datetime):
         check_time("expires", options.expires)
@@ -309,13 +315,13 @@ def check_common(options: Any) -> None:
     check_seconds("keep_dead", options.keep_dead)
 
 
-def _check_tags(tags: object) -> None:
-    if tags is None:
+def _check_texts(option: str, texts: object) -> None:
+    if texts is None:
         return
-    if isinstance(tags, str) or not isinstance(tags, Sequence):
-        raise InvalidOption(f"tags= takes a list of strings; got {shown(tags)}", option="tags")
-    for tag in tags:
-        check_text("tags", tag, 200)
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise InvalidOption(f"{option}= takes a list of strings; got {shown(texts)}", option=option)
+    for text in texts:
+        check_text(option, text, 200)
 
 
 def check_expiry(name: str, options: EnqueueOptions, expires: float | datetime | None) -> None:

@@ -33,6 +33,7 @@ class EncryptedSerializer:
     """Arguments and results as encrypted JSON, as strict about types as the core's JSON is."""
 
     name = NAME
+    readable = False  # operators are not shown what is encrypted
 
     def __init__(self, keys: Keys, payload: Payload | None = None) -> None:
         self._keys = keys
