@@ -8,7 +8,7 @@ import soniq
 from soniq import Soniq, errors, plugin
 
 OF_APPLICATIONS = {
-    "PROVIDED", "Backoff", "Call", "Cancel", "Deleted", "Job", "JobContext", "JobError", "JobId",
+    "PROVIDED", "Backoff", "Call", "Cancel", "Cancelled", "Deleted", "Job", "JobContext", "JobError", "JobId",
     "JobStatus", "Jobs", "Overview", "QueueBacklog", "Retried", "Retry", "Settings", "Signal",
     "Snooze", "Soniq", "Unique", "hookimpl",
 }  # fmt: skip

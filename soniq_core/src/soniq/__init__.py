@@ -31,7 +31,7 @@ from soniq.job.context import JobContext
 from soniq.job.job import Call, Job
 from soniq.job.signature import PROVIDED
 from soniq.jobs import Jobs
-from soniq.postgres.bulk import Deleted, Retried
+from soniq.postgres.bulk import Cancelled, Deleted, Retried
 from soniq.postgres.overview import Overview
 from soniq.settings import Settings
 from soniq.signals import Cancel, Retry, Signal, Snooze
@@ -43,6 +43,7 @@ __all__ = [
     "Backoff",
     "Call",
     "Cancel",
+    "Cancelled",
     "ConfigurationError",
     "DatabaseError",
     "DatabaseUnavailable",

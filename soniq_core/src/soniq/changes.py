@@ -6,7 +6,19 @@ from datetime import timedelta
 from typing import Any
 
 from soniq.bridge import bridged
-from soniq.postgres.bulk import Deleted, Retried, cancel_all, delete_all, retry_all
+from soniq.postgres.bulk import (
+    Cancelled,
+    Deleted,
+    Matching,
+    OnBatch,
+    Retried,
+    cancel_all,
+    cancel_many,
+    delete_all,
+    delete_many,
+    retry_all,
+    retry_many,
+)
 from soniq.runtime import Runtime
 from soniq.status import FinishedStatus, RetryableStatus, Status, WaitingStatus
 
@@ -32,6 +44,15 @@ class Changes:
         return await (await self._ready()).operations.cancel(job_id, reason)
 
     @bridged
+    async def cancel_many(self, job_ids: Iterable[str], reason: str | None = None) -> Cancelled:
+        """Cancel some jobs, by their ids, as `cancel` does, in batches; what became of them.
+
+        Those that are finished or do not exist are told. Raises `InvalidJobId`; nothing is
+        cancelled then.
+        """
+        return await cancel_many((await self._ready()).operations, job_ids, reason)
+
+    @bridged
     async def delete(self, job_id: str) -> bool:
         """Forget a job: its row, with arguments, headers and error, and its result in whichever
         store. False: none.
@@ -43,6 +64,15 @@ class Changes:
         return await (await self._ready()).operations.delete(job_id)
 
     @bridged
+    async def delete_many(self, job_ids: Iterable[str]) -> Deleted:
+        """Delete some jobs, by their ids, as `delete` does, in batches; what became of them.
+
+        Those that run, do not exist, or whose result cannot be deleted here are told. Raises
+        `InvalidJobId`, and nothing is deleted then, or what a result store raises.
+        """
+        return await delete_many((await self._ready()).operations, job_ids)
+
+    @bridged
     async def delete_all(
         self,
         *,
@@ -50,13 +80,16 @@ class Changes:
         name: str | None = None,
         queue: str | None = None,
         tag: str | None = None,
+        limit: int | None = None,
+        on_batch: OnBatch | None = None,
     ) -> Deleted:
-        """Delete all jobs that match, live and finished, in batches. Those that cannot be are told,
-        as ones that run.
+        """Delete all jobs that match, live and finished, in batches, newest first. Those that
+        cannot be are told, as ones that run.
 
-        Raises `InvalidOption` where nothing says which.
+        `limit`, `on_batch`: as of `retry_all`. Raises `InvalidOption` where nothing says which.
         """
-        return await delete_all((await self._ready()).operations, status, name, queue, tag)
+        which = Matching(status, name, queue, tag)
+        return await delete_all((await self._ready()).operations, which, limit, on_batch)
 
     @bridged
     async def retry(
@@ -87,6 +120,15 @@ class Changes:
         )
 
     @bridged
+    async def retry_many(self, job_ids: Iterable[str]) -> Retried:
+        """Retry some jobs, by their ids, as `retry` does, in batches; what became of them.
+
+        Those that are neither dead, cancelled nor queued, or whose dedup key is taken, or that do
+        not exist, are told, and stay as they are. Raises `InvalidJobId`; nothing is retried then.
+        """
+        return await retry_many((await self._ready()).operations, job_ids)
+
+    @bridged
     async def retry_all(
         self,
         *,
@@ -94,12 +136,18 @@ class Changes:
         name: str | None = None,
         queue: str | None = None,
         tag: str | None = None,
+        limit: int | None = None,
+        on_batch: OnBatch | None = None,
     ) -> Retried:
-        """Retry all jobs that match and are "dead", "cancelled", or "queued" for later, in batches.
+        """Retry all jobs that match and are "dead", "cancelled", or "queued" for later, in batches,
+        newest first.
 
-        Those whose dedup key is taken are told, and stay as they are.
+        Those whose dedup key is taken are told, and stay as they are. `limit`: of so many at most.
+        `on_batch` is called after each batch with how many were gone through so far, and awaited
+        where it is `async`; what it raises ends the call, and what was done stays done.
         """
-        return await retry_all((await self._ready()).operations, status, name, queue, tag)
+        which = Matching(status, name, queue, tag)
+        return await retry_all((await self._ready()).operations, which, limit, on_batch)
 
     @bridged
     async def cancel_all(
@@ -110,11 +158,16 @@ class Changes:
         queue: str | None = None,
         tag: str | None = None,
         reason: str | None = None,
+        limit: int | None = None,
+        on_batch: OnBatch | None = None,
     ) -> int:
-        """Cancel all jobs that match and wait, as "queued" or "held", in batches; how many that
-        were.
+        """Cancel all jobs that match and wait, as "queued" or "held", in batches, newest first; how
+        many that were.
+
+        `limit`, `on_batch`: as of `retry_all`.
         """
-        return await cancel_all((await self._ready()).operations, status, name, queue, tag, reason)
+        which = Matching(status, name, queue, tag)
+        return await cancel_all((await self._ready()).operations, which, limit, on_batch, reason)
 
     @bridged
     async def release(

@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 
@@ -128,6 +129,28 @@ async def test_cancel_all_counts_asks_and_cancels_what_waits(
 
 
 @pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["retry", "--status", "queued"], "made 2 jobs due now\n"),
+        (["cancel"], "cancelled 2 jobs\n"),
+        (["delete", "--name", "fail"], "forgot 2 jobs\n"),
+    ],
+)
+async def test_a_limit_is_for_the_newest_and_the_question_says_so(
+    project: Project, producer: Soniq, command: list[str], said: str
+) -> None:
+    ids = await producer.enqueue_many("fail", [{}] * 3, delay=3600)
+    yes = answered(project, "y", *command, "--all", "--limit", "2")
+    assert (yes.returncode, yes.stdout) == (0, said)
+    assert " the newest 2 of 3 " in yes.stderr
+    later = (await producer.backlog())["default"]["scheduled"]
+    assert later == 1
+    oldest = await producer.get_job_status(ids[0])
+    assert oldest is not None
+    assert oldest["scheduled_at"] > oldest["created_at"] + timedelta(minutes=30)
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ([], "name the jobs by their ids, or say --all"),
@@ -136,6 +159,8 @@ async def test_cancel_all_counts_asks_and_cancels_what_waits(
             "name the jobs by their ids, or say --all",
         ),
         (["--yes", "01900000-0000-7000-8000-000000000000"], "go with --all"),
+        (["--limit", "2", "01900000-0000-7000-8000-000000000000"], "go with --all"),
+        (["--all", "--limit", "0"], "Invalid value for '--limit'"),
         (["--all", "--status", "done"], "Invalid value for '--status'"),
     ],
 )

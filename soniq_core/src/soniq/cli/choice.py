@@ -10,6 +10,7 @@ import msgspec
 from soniq.app import Soniq
 from soniq.cli.options import job_ids
 from soniq.cli.output import somebody_answers
+from soniq.postgres.bulk import MOST
 
 T = TypeVar("T")
 
@@ -23,12 +24,13 @@ class Choice(msgspec.Struct, frozen=True):
     name: str | None
     queue: str | None
     tag: str | None
+    limit: int | None
     yes: bool
 
     @property
-    def filters(self) -> dict[str, str | None]:
-        """What all that are meant have in common, beside the status."""
-        return {"name": self.name, "queue": self.queue, "tag": self.tag}
+    def filters(self) -> dict[str, Any]:
+        """What all that are meant have in common, beside the status; and how many at most."""
+        return {"name": self.name, "queue": self.queue, "tag": self.tag, "limit": self.limit}
 
     async def confirmed(self, app: Soniq, what: str, *, later: bool = False) -> bool:
         """Whether any job matches, and the person at the terminal wants it done.
@@ -43,6 +45,8 @@ class Choice(msgspec.Struct, frozen=True):
         if count and not self.yes:
             kind = f"{self.status} " if self.status else ""
             jobs = f"{count:,} {kind}{'job' if count == 1 else 'jobs'}"
+            if self.limit is not None and self.limit < count:
+                jobs = f"the newest {self.limit:,} of {jobs}"
             click.confirm(f"{what} {jobs}?", abort=True, err=True)
         return bool(count)
 
@@ -70,6 +74,12 @@ def takes_choice(
         @click.option("--name", help="With --all: only those of the job of this name.")
         @click.option("--queue", help="With --all: only those of this queue.")
         @click.option("--tag", help="With --all: only those that have this tag.")
+        @click.option(
+            "--limit",
+            type=click.IntRange(1, MOST),
+            metavar="COUNT",
+            help="With --all: the newest, so many at most.",
+        )
         @click.option("--yes", is_flag=True, help="With --all: do not ask.")
         @functools.wraps(command)
         def with_choice(
@@ -81,13 +91,16 @@ def takes_choice(
             name: str | None,
             queue: str | None,
             tag: str | None,
+            limit: int | None,
             yes: bool,
             **others: Any,
         ) -> T:
             if every == bool(job_ids):
                 raise click.UsageError("name the jobs by their ids, or say --all")
-            if not every and (status or name or queue or tag or yes):
-                raise click.UsageError("--status, --name, --queue, --tag and --yes go with --all")
+            if not every and (status or name or queue or tag or limit or yes):
+                raise click.UsageError(
+                    "--status, --name, --queue, --tag, --limit and --yes go with --all"
+                )
 
             if every and any_status and not (status or name or queue or tag):
                 raise click.UsageError(
@@ -98,7 +111,7 @@ def takes_choice(
                     "--all asks before anything is done; where no one can answer, add --yes"
                 )
 
-            choice = Choice(job_ids, status or usual, name, queue, tag, yes)
+            choice = Choice(job_ids, status or usual, name, queue, tag, limit, yes)
             return command(app, choice=choice, **others)
 
         return with_choice

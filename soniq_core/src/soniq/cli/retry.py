@@ -51,8 +51,7 @@ def retry(app: Soniq, choice: Choice, as_json_: bool, to_queue: str | None, **ot
         )
     done = use(app, lambda: _retry_all(app, choice))
     click.echo(as_json(done) if as_json_ else _said(done["queued"], str(choice.status)))
-    for job_id, holder in done["left"].items():
-        why = f"{holder} holds its dedup key and is not finished"
+    for job_id, why in done["left"].items():
         click.echo(f"error: job {job_id} is still {choice.status}: {why}", err=True)
     if done["left"]:
         click.get_current_context().exit(NotFound.exit_code)

@@ -1,15 +1,41 @@
-"""Changing many jobs at once: retry, cancel or delete all that match, in batches, newest first."""
+"""Changing many jobs at once: retry, cancel or delete some, by their ids, or all that match, newest
+first. Either goes in batches: where one fails, what was done before stays done.
+"""
 
-from collections.abc import AsyncIterator
-from typing import TypedDict
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from typing import NamedTuple, TypedDict
 
+import asyncpg
+
+from soniq.checks import check_integer
 from soniq.errors import DuplicateJob, InvalidOption, JobNotFound, JobNotRetryable
-from soniq.postgres.lookup import Lookup
+from soniq.ids import parse_id
 from soniq.postgres.operations import Operations
-from soniq.status import RETRYABLE, WAITING, RetryableStatus, Status, WaitingStatus
+from soniq.status import FINISHED, RETRYABLE, WAITING, Status
 
 BATCH = 500
 """The most jobs that one statement changes."""
+
+MOST = 1_000_000_000
+"""The highest `limit`."""
+
+UNKNOWN = "no job has this id"
+
+OnBatch = Callable[[int], Awaitable[None] | None]
+"""Called after each batch with how many jobs that match were gone through so far, and awaited where
+it returns something to await. What it raises ends the call.
+"""
+
+Why = Callable[[asyncpg.Record], str | None]
+"""Why a job in this state stays as it is; None where it could be changed now."""
 
 
 class Retried(TypedDict):
@@ -18,8 +44,20 @@ class Retried(TypedDict):
     queued: int
     """How many were queued again, or had been queued for later and are due now."""
     left: dict[str, str]
-    """Jobs that stay as they are, each with the job that holds its dedup key and is not finished.
+    """Jobs that stay as they are, each with the reason: another job holds its dedup key; and of
+    those named by their ids those that cannot be retried, or do not exist.
     """
+
+
+class Cancelled(TypedDict):
+    """What became of jobs that were all to be cancelled."""
+
+    cancelled: int
+    """How many waited, and are cancelled."""
+    asked: int
+    """How many run, so that their workers were asked to end them."""
+    left: dict[str, str]
+    """Those that are finished or do not exist, each with the reason."""
 
 
 class Deleted(TypedDict):
@@ -27,92 +65,209 @@ class Deleted(TypedDict):
 
     deleted: int
     left: dict[str, str]
-    """Jobs that are still there, each with the reason: those that run, or whose result cannot be
-    deleted here.
+    """Jobs that were not, each with the reason: those that run, or whose result cannot be deleted
+    here; and of those named by their ids those that do not exist.
     """
 
 
+class Matching(NamedTuple):
+    """Which jobs are meant; None is any."""
+
+    status: Status | None
+    name: str | None
+    queue: str | None
+    tag: str | None
+
+
+# --- by their ids --------------------------------------------------------------------------------
+
+
+async def retry_many(operations: Operations, job_ids: Iterable[object]) -> Retried:
+    """Retry these; of two that have one key the first. Those that are due already are no part of
+    the answer.
+    """
+    done: Retried = {"queued": 0, "left": {}}
+    for ids in _split(job_ids):
+        waiting: Sequence[str] = ids
+        while waiting:
+            changed = await operations.retry_those(waiting)
+            if changed is None:
+                done["queued"] += await _retry_each(operations, waiting, done["left"], told=True)
+                break
+            done["queued"] += sum(changed.values())
+            rest = [id_ for id_ in waiting if id_ not in changed]
+            waiting = await _changed_meanwhile(operations, rest, _not_retryable, done["left"])
+    return done
+
+
+async def cancel_many(
+    operations: Operations, job_ids: Iterable[object], reason: str | None
+) -> Cancelled:
+    """Cancel those that wait, and ask the workers of those that run to end them."""
+    done: Cancelled = {"cancelled": 0, "asked": 0, "left": {}}
+    for ids in _split(job_ids):
+        waiting: Sequence[str] = ids
+        while waiting:
+            cancelled = await operations.cancel_waiting(waiting, reason)
+            rest = [id_ for id_ in waiting if id_ not in cancelled]
+            asked = await operations.cancel_running(rest, reason)
+            rest = [id_ for id_ in rest if id_ not in asked]
+
+            done["cancelled"] += len(cancelled)
+            done["asked"] += len(asked)
+            waiting = await _changed_meanwhile(operations, rest, _finished, done["left"])
+    return done
+
+
+async def delete_many(operations: Operations, job_ids: Iterable[object]) -> Deleted:
+    """Delete these; those that run are told."""
+    done: Deleted = {"deleted": 0, "left": {}}
+    for ids in _split(job_ids):
+        waiting: Sequence[str] = ids
+        while waiting:
+            deleted = await operations.delete_those(waiting)
+            done["deleted"] += len(deleted)
+            rest = [id_ for id_ in waiting if id_ not in deleted]
+            waiting = await _changed_meanwhile(
+                operations, rest, operations.undeletable, done["left"]
+            )
+    return done
+
+
+def _split(job_ids: Iterable[object]) -> Iterator[list[str]]:
+    """Batches of ids, each id once. Raises `InvalidJobId` before the first."""
+    ids = list(dict.fromkeys([parse_id(each) for each in job_ids]))
+    return (ids[at : at + BATCH] for at in range(0, len(ids), BATCH))
+
+
+async def _changed_meanwhile(
+    operations: Operations, ids: Sequence[str], why: Why, left: dict[str, str]
+) -> list[str]:
+    """Add to `left` those of some jobs that were not changed that cannot be; the others, whose
+    status changed in between, so that they are to be tried again.
+    """
+    again = []
+    states = await operations.lookup.states(ids) if ids else {}
+    for id_ in ids:
+        reason = why(states[id_]) if id_ in states else UNKNOWN
+        if reason is None:
+            again.append(id_)
+        else:
+            left[id_] = reason
+    return again
+
+
+def _not_retryable(state: asyncpg.Record) -> str | None:
+    if state["status"] in RETRYABLE:
+        return None
+    return _why_not_retried(state["status"], state["held_by"] or ())
+
+
+def _why_not_retried(status: Status, held_by: Sequence[str]) -> str:
+    if status == "running":
+        return "it runs"
+    return f"it is {status} by {', '.join(held_by)}" if held_by else f"it is {status}"
+
+
+def _finished(state: asyncpg.Record) -> str | None:
+    return f"it is {state['status']}" if state["status"] in FINISHED else None
+
+
+# --- all that match ------------------------------------------------------------------------------
+
+
 async def retry_all(
-    operations: Operations,
-    status: RetryableStatus,
-    name: str | None,
-    queue: str | None,
-    tag: str | None,
+    operations: Operations, which: Matching, limit: int | None, on_batch: OnBatch | None
 ) -> Retried:
     """Retry all jobs that match; of two that have one key the newer."""
-    if status not in RETRYABLE:
-        raise InvalidOption(
-            f"status= is one of {', '.join(RETRYABLE)}; got {status!r}", option="status"
-        )
+    _check_status(which, RETRYABLE)
     done: Retried = {"queued": 0, "left": {}}
-    async for ids in _batches(operations.lookup, status, name, queue, tag):
-        queued = await operations.retry_those(ids)
-        if queued is None:
-            queued = await _retry_each(operations, ids, done["left"])
-        done["queued"] += queued
+    async for ids in _batches(operations, which, limit, on_batch):
+        changed = await operations.retry_those(ids)
+        if changed is None:
+            done["queued"] += await _retry_each(operations, ids, done["left"], told=False)
+        else:
+            done["queued"] += sum(changed.values())
     return done
 
 
 async def cancel_all(
     operations: Operations,
-    status: WaitingStatus,
-    name: str | None,
-    queue: str | None,
-    tag: str | None,
+    which: Matching,
+    limit: int | None,
+    on_batch: OnBatch | None,
     reason: str | None,
 ) -> int:
     """Cancel all jobs that match and wait; how many that were."""
-    if status not in WAITING:
-        raise InvalidOption(
-            f"status= is one of {', '.join(WAITING)}; got {status!r}", option="status"
-        )
-    batches = _batches(operations.lookup, status, name, queue, tag)
-    return sum([await operations.cancel_waiting(ids, reason) async for ids in batches])
+    _check_status(which, WAITING)
+    count = 0
+    async for ids in _batches(operations, which, limit, on_batch):
+        count += len(await operations.cancel_waiting(ids, reason))
+    return count
 
 
 async def delete_all(
-    operations: Operations,
-    status: Status | None,
-    name: str | None,
-    queue: str | None,
-    tag: str | None,
+    operations: Operations, which: Matching, limit: int | None, on_batch: OnBatch | None
 ) -> Deleted:
     """Delete all jobs that match; those that run are told."""
-    if status is None and name is None and queue is None and tag is None:
+    if all(each is None for each in which):
         raise InvalidOption(
             "delete_all takes at least one of status=, name=, queue= and tag=", option="status"
         )
     done: Deleted = {"deleted": 0, "left": {}}
-    async for ids in _batches(operations.lookup, status, name, queue, tag):
+    async for ids in _batches(operations, which, limit, on_batch):
         deleted = await operations.delete_those(ids)
         done["deleted"] += len(deleted)
-        for id_ in ids:
-            if id_ not in deleted and (why := await operations.why_left(id_)):
+        states = await operations.lookup.states([id_ for id_ in ids if id_ not in deleted])
+        for id_, state in states.items():
+            if why := operations.undeletable(state):
                 done["left"][id_] = why
     return done
 
 
-async def _retry_each(operations: Operations, ids: list[str], left: dict[str, str]) -> int:
-    """Queue finished jobs again, one by one; how many that were. Those whose key is taken are added
-    to `left`.
+def _check_status(which: Matching, statuses: Collection[Status]) -> None:
+    if which.status not in statuses:
+        raise InvalidOption(
+            f"status= is one of {', '.join(statuses)}; got {which.status!r}", option="status"
+        )
+
+
+async def _batches(
+    operations: Operations, which: Matching, limit: int | None, on_batch: OnBatch | None
+) -> AsyncIterator[list[str]]:
+    """The ids of all jobs that match, `limit` at most. What a batch leaves is not met again."""
+    check_integer("limit", limit, 1, MOST)
+    last, count = None, 0
+    while size := BATCH if limit is None else min(BATCH, limit - count):
+        ids = await operations.lookup.ids(*which, last, size)
+        if not ids:
+            break
+        yield ids
+
+        last, count = ids[-1], count + len(ids)
+        if on_batch is not None and (told := on_batch(count)) is not None:
+            await told
+
+
+# --- either --------------------------------------------------------------------------------------
+
+
+async def _retry_each(
+    operations: Operations, ids: Sequence[str], left: dict[str, str], *, told: bool
+) -> int:
+    """Retry jobs one by one; how many changed. Those whose key is taken are added to `left`, and,
+    `told`, those that cannot be retried.
     """
     queued = 0
     for id_ in ids:
         try:
-            await operations.retry(id_)
-            queued += 1
+            queued += await operations.retry(id_)
         except DuplicateJob as error:
-            left[id_] = error.job_id
-        except (JobNotRetryable, JobNotFound):  # someone else was faster
-            pass
+            left[id_] = f"{error.job_id} holds its dedup key and is not finished"
+        except JobNotRetryable as error:
+            if told:
+                left[id_] = _why_not_retried(error.status, error.held_by)
+        except JobNotFound:
+            if told:
+                left[id_] = UNKNOWN
     return queued
-
-
-async def _batches(
-    lookup: Lookup, status: Status | None, name: str | None, queue: str | None, tag: str | None
-) -> AsyncIterator[list[str]]:
-    """The ids of all jobs that match. What a batch leaves is not met again."""
-    last: str | None = None
-    while jobs := await lookup.jobs(status, name, queue, tag, last, BATCH):
-        yield [job["job_id"] for job in jobs]
-        last = jobs[-1]["job_id"]

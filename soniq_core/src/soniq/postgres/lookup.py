@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -123,19 +123,32 @@ class Lookup:
         since: datetime | None = None,
     ) -> list[JobStatus]:
         """The newest jobs that match, without their results."""
-        if status is not None and status not in STATUSES:
-            raise InvalidOption(
-                f"status= is one of {', '.join(STATUSES)}; got {status!r}", option="status"
-            )
+        _check_filters(status, name, queue, tag)
         check_integer("limit", limit, 1, 100_000)
-        for option, text in (("name", name), ("queue", queue), ("tag", tag)):
-            if text is not None:
-                check_text(option, text, 500)
         if since is not None:
             check_time("since", since)
         last = None if before is None else parse_id(before)
         rows = await self._database.fetch("jobs", status, name, queue, tag, last, limit, since)
         return [_status(row, None) for row in rows]
+
+    async def ids(
+        self,
+        status: Status | None,
+        name: str | None,
+        queue: str | None,
+        tag: str | None,
+        before: str | None,
+        limit: int,
+    ) -> list[str]:
+        """The ids of the newest jobs that match, and nothing else of them."""
+        _check_filters(status, name, queue, tag)
+        rows = await self._database.fetch("ids", status, name, queue, tag, before, limit)
+        return [str(row["id"]) for row in rows]
+
+    async def states(self, ids: Sequence[str]) -> dict[str, asyncpg.Record]:
+        """Status, holders and result store of those of some jobs that exist, by id."""
+        rows = await self._database.fetch("states", ids)
+        return {str(row["id"]): row for row in rows}
 
     async def _result(self, row: asyncpg.Record) -> Any:
         if row["status"] != "done" or row["result"] is None:
@@ -175,6 +188,19 @@ class Lookup:
             raise SerializationError(
                 f"the {what} of {name} cannot be read ({serializer}): {error}", job=name
             ) from error
+
+
+def _check_filters(
+    status: Status | None, name: str | None, queue: str | None, tag: str | None
+) -> None:
+    """Raise `InvalidOption` where one of them cannot be."""
+    if status is not None and status not in STATUSES:
+        raise InvalidOption(
+            f"status= is one of {', '.join(STATUSES)}; got {status!r}", option="status"
+        )
+    for option, text in (("name", name), ("queue", queue), ("tag", tag)):
+        if text is not None:
+            check_text(option, text, 500)
 
 
 def _limit(timeout: object) -> float | None:

@@ -30,7 +30,7 @@ from soniq.postgres.refs import attempt_of
 from soniq.postgres.results import Results
 from soniq.postgres.retention import Retention
 from soniq.postgres.settle_tx import SettleTx
-from soniq.status import FINISHED, RETRYABLE, FinishedStatus, Status
+from soniq.status import FINISHED, RETRYABLE, FinishedStatus
 from soniq.text import cut
 
 
@@ -73,19 +73,25 @@ class Operations:
         while True:
             if await self.cancel_waiting([id_], reason):
                 return True
-            if await self._database.fetch("cancel_running", id_, _cancelled(reason)):
-                self._notifier.wake([f"{CANCEL}{id_}"])
+            if await self.cancel_running([id_], reason):
                 return True
-            now = await self.lookup.row(id_)
-            if now is None or now["status"] in FINISHED:
+            states = await self.lookup.states([id_])
+            if id_ not in states or states[id_]["status"] in FINISHED:
                 return False
             # Its status changed in between: try again
 
+    async def cancel_running(self, ids: Sequence[str], reason: str | None) -> set[str]:
+        """Ask the workers of those of some jobs that run to end them; which those were."""
+        rows = await self._database.fetch("cancel_running", ids, _cancelled(reason))
+        asked = {str(row["id"]) for row in rows}
+        self._notifier.wake(f"{CANCEL}{id_}" for id_ in asked)
+        return asked
+
     async def cancel_waiting(
         self, ids: Sequence[str], reason: str | None, without: Collection[str] = ()
-    ) -> int:
-        """Cancel those of some jobs that wait; how many that were. Calls `settle_tx`, but not of
-        the plugins in `without`.
+    ) -> set[str]:
+        """Cancel those of some jobs that wait; which those were. Calls `settle_tx`, but not of the
+        plugins in `without`.
         """
         reason = None if reason is None else cut(str(reason))
         error = _cancelled(reason)
@@ -112,7 +118,7 @@ class Operations:
         cancelled = await over_gaps(self._database, change)
         if cancelled:
             await self._settled(cancelled)
-        return len(cancelled)
+        return {outcome.job_id for outcome in cancelled}
 
     async def delete(self, job_id: object) -> bool:
         """Forget a job, its result too. False: it does not exist. Raises `JobRunning`, or what a
@@ -120,12 +126,13 @@ class Operations:
         """
         id_ = parse_id(job_id)
         while not await self.delete_those([id_]):
-            row = await self.lookup.row(id_)
-            if row is None:
+            states = await self.lookup.states([id_])
+            if id_ not in states:
                 return False
-            if why := self.undeletable(row["status"], row["result_store"]):
+            state = states[id_]
+            if why := self.undeletable(state):
                 raise (
-                    JobRunning(id_) if row["status"] == "running" else ResultNotDeleted(id_, why)
+                    JobRunning(id_) if state["status"] == "running" else ResultNotDeleted(id_, why)
                 )
         return True
 
@@ -136,15 +143,9 @@ class Operations:
         await self.cancel_waiting(ids, "deleted")
         return await self._database.guard(self._retention.delete(ids))
 
-    async def why_left(self, job_id: str) -> str | None:
-        """Why a job that was to be deleted is still there; None where it is not, or could be
-        deleted now.
-        """
-        row = await self.lookup.row(job_id)
-        return self.undeletable(row["status"], row["result_store"]) if row else None
-
-    def undeletable(self, status: Status, store: str | None) -> str | None:
-        """Why a job of this status, whose result is in this store, cannot be deleted here."""
+    def undeletable(self, state: asyncpg.Record) -> str | None:
+        """Why a job of this state cannot be deleted here; None where it can be."""
+        status, store = state["status"], state["result_store"]
         if status == "running":
             return "it runs"
         if status in FINISHED and store is not None and store not in self._results.known:
@@ -160,9 +161,9 @@ class Operations:
         max_attempts: int | None = None,
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
-    ) -> None:
-        """Run a job again, with what is to change. Raises `JobNotFound`, `JobNotRetryable` or
-        `DuplicateJob`.
+    ) -> bool:
+        """Run a job again, with what is to change; False where nothing did, for it is due already.
+        Raises `JobNotFound`, `JobNotRetryable` or `DuplicateJob`.
         """
         id_ = parse_id(job_id)
         if queue is not None:
@@ -184,20 +185,21 @@ class Operations:
                     job_id=holder,
                 )
             if rows:
-                return
-            row = await self.lookup.row(id_)
-            if row is None:
+                return any(row["changed"] for row in rows)
+            states = await self.lookup.states([id_])
+            if id_ not in states:
                 raise JobNotFound(id_)
-            if row["status"] not in RETRYABLE:
-                raise JobNotRetryable(id_, row["status"], row["held_by"] or ())
+            state = states[id_]
+            if state["status"] not in RETRYABLE:
+                raise JobNotRetryable(id_, state["status"], state["held_by"] or ())
             # Its status changed in between: try again
 
-    async def retry_those(self, ids: Sequence[str]) -> int | None:
-        """Run those of some jobs again now that can be; how many changed. None: a dedup key is
-        taken, and nothing changed.
+    async def retry_those(self, ids: Sequence[str]) -> dict[str, bool] | None:
+        """Run those of some jobs again now that can be; which those are, and whether this changed
+        them. None: a dedup key is taken, and nothing changed.
         """
         rows = await self._retry(ids)
-        return None if rows is None else sum(row["changed"] for row in rows)
+        return None if rows is None else {str(row["id"]): row["changed"] for row in rows}
 
     async def _retry(
         self, ids: Sequence[str], changes: Sequence[object] = (None,) * 5
@@ -223,7 +225,7 @@ class Operations:
                 return await connection.fetch(sql, ids, *changes)
             async with transaction(connection):
                 rows = await connection.fetch(sql, ids, *changes)
-                back = [(_incoming(row), ()) for row in rows if row["id"] is not None]
+                back = [(_incoming(row), ()) for row in rows if row["back"]]
                 if back:
                     await self._enqueue_tx(connection, back)
                 return rows

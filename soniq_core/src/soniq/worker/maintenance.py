@@ -106,7 +106,7 @@ class Maintenance:
     async def _cancel_expired(self, ids: Sequence[str]) -> int:
         """Cancel these jobs; one by one where a `settle_tx` refuses."""
         try:
-            return await self._services.cancel(ids, EXPIRED, ())
+            return len(await self._services.cancel(ids, EXPIRED, ()))
         except PluginError:
             return sum([await self._cancel_one(each) for each in ids])
 
@@ -115,7 +115,7 @@ class Maintenance:
 
         async def cancel(without: Collection[str]) -> int:
             try:
-                return await self._services.cancel([job_id], EXPIRED, without)
+                return len(await self._services.cancel([job_id], EXPIRED, without))
             except PluginError as refusal:
                 if isinstance(refusal.__cause__, RETRYABLE_ERRORS):
                     raise  # it is tried again with the next look

@@ -26,9 +26,9 @@ Enqueue = Callable[[Any, tuple[object, ...], Mapping[str, object], list[NewJob]]
 """Prepares a job and adds it to a list, to be inserted later."""
 
 
-Cancel = Callable[[Sequence[str], str | None, Collection[str]], Awaitable[int]]
-"""Cancels those of some jobs that wait, with a reason, and without some plugins' `settle_tx`; how
-many that were.
+Cancel = Callable[[Sequence[str], str | None, Collection[str]], Awaitable[Collection[str]]]
+"""Cancels those of some jobs that wait, with a reason, and without some plugins' `settle_tx`; which
+those were.
 """
 
 Adapted = Callable[[object], Awaitable[TransactionConnection]]

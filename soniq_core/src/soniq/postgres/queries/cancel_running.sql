@@ -1,2 +1,2 @@
--- Ask the worker that runs a job to end it; it finds the mark with its heartbeat at the latest.
-select worker_id from {schema}.cancel_running_1($1, $2)
+-- Ask the workers that run jobs to end them; they find the mark with their heartbeat at the latest. Which were asked.
+select id from {schema}.cancel_running_2($1, $2)
