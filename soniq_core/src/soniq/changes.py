@@ -204,18 +204,20 @@ class Changes:
         return released
 
     @bridged
-    async def pause(self, queue: str) -> None:
-        """Let no worker claim jobs of this queue; those that run go on. May be called twice.
+    async def pause(self, queue: str, *, reason: str | None = None, by: str | None = None) -> None:
+        """Let no worker claim jobs of this queue; those that run go on.
 
         Workers know it at once, or with their next poll. `overview()` lists the queues that are
-        paused.
+        paused, with the reason and who it was, where these are said: texts of 1,000 bytes at most.
+        May be called again; a reason then takes the place of the one before, as `by` does with it.
+        Raises `InvalidOption`.
         """
-        await (await self._ready()).operations.pause(queue, True)
+        await (await self._ready()).operations.pause(queue, reason, by)
 
     @bridged
     async def resume(self, queue: str) -> None:
         """Let workers claim jobs of a paused queue again."""
-        await (await self._ready()).operations.pause(queue, False)
+        await (await self._ready()).operations.resume(queue)
 
     @bridged
     async def prune(

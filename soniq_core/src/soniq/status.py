@@ -82,6 +82,14 @@ class Owed(TypedDict):
     """Seconds for which the oldest has waited to be told."""
 
 
+class Pause(TypedDict):
+    """Since when a queue is paused, and, where it was said, by whom and why."""
+
+    since: datetime
+    by: str | None
+    reason: str | None
+
+
 class QueueBacklog(TypedDict):
     """What a queue holds that is not finished."""
 

@@ -2,8 +2,11 @@
 their own.
 """
 
+import getpass
 import os
+import re
 import signal
+import socket
 
 import pytest
 
@@ -117,7 +120,7 @@ async def test_a_pause_of_a_queue_that_never_had_a_job_is_noted(
     done = project.soniq("pause", "default", "defualt")
     assert (done.returncode, done.stdout) == (0, "paused: default, defualt\n")
     assert done.stderr == "warning: queue 'defualt' is paused, and no job waits in it\n"
-    assert project.json("status")["paused"] == ["default", "defualt"]
+    assert list(project.json("status")["paused"]) == ["default", "defualt"]
 
 
 async def test_pause_and_resume_say_in_json_what_they_did(
@@ -127,7 +130,24 @@ async def test_pause_and_resume_say_in_json_what_they_did(
         await producer.enqueue("add", a=1, b=1, queue=queue)
     assert project.json("pause", "mail", "media") == {"paused": ["mail", "media"]}
     assert project.json("resume", "mail") == {"resumed": ["mail"]}
-    assert project.json("status")["paused"] == ["media"]
+    assert list(project.json("status")["paused"]) == ["media"]
+
+
+async def test_who_paused_a_queue_and_why_is_kept_until_it_is_resumed(
+    project: Project, producer: Soniq
+) -> None:
+    project.soniq("pause", "media", "mail", "--reason", "the provider is down")
+    me = f"{getpass.getuser()}@{socket.gethostname()}"
+    paused = project.json("status")["paused"]
+    assert [(queue, each["by"], each["reason"]) for queue, each in paused.items()] == [
+        ("mail", me, "the provider is down"), ("media", me, "the provider is down"),
+    ]  # fmt: skip
+    said = project.soniq("status").stdout
+    assert re.search(rf"paused: mail, since 2\d{{3}}-.* by {me}: the provider is down\n", said)
+    project.soniq("resume", "mail")
+    project.soniq("pause", "mail", "--by", "Eva")
+    again = project.json("status")["paused"]["mail"]
+    assert (again["by"], again["reason"]) == ("Eva", None)
 
 
 async def test_queues_are_paused_and_resumed(project: Project, producer: Soniq) -> None:

@@ -25,9 +25,9 @@ async def test_what_changes_while_the_overview_is_read_is_not_in_it(
         await connection.execute(f"insert into {schema}.paused_queue (queue) values ('default')")
 
     seen = await reading
-    assert (seen["queues"], seen["paused"]) == ({"default": {"queued": 1}}, [])
+    assert (seen["queues"], seen["paused"]) == ({"default": {"queued": 1}}, {})
     seen = await app.overview()
-    assert (seen["queues"], seen["paused"]) == ({"default": {"cancelled": 1}}, ["default"])
+    assert (seen["queues"], list(seen["paused"])) == ({"default": {"cancelled": 1}}, ["default"])
 
 
 async def _waits_for(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:

@@ -5,6 +5,7 @@ started afresh.
 import asyncio
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -114,6 +115,26 @@ class TestPause:
         await pausing.resume("media")
         assert await pausing.run_worker(run_once=True) == 1
 
+    async def test_a_pause_keeps_since_when_and_the_last_reason_with_who_gave_it(
+        self, pausing: Soniq
+    ) -> None:
+        await pausing.pause("media")
+        first = (await pausing.overview())["paused"]["media"]
+        assert (first["by"], first["reason"]) == (None, None)
+        await pausing.pause("media", reason="the provider is down", by="Eva")
+        await pausing.pause("media", by="Tom")
+        second = (await pausing.overview())["paused"]["media"]
+        assert second == {**first, "by": "Eva", "reason": "the provider is down"}
+
+    @pytest.mark.parametrize("what", ["reason", "by"])
+    @pytest.mark.parametrize("wrong", ["", "x" * 1_001, "\0", 7])
+    async def test_a_reason_that_cannot_be_kept_pauses_nothing(
+        self, pausing: Soniq, what: str, wrong: Any
+    ) -> None:
+        with pytest.raises(InvalidOption, match=f"{what}="):
+            await pausing.pause("media", **{what: wrong})
+        assert (await pausing.overview())["paused"] == {}
+
     async def test_a_worker_that_runs_obeys_at_once(
         self, pausing: Soniq, make_app: MakeApp
     ) -> None:
@@ -123,7 +144,7 @@ class TestPause:
             await pausing.pause("media")
 
             async def listed() -> bool:
-                return (await pausing.overview())["paused"] == ["media"]
+                return list((await pausing.overview())["paused"]) == ["media"]
 
             await eventually(listed)
             second, other = await pausing.enqueue("one"), await pausing.enqueue("other")
@@ -189,7 +210,7 @@ class TestPause:
         await pausing.pause("media")
         await pausing.resume("media")
         await pausing.resume("media")
-        assert (await pausing.overview())["paused"] == []
+        assert (await pausing.overview())["paused"] == {}
 
 
 async def _none_waits(app: Soniq) -> bool:

@@ -115,8 +115,10 @@ def _problems(overview: Overview) -> Iterator[str]:
     for plugin, jobs in overview["missing_plugins"].items():
         marked = f"{counted(jobs, 'job')} marked for it"
         yield f"no live worker has the plugin {plain(plugin)!r}: {marked}"
-    if overview["paused"]:
-        yield f"paused: {', '.join(map(plain, overview['paused']))}"
+    for queue, pause in overview["paused"].items():
+        by = f" by {plain(pause['by'])}" if pause["by"] else ""
+        reason = f": {plain(pause['reason'])}" if pause["reason"] else ""
+        yield f"paused: {plain(queue)}, since {plain(pause['since'])}{by}{reason}"
 
     for name, jobs in overview["unknown_names"].items():
         yield f"no live worker knows {plain(name)!r}: {_wait(jobs)}"

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import asyncpg
 
-from soniq.checks import check_integer, check_queue, check_seconds
+from soniq.checks import check_integer, check_queue, check_seconds, check_text
 from soniq.errors import (
     DatabaseError,
     DuplicateJob,
@@ -57,13 +57,20 @@ class Operations:
         self._settle_tx = settle_tx
         self._settled = settled
 
-    async def pause(self, queue: str, paused: bool) -> None:
-        """Let no worker claim jobs of a queue, or let them again. Workers that listen know at
-        once.
-        """
+    async def pause(self, queue: str, reason: str | None, by: str | None) -> None:
+        """Let no worker claim jobs of a queue. Workers that listen know at once."""
         check_queue("queue", queue)
-        await self._database.fetch("pause" if paused else "resume", queue)
+        for option, text in (("reason", reason), ("by", by)):
+            if text is not None:
+                check_text(option, text, 1_000)
+        await self._database.fetch("pause", queue, reason, by)
         self._notifier.wake([""])  # for workers to learn which are paused
+
+    async def resume(self, queue: str) -> None:
+        """Let workers claim jobs of a queue again."""
+        check_queue("queue", queue)
+        await self._database.fetch("resume", queue)
+        self._notifier.wake([""])
 
     async def cancel(self, job_id: object, reason: str | None) -> bool:
         """Cancel a job that waits; ask the worker of one that runs to end it. False where it is

@@ -7,7 +7,7 @@ import asyncpg
 
 from soniq.postgres.connections import transaction
 from soniq.postgres.database import Database
-from soniq.status import HeldJob, OldestJob, Owed, QueueBacklog, WorkerStatus
+from soniq.status import HeldJob, OldestJob, Owed, Pause, QueueBacklog, WorkerStatus
 
 
 class Overview(TypedDict):
@@ -38,7 +38,7 @@ class Overview(TypedDict):
     """Jobs that wait, by name, where no live worker knows the name."""
     unserved_queues: dict[str, int]
     """Jobs that are due, by queue, where no live worker serves the queue."""
-    paused: list[str]
+    paused: dict[str, Pause]
     """Queues of which no worker claims."""
 
 
@@ -85,7 +85,14 @@ async def overview(database: Database) -> Overview:
         "missing_plugins": {row["mark"]: row["jobs"] for row in missing},
         "unknown_names": {row["name"]: row["jobs"] for row in alive if row["queue"] is None},
         "unserved_queues": _unserved(backlog, workers),
-        "paused": [row["queue"] for row in paused],
+        "paused": {
+            row["queue"]: {
+                "since": row["paused_at"],
+                "by": row["paused_by"],
+                "reason": row["reason"],
+            }
+            for row in paused
+        },
     }
 
 
