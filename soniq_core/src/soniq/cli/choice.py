@@ -1,6 +1,8 @@
 """Which jobs a command is about: some, by their ids, or all that match, after a question."""
 
+import contextlib
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -47,7 +49,8 @@ class Choice(msgspec.Struct, frozen=True):
             jobs = f"{count:,} {kind}{'job' if count == 1 else 'jobs'}"
             if self.limit is not None and self.limit < count:
                 jobs = f"the newest {self.limit:,} of {jobs}"
-            click.confirm(f"{what} {jobs}?", abort=True, err=True)
+            with contextlib.redirect_stdout(sys.stderr):  # click before 8.4 ends a question there
+                click.confirm(f"{what} {jobs}?", abort=True)
         return bool(count)
 
 
