@@ -8,8 +8,8 @@ import soniq
 from soniq import Soniq, errors, plugin
 
 OF_APPLICATIONS = {
-    "PROVIDED", "Backoff", "Call", "Cancel", "Cancelled", "Deleted", "Job", "JobContext", "JobError", "JobId",
-    "JobStatus", "Jobs", "Overview", "QueueBacklog", "Retried", "Retry", "Settings", "Signal",
+    "PROVIDED", "Backoff", "Call", "Cancel", "Cancelled", "Deleted", "FoundJob", "Job", "JobContext", "JobError", "JobId",
+    "JobStatus", "Jobs", "Overview", "Page", "QueueBacklog", "Retried", "Retry", "Search", "Settings", "Signal",
     "Snooze", "Soniq", "Unique", "hookimpl",
 }  # fmt: skip
 ERRORS_OF_CALLS = {

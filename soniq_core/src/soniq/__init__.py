@@ -33,6 +33,7 @@ from soniq.job.signature import PROVIDED
 from soniq.jobs import Jobs
 from soniq.postgres.bulk import Cancelled, Deleted, Retried
 from soniq.postgres.overview import Overview
+from soniq.search import FoundJob, Page, Search
 from soniq.settings import Settings
 from soniq.signals import Cancel, Retry, Signal, Snooze
 from soniq.status import JobError, JobStatus, QueueBacklog
@@ -49,6 +50,7 @@ __all__ = [
     "DatabaseUnavailable",
     "Deleted",
     "DuplicateJob",
+    "FoundJob",
     "InvalidArguments",
     "InvalidJobId",
     "InvalidOption",
@@ -64,10 +66,12 @@ __all__ = [
     "JobStatus",
     "Jobs",
     "Overview",
+    "Page",
     "PayloadTooLarge",
     "QueueBacklog",
     "Retried",
     "Retry",
+    "Search",
     "SerializationError",
     "Settings",
     "Signal",

@@ -10,7 +10,9 @@ from soniq.changes import Changes
 from soniq.hooks.values import Presentable
 from soniq.ids import JobId
 from soniq.job.job import Call, Job
+from soniq.postgres import searching
 from soniq.postgres.overview import Overview, backlog, overview
+from soniq.search import Page, Search
 from soniq.status import JobStatus, QueueBacklog, Status
 
 
@@ -171,6 +173,27 @@ class Client(Changes):
         return await (await self._ready()).lookup.jobs(
             status, name, queue, tag, before, limit, since
         )
+
+    @bridged
+    async def search(
+        self,
+        search: Search,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        rows: int = 50_000,
+        seconds: float = 1.0,
+    ) -> Page:
+        """A page of the jobs that a `Search` finds, in short; `cursor`, the `next` of a page, for
+        the one behind it.
+
+        It looks at `rows` jobs at most, of those live and those finished each, for about `seconds`;
+        where they end first, the page is not `complete`, and its `next` leads on from there. What
+        is found by an index is found beyond `rows`, too. Raises `InvalidOption`, `InvalidJobId` or
+        `DatabaseError`.
+        """
+        reading = (await self._ready()).reading
+        return await searching.search(reading, search, cursor, limit, rows, seconds)
 
     @bridged
     async def overview(self) -> Overview:

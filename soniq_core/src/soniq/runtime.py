@@ -23,6 +23,7 @@ from soniq.postgres.database import Database
 from soniq.postgres.lookup import Lookup
 from soniq.postgres.notify import Notifier
 from soniq.postgres.operations import Operations
+from soniq.postgres.reading import Reading
 from soniq.postgres.release import Release
 from soniq.postgres.results import Results
 from soniq.postgres.retention import Retention
@@ -65,6 +66,7 @@ class Runtime:
         self.hooks = hooks
         self.serializers = _by_name("serializers", hooks)
         self.results = Results(_by_name("result_stores", hooks), settings.max_payload)
+        self.reading = Reading(database)
         self.release = Release(database, self._notifier)
         self.lookup = Lookup(database, registry, self.serializers, self.results)
         self._add_jobs_of_plugins()

@@ -91,6 +91,7 @@ class Sync:
     get_args = _blocking(Client.get_args)
     wait_for = _blocking(Client.wait_for)
     jobs = _blocking(Client.jobs)
+    search = _blocking(Client.search)
     cancel = _blocking(Client.cancel)
     cancel_many = _blocking(Client.cancel_many)
     cancel_all = _blocking(Client.cancel_all)

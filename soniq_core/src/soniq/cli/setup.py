@@ -88,6 +88,8 @@ async def _make(schema: Schema) -> dict[str, Any]:
     if partitions is None:
         what = "no partitions of history are made for the time to come"
         warn(f"{what}: this role does not own the tables")
+    if not await schema.make_indexes():
+        warn("an index of history is not complete: another makes it, or this role may not")
     return {**_place(schema), "steps": _listed(steps), "partitions": partitions or []}
 
 

@@ -127,12 +127,15 @@ async def close_quietly(connection: "Connection | None") -> None:
 
 @contextlib.asynccontextmanager
 async def transaction(
-    connection: "Connection", isolation: Isolation = "read_committed"
+    connection: "Connection",
+    isolation: Isolation = "read_committed",
+    *,
+    read_only: bool = False,
 ) -> AsyncIterator[None]:
     """A transaction. Where it fails it is rolled back; if that is not done soon, the connection is
     ended.
     """
-    begun = connection.transaction(isolation=isolation)
+    begun = connection.transaction(isolation=isolation, readonly=read_only)
     await begun.__aenter__()
     try:
         yield

@@ -24,6 +24,7 @@ from soniq.hooks.values import Migration
 from soniq.postgres.connections import transaction
 from soniq.postgres.database import Database
 from soniq.postgres.driver_errors import CONNECTION_ERRORS
+from soniq.postgres.indexes import UNFINISHED, make_indexes
 from soniq.postgres.partitions import (
     FURTHEST,
     ensure_partitions,
@@ -120,6 +121,14 @@ class Schema:
                 return await ensure_partitions(connection, self.name, self._database.settings.keep)
             except asyncpg.InsufficientPrivilegeError:
                 return None
+
+    async def make_indexes(self) -> bool:
+        """Make the indexes that history lacks; False where that is for somebody else to finish."""
+        with self._database.guarding():
+            try:
+                return await make_indexes(self._database)
+            except (*UNFINISHED, asyncpg.InsufficientPrivilegeError):
+                return False
 
     async def partitions_end(self) -> datetime | None:
         """When the partitions of history end, if a job that finishes now is kept for longer."""

@@ -12,6 +12,7 @@ import asyncpg
 from soniq.errors import PluginError
 from soniq.hooks.values import Task
 from soniq.postgres.driver_errors import RETRYABLE_ERRORS
+from soniq.postgres.indexes import UNFINISHED, make_indexes
 from soniq.text import counted
 from soniq.worker.background import repeat
 from soniq.worker.lanes import Lanes
@@ -36,6 +37,8 @@ EXPIRED_JOBS = 500
 """The most of them that are cancelled at once."""
 FORGET_PAUSE = 3600.0
 """Seconds between two looks for what is past its time."""
+INDEX_PAUSE = 60.0
+"""Seconds until an index that could not be made now is tried again."""
 
 
 class Maintenance:
@@ -55,6 +58,7 @@ class Maintenance:
             Task(name="surface", run=lambda: repeat(self._surface)),
             Task(name="retention", run=lambda: repeat(self._forget), elected=True),
             Task(name="expiry", run=lambda: repeat(self._expire), elected=True),
+            Task(name="indexes", run=self._make_indexes),
         ]
         return [("soniq", task) for task in tasks]
 
@@ -135,3 +139,18 @@ class Maintenance:
                 error,
             )
         return FORGET_PAUSE * random.uniform(0.8, 1.2)
+
+    async def _make_indexes(self) -> None:
+        """Make what history lacks of indexes, unless another worker does; new partitions have
+        them.
+        """
+        done = False
+        while not done:
+            try:
+                done = await make_indexes(self._database)
+            except asyncpg.InsufficientPrivilegeError:
+                return  # `soniq setup` makes them, as the owner
+            except UNFINISHED as error:
+                log.info("an index of history is not complete yet: %s", error)
+            if not done:
+                await asyncio.sleep(INDEX_PAUSE * random.uniform(0.8, 1.2))

@@ -1,0 +1,280 @@
+"""Walks through the tables of jobs: along an index, stretch by stretch, so that each step is
+bounded whatever is kept.
+
+A stretch begins where the one before ended, and ends so many rows later, at a place that is looked
+up first. What matches is then read between these two places. So a walk can be left at any time, and
+be taken up again by anybody who knows the place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from soniq.postgres.matching import Values, conditions
+from soniq.search import ORDERED, Search
+from soniq.status import FINISHED, Status
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from soniq.postgres.connections import Connection
+
+Place = tuple[Any, ...]
+"""Where a walk is: the values of the columns that it is ordered by."""
+
+KINDS = {
+    "id": "uuid",
+    "finished_at": "timestamptz",
+    "scheduled_at": "timestamptz",
+    "started_at": "timestamptz",
+}
+KEYS = {
+    "newest": ("id",),
+    "finished": ("finished_at", "id"),
+    "due": ("scheduled_at", "id"),
+    "started": ("started_at", "id"),
+}
+"""The columns that each order goes by; ids rise with the time of the enqueue."""
+LAST_FIRST = ("newest", "finished")
+
+CLOCKS = timedelta(hours=1)
+"""By how much the clocks of those who make ids may differ from the database's."""
+LANES = 1_000
+"""The most lanes (queue and priority) that are walked at once."""
+
+COLUMNS = """
+    id, name, status, queue, priority, {attempt} as attempt, max_attempts, created_at,
+    scheduled_at, started_at, {finished_at} as finished_at, worker_id, tags, {held_by} as held_by,
+    left(error ->> 'type', 300) as error_type, left(error ->> 'message', 300) as error_message
+"""
+OF_JOB = COLUMNS.format(
+    attempt="attempt + (status = 'running')::int",
+    finished_at="null::timestamptz",
+    held_by="held_by",
+)
+OF_HISTORY = COLUMNS.format(
+    attempt="attempt::int", finished_at="finished_at", held_by="null::text[]"
+)
+
+
+@dataclass
+class Walk:
+    """A walk through the rows of one table that may match, in the order of the search."""
+
+    search: Search
+    schema: str
+    """Quoted."""
+    table: Literal["job", "history"]
+    statuses: tuple[Status, ...]
+    """Those that are looked for in this table."""
+    only: str | None = None
+    """What bounds the walk itself, of which there is an index."""
+    lanes: "Sequence[asyncpg.Record] | None" = None
+    """The lanes along which it goes at once, where it is one of what is due."""
+    place: Place | None = None
+    """How far it has come; None at the beginning."""
+    ended: bool = False
+    """Whether there is nothing behind its place."""
+    found: "list[asyncpg.Record]" = field(default_factory=list)
+
+    async def count(self, connection: "Connection", length: int, most: int) -> int:
+        """Go on by a stretch of so many rows; how many of them match, `most` at most."""
+        end = await self._end(connection, length)
+        values = Values()
+        matching = f"select from {self._stretch(end, length, values)} limit {most}"
+        count = await connection.fetchval(
+            f"select count(*) from ({matching}) as matching", *values.all
+        )
+        self._arrive(end)
+        return int(count)
+
+    async def look(self, connection: "Connection", length: int, most: int) -> None:
+        """Go on by a stretch of so many rows, and find what matches there, until so many are
+        found.
+        """
+        wanted, end = most - len(self.found), await self._end(connection, length)
+        rows = await self._matching(connection, end, length, wanted)
+        self.found += rows
+        if len(rows) == wanted:
+            self.place = self.key(rows[-1])
+        else:
+            self._arrive(end)
+
+    async def look_by_index(self, connection: "Connection", most: int) -> None:
+        """Find all else that matches, through an index of what is searched for."""
+        wanted = most - len(self.found)
+        await connection.execute(
+            "set local enable_bitmapscan = on; set local enable_indexscan = off;"
+            " set local enable_indexonlyscan = off"
+        )
+        rows = await self._matching(connection, None, 0, wanted)
+        self.found += rows
+        if len(rows) == wanted:
+            self.place = self.key(rows[-1])
+        else:
+            self._arrive(None)
+
+    @property
+    def has_index(self) -> bool:
+        """Whether what is searched for, other than by its place, has an index in this table."""
+        search = self.search
+        if search.order != "newest" or self.only is not None:
+            return False
+        of_history = search.names is not None or search.queues is not None
+        return bool(search.tags) or (self.table == "history" and of_history)
+
+    def key(self, row: "asyncpg.Record") -> Place:
+        """The place of a row."""
+        return tuple(row[column] for column in self._columns)
+
+    def _arrive(self, end: Place | None) -> None:
+        self.place, self.ended = end or self.place, end is None
+
+    # --- SQL -------------------------------------------------------------------------------------
+
+    async def _end(self, connection: "Connection", length: int) -> Place | None:
+        """The place where a stretch of so many rows ends; None where there are not so many."""
+        if self.search.order == "started":
+            return None  # no index: all that is alive is one stretch
+        values = Values()
+        query = (
+            f"select {', '.join(self._columns)} from {self._table} where {self._bounds(values)}"
+            f" order by {self._order} offset {length - 1} limit 1"
+        )
+        if self.lanes is not None:
+            query = (
+                f"select ends.* from {self._of_lanes(values)} cross join lateral ({query}) as ends"
+                f" order by {self._order} limit 1"
+            )
+        row = await connection.fetchrow(query, *values.all)
+        return None if row is None else self.key(row)
+
+    async def _matching(
+        self, connection: "Connection", end: Place | None, length: int, most: int
+    ) -> "list[asyncpg.Record]":
+        values, columns = Values(), OF_JOB if self.table == "job" else OF_HISTORY
+        return await connection.fetch(
+            f"select {columns} from {self._stretch(end, length, values)}"
+            f" order by {self._order} limit {most}",
+            *values.all,
+        )
+
+    def _stretch(self, end: Place | None, length: int, values: Values) -> str:
+        """What matches up to a place: the text behind `from`."""
+        until = (
+            [] if end is None else [self._compare(">=" if self._last_first else "<=", end, values)]
+        )
+        matches = conditions(self.search, self.statuses, self.table, self.schema, values)
+        if self.lanes is None:
+            return f"{self._table} where {_all([self._bounds(values), *until, *matches])}"
+        lane = (
+            f"select * from {self._table} where {_all([self._bounds(values), *until])}"
+            f" order by {self._order} limit {length}"
+        )
+        return f"{self._of_lanes(values)} cross join lateral ({lane}) as job where {_all(matches)}"
+
+    def _bounds(self, values: Values) -> str:
+        """What bounds the rest of the walk."""
+        found = [] if self.only is None else [self.only]
+        if self.lanes is not None:
+            found.append("job.queue = lane.in_queue and job.priority = lane.of_priority")
+        if self.place is not None:
+            found.append(self._compare("<" if self._last_first else ">", self.place, values))
+        if self.search.order == "newest":
+            since, before = self.search.created or (None, None)
+            if since is not None:
+                found.append(f"id >= {values(_first_id(since - CLOCKS), 'uuid')}")
+            if before is not None:
+                found.append(f"id < {values(_first_id(before + CLOCKS), 'uuid')}")
+        return _all(found)
+
+    def _compare(self, how: str, place: Place, values: Values) -> str:
+        marks = [
+            values(value, KINDS[column]) for column, value in zip(self._columns, place, strict=True)
+        ]
+        return f"({', '.join(self._columns)}) {how} ({', '.join(marks)})"
+
+    def _of_lanes(self, values: Values) -> str:
+        lanes = self.lanes or ()
+        queues = values([lane["queue"] for lane in lanes], "text[]")
+        priorities = values([lane["priority"] for lane in lanes], "smallint[]")
+        return f"unnest({queues}, {priorities}) as lane (in_queue, of_priority)"
+
+    @property
+    def _table(self) -> str:
+        return f"{self.schema}.{self.table}"
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return KEYS[self.search.order]
+
+    @property
+    def _last_first(self) -> bool:
+        return self.search.order in LAST_FIRST
+
+    @property
+    def _order(self) -> str:
+        how = " desc" if self._last_first else ""
+        return ", ".join(f"{column}{how}" for column in self._columns)
+
+
+async def walks(connection: "Connection", search: Search, schema: str) -> list[Walk]:
+    """The walks of a search, none through a table in which nothing can match."""
+    chosen = tuple(
+        status
+        for status in ORDERED[search.order]
+        if search.statuses is None or status in search.statuses
+    )
+    live = tuple(status for status in chosen if status not in FINISHED)
+    if search.finished not in (None, (None, None)):
+        live = ()
+    finished = tuple(status for status in chosen if status in FINISHED)
+
+    if search.order == "due":
+        lanes = await _lanes(connection, search, schema) if live else []
+        return [Walk(search, schema, "job", live, "status = 'queued'", lanes)] if lanes else []
+    if search.order == "started":
+        return (
+            [Walk(search, schema, "job", live, f"status = 'running' and id > '{UUID(int=0)}'")]
+            if live
+            else []
+        )
+    if search.order == "finished":
+        return [Walk(search, schema, "history", finished, "status <> 'done'")] if finished else []
+
+    found = []
+    if live:
+        found.append(Walk(search, schema, "job", live))
+    if "done" in finished:
+        found.append(Walk(search, schema, "history", finished))
+    else:
+        found += [
+            Walk(search, schema, "history", (status,), f"status = '{status}' and status <> 'done'")
+            for status in finished
+        ]
+    return found
+
+
+async def _lanes(connection: "Connection", search: Search, schema: str) -> "list[asyncpg.Record]":
+    """The lanes that hold what may match."""
+    rows = await connection.fetch(
+        f"select queue, priority from {schema}.lanes_1('', -32769, {LANES})"
+        " where priority is not null"
+    )
+    return [
+        row
+        for row in rows
+        if (search.queues is None or row["queue"] in search.queues)
+        and (search.priorities is None or row["priority"] in search.priorities)
+    ]
+
+
+def _first_id(time: datetime) -> UUID:
+    """The lowest id that is made in the millisecond of a time."""
+    return UUID(int=max(0, round(time.timestamp() * 1000)) << 80)
+
+
+def _all(found: Sequence[str]) -> str:
+    return " and ".join(f"({each})" for each in found) or "true"
