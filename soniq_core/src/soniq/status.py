@@ -45,6 +45,14 @@ class JobStatus(TypedDict):
     """Who holds it, in order: it runs once nobody does. Empty where it is not held."""
 
 
+class RunningJob(TypedDict):
+    """A job that a worker ran at its last heartbeat."""
+
+    job_id: str
+    job_name: str
+    started_at: datetime
+
+
 class WorkerStatus(TypedDict):
     """A live worker."""
 
@@ -56,6 +64,13 @@ class WorkerStatus(TypedDict):
     concurrency: int
     started_at: datetime
     seen_at: datetime
+    names: list[str]
+    """The jobs that it knows."""
+    plugins: list[str]
+    running: int
+    """How many attempts it ran when it was last seen."""
+    running_jobs: list[RunningJob]
+    """The 50 of them that had run for the longest time."""
 
 
 class OldestJob(TypedDict):

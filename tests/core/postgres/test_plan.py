@@ -259,7 +259,9 @@ CASES = {
     "job": Case(lambda world: [world.ids[0]], 2),
     "existing": Case(lambda world: [world.ids[:100]], 200),
     "write_start": Case(lambda world: [world.ids[0], 1], 2),
-    "heartbeat": Case(lambda world: [world.me, world.ids[:100], world.ids[:50], ["1"] * 50], 400),
+    "heartbeat": Case(
+        lambda world: [world.me, world.ids[:100], world.ids[:50], ["1"] * 50, 50, "[]"], 400
+    ),
     "still_claimed": Case(lambda world: [world.ids[0], 1], 4),
     "running": Case(lambda world: [world.ids[:100], [1] * 100], 300),
     "locked": Case(lambda world: [world.ids[:100]], 400),

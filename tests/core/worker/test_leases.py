@@ -51,7 +51,7 @@ async def terminate(app: Soniq, query: str) -> int:
 
 
 CLAIMER = '%"{schema}".settle_and_claim_%'
-HEARTBEAT = '%"{schema}".heartbeat_1(%'
+HEARTBEAT = '%"{schema}".heartbeat_2(%'
 LISTENER = 'LISTEN "{schema}"%'
 
 

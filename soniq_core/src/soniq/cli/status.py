@@ -78,13 +78,16 @@ def _shown(overview: Overview, plugins: dict[str, Any]) -> str:
 
 
 def _workers(overview: Overview) -> str:
-    head = ["worker", "host", "pid", "version", "concurrency", "queues", "started", "seen"]
+    head = [
+        "worker", "host", "pid", "version", "running", "concurrency", "queues", "started", "seen",
+    ]  # fmt: skip
     rows = [
         [
             each["worker_id"],
             each["hostname"],
             each["pid"],
             each["version"],
+            each["running"],
             each["concurrency"],
             "all" if each["queues"] is None else each["queues"],
             each["started_at"],

@@ -1,9 +1,11 @@
 """The state of the queues and workers, as one snapshot."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TypedDict
 
 import asyncpg
+import msgspec
 
 from soniq.postgres.connections import transaction
 from soniq.postgres.database import Database
@@ -57,19 +59,7 @@ async def overview(database: Database) -> Overview:
         queues.setdefault(row["queue"], {})[row["status"]] = row["jobs"]
     backlog = _backlog(alive)
 
-    workers: list[WorkerStatus] = [
-        {
-            "worker_id": str(row["id"]),
-            "hostname": row["hostname"],
-            "pid": row["pid"],
-            "version": row["version"],
-            "queues": row["queues"],
-            "concurrency": row["concurrency"],
-            "started_at": row["started_at"],
-            "seen_at": row["seen_at"],
-        }
-        for row in live
-    ]
+    workers = [_worker(row) for row in live]
     return {
         "queues": queues,
         "exact": all(row["exact"] for row in finished),
@@ -131,6 +121,30 @@ def _backlog(rows: Sequence[asyncpg.Record]) -> dict[str, QueueBacklog]:
         else:
             queue["held"] = row["jobs"]
     return backlog
+
+
+def _worker(row: asyncpg.Record) -> WorkerStatus:
+    return {
+        "worker_id": str(row["id"]),
+        "hostname": row["hostname"],
+        "pid": row["pid"],
+        "version": row["version"],
+        "queues": row["queues"],
+        "concurrency": row["concurrency"],
+        "started_at": row["started_at"],
+        "seen_at": row["seen_at"],
+        "names": list(row["names"]),
+        "plugins": list(row["plugins"]),
+        "running": row["running"],
+        "running_jobs": [
+            {
+                "job_id": job_id,
+                "job_name": name,
+                "started_at": row["seen_at"] - timedelta(seconds=seconds),
+            }
+            for job_id, name, seconds in msgspec.json.decode(row["running_jobs"])
+        ],
+    }
 
 
 def _oldest(row: asyncpg.Record) -> OldestJob:

@@ -2,15 +2,21 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from soniq.worker.attempt import Attempt
 from soniq.worker.claimed import Claimed
 from soniq.worker.settling.pending import Pending
 from soniq.worker.settling.settlement import Settlement
+
+NAMED = 50
+"""How many of the attempts that run are named in the worker's row."""
 
 
 class Claims:
@@ -58,6 +64,17 @@ class Claims:
     def begun(self) -> list[Attempt]:
         """The attempts that run now."""
         return [attempt for attempt in list(self.running.values()) if attempt.begun]
+
+    def running_now(self) -> tuple[int, str]:
+        """How many attempts run, and as JSON id, name and seconds since the start of those that
+        have run for the longest time.
+        """
+        begun, now = self.begun(), time.monotonic()
+        jobs = [
+            (each.ctx.job_id, each.ctx.job_name, round(now - each.started, 3))
+            for each in begun[:NAMED]
+        ]
+        return len(begun), msgspec.json.encode(jobs).decode()
 
     def attempt_in(self, task: "asyncio.Task[Any] | None") -> Attempt | None:
         """The attempt that runs in this task."""

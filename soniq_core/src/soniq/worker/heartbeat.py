@@ -28,8 +28,8 @@ log = logging.getLogger("soniq.worker")
 
 
 class Heartbeat(BackgroundLoop):
-    """Says every third of a lease that the worker lives, and how far its jobs are; learns which are
-    to be cancelled.
+    """Says every third of a lease that the worker lives, what it runs, and how far its jobs are;
+    learns which are to be cancelled.
 
     What it learns it tells in the worker's event loop.
     """
@@ -141,6 +141,7 @@ class Heartbeat(BackgroundLoop):
                 self._claims.here(),
                 list(self._reports),
                 list(self._reports.values()),
+                *self._claims.running_now(),
             )
 
         self._refused = False
