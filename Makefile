@@ -12,7 +12,7 @@ help: ## show this list
 
 # The demo needs two packages only; the tests need all of them, the example plugins, and the tools.
 PACKAGES := soniq_core plugins/embedded
-OTHERS   := plugins/testing plugins/doctor plugins/otel plugins/pydantic plugins/sentry plugins/results[redis] plugins/schedules plugins/limits plugins/psycopg plugins/sqlalchemy[psycopg]
+OTHERS   := plugins/testing plugins/doctor plugins/otel plugins/pydantic plugins/sentry plugins/results[redis] plugins/schedules plugins/limits plugins/dashboard plugins/psycopg plugins/sqlalchemy[psycopg]
 EXAMPLES := examples/plugins/encrypted examples/plugins/webhook
 PIP      := $(RUN) -m pip install --quiet --disable-pip-version-check
 INSTALL  := $(PIP) --constraint constraints.txt

@@ -124,7 +124,7 @@ def test_nothing_is_built_while_a_package_has_no_address(tmp_path: Path) -> None
         file.write_text(re.sub(r"\[project\.urls\]\n(?:.+\n)*\n?", "", file.read_text()))
     done = run(".ci/release.py", "build", folder=checkout)
     assert done.returncode == 1
-    assert "no address in soniq_core, doctor, embedded" in done.stderr
+    assert "no address in soniq_core, dashboard, doctor, embedded" in done.stderr
     assert not (checkout / "dist").exists()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PLUGINS = ("limits", "otel", "psycopg", "pydantic", "results", "schedules", "sentry")
+PLUGINS = ("dashboard", "limits", "otel", "psycopg", "pydantic", "results", "schedules", "sentry")
 
 PROGRAM = """
 import asyncio

@@ -1,0 +1,47 @@
+"""How long things took: their number, their sum, and in which buckets they fell."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+FACTOR = 1.5
+MIDDLE: float = FACTOR**0.5
+BOUNDS: Sequence[float] = tuple(0.005 * FACTOR**step for step in range(34))
+"""Where the buckets end, in seconds: 5 ms, each 1.5 times the one before, up to 54 minutes. What
+took longer is in one more.
+"""
+
+
+class Durations(msgspec.Struct, frozen=True):
+    """Many durations, of which the sum is kept and how many fell into each bucket."""
+
+    seconds: float = 0.0
+    """Their sum."""
+    buckets: Sequence[int] = ()
+    """How many were at most as long as each of `BOUNDS`, and longer than the one before; one
+    more for those beyond.
+    """
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self.buckets)
+
+    @property
+    def mean(self) -> float | None:
+        """Seconds, on average; None where there are none."""
+        return self.seconds / self.count if self.count else None
+
+    def quantile(self, share: float) -> float | None:
+        """Seconds that this share of them, 0 to 1, took at most: the geometric middle of the bucket
+        in which that is, which is off by 22 % at most; None where there are none. Above the last
+        bound it is that bound.
+        """
+        wanted, passed = share * self.count, 0
+        for place, number in enumerate(self.buckets):
+            passed += number
+            if number and passed >= wanted:
+                if place == len(BOUNDS):
+                    return BOUNDS[-1]
+                return BOUNDS[place] / MIDDLE
+        return None

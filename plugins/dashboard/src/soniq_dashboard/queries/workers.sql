@@ -1,0 +1,2 @@
+-- The live workers.
+select queues, slots, busy from {schema}.workers()

@@ -1,0 +1,125 @@
+"""What one worker does for all: it samples how much waits, and forgets what is past."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import msgspec
+
+from soniq import QueueBacklog, Soniq
+
+from .counters import OTHER
+from .database import NAME, statement
+
+SAMPLE = 15.0
+"""Seconds between two samples."""
+MOST_QUEUES = 500
+"""How many queues are sampled apart: those with most jobs that wait."""
+FORGET = 60.0
+"""Seconds between two looks at what is past."""
+AT_ONCE = 5_000
+"""How many rows are forgotten by one statement."""
+ALL = ""
+"""The queue under which all queues together are kept."""
+
+
+class Gauge(msgspec.Struct, frozen=True, kw_only=True):
+    """How much waited, and how busy the workers were that serve a queue."""
+
+    oldest: float
+    """Seconds for which the oldest waiting job had been due."""
+    waiting: int
+    scheduled: int
+    running: int
+    held: int
+    workers: int
+    slots: int
+    """How many attempts they can run at once."""
+    busy: int
+    """How many they ran, when they were last seen."""
+
+
+async def sample(app: Soniq) -> None:
+    """Keep a sample of all queues."""
+    backlog = await app.backlog()
+    async with app.connection() as connection:
+        workers = await connection.fetch(_sql(app, "workers"))
+        gauges = gauges_of(backlog, workers)
+        rows = [{"queue": queue, **msgspec.structs.asdict(each)} for queue, each in gauges.items()]
+        await connection.fetch(_sql(app, "sample"), msgspec.json.encode(rows).decode())
+
+
+def gauges_of(
+    backlog: Mapping[str, QueueBacklog], workers: Sequence[asyncpg.Record]
+) -> dict[str, Gauge]:
+    """By queue what is known of it, and of all together under `ALL`."""
+    served = {queue for worker in workers for queue in worker["queues"] or ()}
+    queues = sorted({*backlog, *served}, key=lambda queue: -_waiting(backlog, queue))
+    parts = [(queue, [queue]) for queue in queues[:MOST_QUEUES]]
+    if rest := queues[MOST_QUEUES:]:
+        parts.append((OTHER, rest))
+    return {
+        ALL: _gauge([*backlog.values()], workers),
+        **{
+            name: _gauge(
+                [backlog[each] for each in of if each in backlog],
+                [worker for worker in workers if _serves(worker, of)],
+            )
+            for name, of in parts
+        },
+    }
+
+
+def _waiting(backlog: Mapping[str, QueueBacklog], queue: str) -> int:
+    return backlog[queue]["waiting"] if queue in backlog else 0
+
+
+def _serves(worker: asyncpg.Record, queues: Sequence[str]) -> bool:
+    return worker["queues"] is None or not set(worker["queues"]).isdisjoint(queues)
+
+
+def _gauge(queues: Sequence[QueueBacklog], workers: Sequence[asyncpg.Record]) -> Gauge:
+    return Gauge(
+        oldest=max((each["oldest_waiting"] for each in queues), default=0.0),
+        waiting=sum(each["waiting"] for each in queues),
+        scheduled=sum(each["scheduled"] for each in queues),
+        running=sum(each["running"] for each in queues),
+        held=sum(each["held"] for each in queues),
+        workers=len(workers),
+        slots=sum(worker["slots"] for worker in workers),
+        busy=sum(worker["busy"] for worker in workers),
+    )
+
+
+async def forget(app: Soniq, keep: Mapping[int, float]) -> int:
+    """Forget what is past, some thousand rows at a time; how many these were. Samples are kept as
+    long as rows of ten minutes.
+    """
+    series = [("forget_series", [tier, seconds]) for tier, seconds in keep.items()]
+    total = 0
+    for query, values in [*series, ("forget_gauges", [keep[10]])]:
+        rows = AT_ONCE
+        while rows == AT_ONCE:
+            async with app.connection() as connection:
+                (row,) = await connection.fetch(_sql(app, query), *values, AT_ONCE)
+            rows = row["rows"]
+            total += rows
+    return total
+
+
+async def keep_samples(app: Soniq) -> None:
+    """Sample again and again."""
+    while True:
+        await sample(app)
+        await asyncio.sleep(SAMPLE)
+
+
+async def keep_short(app: Soniq, keep: Mapping[int, float]) -> None:
+    """Forget what is past, again and again."""
+    while True:
+        await forget(app, keep)
+        await asyncio.sleep(FORGET)
+
+
+def _sql(app: Soniq, name: str) -> str:
+    return statement(app.plugin_schema(NAME), name)

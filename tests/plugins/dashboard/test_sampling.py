@@ -1,0 +1,168 @@
+"""What one worker does for all: samples, and forgetting what is past."""
+
+import asyncio
+import itertools
+import time
+
+import asyncpg
+import pytest
+
+from soniq import Soniq
+from soniq_dashboard import Dashboard
+from soniq_dashboard.counters import Counters
+from soniq_dashboard.sampling import AT_ONCE, forget, sample
+from soniq_dashboard.settings import DAY, KEEP
+from soniq_dashboard.writing import Writer
+from tests.conftest import MakeApp
+from tests.support.jobs import working
+from tests.support.waiting import eventually
+
+from .conftest import LONG_AGO, Connection, outcome
+
+DEFAULT = {tier: setting.default for tier, setting in KEEP.items()}
+
+
+async def test_a_sample_says_how_much_waits_and_how_busy_the_workers_are(
+    app: Soniq, dashboard: Dashboard
+) -> None:
+    over, began = asyncio.Event(), asyncio.Event()
+
+    @app.job(name="wait")
+    async def wait() -> None:
+        began.set()
+        await over.wait()
+
+    async with working(app, concurrency=3, queues=["default", "mail"]):
+        await app.enqueue(wait)
+        await asyncio.wait_for(began.wait(), 20)
+        await app.enqueue("wait", queue="elsewhere")
+        await app.enqueue("wait", queue="elsewhere", delay=60)
+        await sample(app)
+        over.set()
+
+    (every,) = (await dashboard.gauges(LONG_AGO))[-1:]
+    assert (every.waiting, every.scheduled, every.running, every.held) == (1, 1, 1, 0)
+    assert (every.workers, every.slots) == (1, 3)
+    assert every.oldest > 0
+    elsewhere = (await dashboard.gauges(LONG_AGO, queue="elsewhere"))[-1]
+    assert (elsewhere.waiting, elsewhere.workers, elsewhere.slots) == (1, 0, 0)
+    mail = (await dashboard.gauges(LONG_AGO, queue="mail"))[-1]
+    assert (mail.waiting, mail.workers, mail.slots) == (0, 1, 3)
+
+
+async def test_the_samples_of_a_minute_are_one_row_of_the_highest(
+    app: Soniq, dashboard: Dashboard, schema: str, connection: "Connection[asyncpg.Record]"
+) -> None:
+    await app.start()
+    for jobs in (2, 0):
+        ids = await app.enqueue_many("wait", [{}] * jobs) if jobs else []
+        await sample(app)
+        for each in ids:
+            await app.cancel(each)
+    await sample(app)
+    found = await dashboard.gauges(LONG_AGO)
+    assert len(found) <= 2  # a minute may have begun between them
+    assert max(each.waiting for each in found) == 2
+
+
+@pytest.fixture
+def app(make_app: MakeApp, dashboard: Dashboard) -> Soniq:
+    return make_app(plugins=[dashboard], unknown_jobs="allow")
+
+
+async def test_queues_beyond_five_hundred_are_one(app: Soniq, dashboard: Dashboard) -> None:
+    await app.start()
+    for number in range(510):
+        await app.enqueue("wait", queue=f"queue {number}")
+    await app.enqueue_many("wait", [{}] * 2, queue="most")
+    await sample(app)
+    assert (await dashboard.gauges(LONG_AGO, queue="most"))[-1].waiting == 2
+    assert (await dashboard.gauges(LONG_AGO, queue="(other)"))[-1].waiting == 11
+    assert (await dashboard.gauges(LONG_AGO))[-1].waiting == 512
+
+
+async def test_a_worker_samples_and_forgets(
+    app: Soniq, dashboard: Dashboard, schema: str, connection: "Connection[asyncpg.Record]"
+) -> None:
+    await app.start()
+    await fill(connection, schema, 10)
+    async with working(app):
+
+        async def done() -> bool:
+            kept = await connection.fetchval(f"select count(*) from {schema}_dashboard.series")
+            return bool(await dashboard.gauges(LONG_AGO)) and kept == 0
+
+        await eventually(done)
+
+
+async def fill(connection: "Connection[asyncpg.Record]", schema: str, rows: int) -> None:
+    """Rows of a minute from long ago."""
+    await connection.execute(
+        f"insert into {schema}_dashboard.series select timestamptz '2001-01-01' + n * interval '1 minute',"
+        " 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 'default', 'job', '{1}', '{1}' from generate_series(1, $1) as n",
+        rows,
+    )
+
+
+async def test_what_is_past_is_forgotten_some_thousand_rows_at_a_time(
+    app: Soniq, schema: str, connection: "Connection[asyncpg.Record]"
+) -> None:
+    await app.start()
+    counters = Counters()
+    writer = Writer(app, counters, 60)
+    for age in (0.0, 3 * DAY, 9 * DAY, 91 * DAY):
+        counters.set_clock(time.time() - age)
+        counters.add([outcome()])
+        await writer.write()
+    await fill(connection, schema, 2 * AT_ONCE + 1)
+    await connection.execute(
+        f"insert into {schema}_dashboard.gauge select clock_timestamp() - n * interval '5 days', 0, 0, 0, 0, 0, 0, 0, 0, ''"
+        " from generate_series(1, 3) as n"
+    )
+    assert await forget(app, DEFAULT) == 2 * AT_ONCE + 1 + 3 + 2 + 1 + 2
+    left = await connection.fetch(
+        f"select tier, count(*)::int as rows from {schema}_dashboard.series group by tier order by tier"
+    )
+    assert [tuple(row) for row in left] == [(1, 1), (10, 2), (60, 3)]
+    assert await connection.fetchval(f"select count(*) from {schema}_dashboard.gauge") == 1
+    assert await forget(app, DEFAULT) == 0
+
+
+SERIES, WORKERS, DAYS = 4, 2, 7
+MB_EACH = 3.0
+"""What a series takes at most in a week in which it counts in each minute, as the page on it says."""
+
+
+@pytest.mark.new_schema
+@pytest.mark.timeout(170)
+async def test_a_week_of_series_that_count_in_each_minute_stays_in_its_size(
+    app: Soniq, schema: str, connection: "Connection[asyncpg.Record]"
+) -> None:
+    """Two workers, whose counts of ten minutes are written at once, in a week of seconds, in which
+    no autovacuum comes: it does so more often than each six hours.
+    """
+    await app.start()
+    counters = [Counters() for _ in range(WORKERS)]
+    writers = [Writer(app, each, 60) for each in counters]
+    outcomes = [
+        outcome(f"job {number}", took=took, waited=took / 3)
+        for number, took in itertools.product(range(SERIES), (0.01, 0.1, 1.0, 10.0))
+    ]
+    now = time.time()
+    for block in range(DAYS * 144):
+        for counter, writer in zip(counters, writers, strict=True):
+            for minute in range(10):
+                counter.set_clock(now - DAYS * DAY + (block * 10 + minute) * 60)
+                counter.add(outcomes)
+            await writer.write()
+        if block % 36 == 0:
+            await forget(app, DEFAULT)
+            await connection.execute(f"vacuum {schema}_dashboard.series")
+    await forget(app, DEFAULT)
+
+    rows = await connection.fetchval(f"select count(*) from {schema}_dashboard.series")
+    expected = SERIES * (2 * 1_440 + DAYS * 144 + DAYS * 24)
+    assert abs(rows - expected) < SERIES * 100
+    size = await connection.fetchval(f"select pg_total_relation_size('{schema}_dashboard.series')")
+    assert size < SERIES * MB_EACH * 1e6
+    print(f"{size / SERIES / 1e6:.2f} MB a series")
