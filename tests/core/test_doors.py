@@ -8,8 +8,8 @@ import soniq
 from soniq import Soniq, errors, plugin
 
 OF_APPLICATIONS = {
-    "PROVIDED", "Backoff", "Call", "Cancel", "Cancelled", "Deleted", "FoundJob", "Job", "JobContext", "JobError", "JobId",
-    "JobStatus", "Jobs", "Overview", "Page", "QueueBacklog", "Retried", "Retry", "Search", "Settings", "Signal",
+    "PROVIDED", "Backoff", "Call", "Cancel", "Cancelled", "Count", "Deleted", "FoundJob", "Job", "JobContext", "JobDetail", "JobError", "JobId",
+    "JobStatus", "Jobs", "LaneStatus", "Overview", "Page", "QueueBacklog", "QueueStatus", "Retried", "Retry", "Search", "Settings", "Signal",
     "Snooze", "Soniq", "Unique", "hookimpl",
 }  # fmt: skip
 ERRORS_OF_CALLS = {

@@ -36,7 +36,15 @@ from soniq.postgres.overview import Overview
 from soniq.search import FoundJob, Page, Search
 from soniq.settings import Settings
 from soniq.signals import Cancel, Retry, Signal, Snooze
-from soniq.status import JobError, JobStatus, QueueBacklog
+from soniq.status import (
+    Count,
+    JobDetail,
+    JobError,
+    JobStatus,
+    LaneStatus,
+    QueueBacklog,
+    QueueStatus,
+)
 from soniq.unique import Unique
 
 __all__ = [
@@ -46,6 +54,7 @@ __all__ = [
     "Cancel",
     "Cancelled",
     "ConfigurationError",
+    "Count",
     "DatabaseError",
     "DatabaseUnavailable",
     "Deleted",
@@ -57,6 +66,7 @@ __all__ = [
     "Job",
     "JobCancelled",
     "JobContext",
+    "JobDetail",
     "JobError",
     "JobFailed",
     "JobId",
@@ -65,10 +75,12 @@ __all__ = [
     "JobRunning",
     "JobStatus",
     "Jobs",
+    "LaneStatus",
     "Overview",
     "Page",
     "PayloadTooLarge",
     "QueueBacklog",
+    "QueueStatus",
     "Retried",
     "Retry",
     "Search",

@@ -10,10 +10,10 @@ from soniq.changes import Changes
 from soniq.hooks.values import Presentable
 from soniq.ids import JobId
 from soniq.job.job import Call, Job
-from soniq.postgres import searching
+from soniq.postgres import counting, searching
 from soniq.postgres.overview import Overview, backlog, overview
 from soniq.search import Page, Search
-from soniq.status import JobStatus, QueueBacklog, Status
+from soniq.status import Count, JobDetail, JobStatus, QueueBacklog, QueueStatus, Status
 
 
 class Client(Changes):
@@ -133,6 +133,15 @@ class Client(Changes):
         return await (await self._ready()).lookup.status(job_id, result)
 
     @bridged
+    async def get_job(self, job_id: str, *, largest: int = 100_000) -> JobDetail | None:
+        """All that is kept of a job; None where it does not exist, or was forgotten.
+
+        Arguments and result are there as plain values where they are stored in at most `largest`
+        bytes, and the result in the row; what is larger is not read, but its size is told.
+        """
+        return await (await self._ready()).lookup.detail(job_id, largest)
+
+    @bridged
     async def get_args(self, job_id: str) -> Any:
         """The arguments of a job as plain values; None where it does not exist."""
         return await (await self._ready()).lookup.arguments(job_id)
@@ -194,6 +203,29 @@ class Client(Changes):
         """
         reading = (await self._ready()).reading
         return await searching.search(reading, search, cursor, limit, rows, seconds)
+
+    @bridged
+    async def count(self, search: Search, *, limit: int = 10_000, seconds: float = 0.2) -> Count:
+        """How many jobs a `Search` finds. It counts up to `limit`, for about `seconds`; where there
+        are more, or the time is over, the count is not exact: there are at least so many.
+        """
+        return await counting.count((await self._ready()).reading, search, limit, seconds)
+
+    @bridged
+    async def counts(self) -> dict[str, dict[Status, Count]]:
+        """How many jobs there are, by queue and status; those that are not there are left out.
+
+        Where there are many they are not all counted: of those done the number is an estimate then,
+        of others there are at least so many.
+        """
+        return await counting.counts((await self._ready()).reading)
+
+    @bridged
+    async def queues(self) -> list[QueueStatus]:
+        """How each queue is that holds queued jobs, that a live worker serves by name, or that is
+        paused.
+        """
+        return await counting.queues((await self._ready()).reading)
 
     @bridged
     async def overview(self) -> Overview:

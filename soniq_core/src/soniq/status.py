@@ -1,5 +1,6 @@
 """Jobs, queues and workers as they are told to those who ask."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypedDict, get_args
 
@@ -51,6 +52,38 @@ class RunningJob(TypedDict):
     job_id: str
     job_name: str
     started_at: datetime
+
+
+class JobDetail(JobStatus):
+    """A job as `get_job` shows it, with all that is kept of it. `result` as plain values."""
+
+    args: Any
+    """The arguments as plain values; None where they are larger than was asked for, or cannot be
+    read here.
+    """
+    args_size: int
+    """Bytes, as of `result_size`, of what is stored."""
+    result_size: int | None
+    """None where there is no result. Of one that another store has, this is its reference."""
+    result_store: str | None
+    headers: dict[str, Any]
+    headers_size: int
+    """Bytes of JSON."""
+    serializer: str
+    dedup_label: str | None
+    """The dedup key that it was given."""
+    timeout: float | None
+    """Seconds, where its enqueue or a retry said so; None is as the job says."""
+    expires_at: datetime | None
+    """When it is cancelled unless it has started; None once it is finished."""
+    keep: float
+    """Seconds for which it is kept once it is done or cancelled."""
+    keep_dead: float | None
+    """The same once it is dead; None is as the setting says."""
+    forget_at: datetime | None
+    """When it may be forgotten; None where it is not finished, or that depends on the setting."""
+    cancel_requested: bool
+    """Whether the worker that runs it is asked to end it."""
 
 
 class WorkerStatus(TypedDict):
@@ -116,3 +149,44 @@ class QueueBacklog(TypedDict):
     held: int
     oldest_waiting: float
     """Seconds for which the oldest waiting job has been due; 0 where none waits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Count:
+    """How many jobs there are."""
+
+    value: int
+    exact: bool
+    """False where not all were counted: there are at least so many, or, of those done in `counts`,
+    about so many.
+    """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaneStatus:
+    """The queued jobs of a queue that have one priority."""
+
+    priority: int
+    waiting: Count
+    """Jobs that are due."""
+    scheduled: Count
+    """Jobs that are due later."""
+    oldest_waiting: float
+    """Seconds for which the first has been due; 0 where none is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueStatus:
+    """How a queue is."""
+
+    queue: str
+    waiting: Count
+    scheduled: Count
+    oldest_waiting: float
+    lanes: list[LaneStatus]
+    """By priority; none where nothing is queued."""
+    workers: int
+    """How many live workers serve it."""
+    paused_since: datetime | None
+    paused_by: str | None
+    pause_reason: str | None

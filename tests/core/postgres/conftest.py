@@ -1,11 +1,14 @@
 """Fixtures of the store's tests."""
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 
+from soniq import Soniq
+from soniq.postgres.reading import Reading
 from tests.core.postgres.support import own_database
 
 if TYPE_CHECKING:
@@ -35,3 +38,66 @@ async def other_connection(database_url: str) -> "AsyncIterator[Connection]":
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
+
+
+FINISHED_JOBS = """
+insert into {schema}.history (id, forget_at, created_at, scheduled_at, finished_at, claim, keep, priority, attempt,
+    max_attempts, name, queue, status, serializer, args, tags, error)
+select {schema}.new_id_1(), now() + n % 7 * interval '1 day', now(), now(), now() - make_interval(secs => 20000 - n), 1,
+    86400, 0, 1, 1, case when n <= 10 then 'rare' else 'job' end, 'usual', case n % 200 when 0 then 'dead' else 'done' end,
+    'json', convert_to('{{"customer": ' || n || '}}', 'UTF8'), case when n = 7 then array['seven'] else array['any'] end,
+    case n % 200 when 0 then jsonb_build_object('type', 'ValueError', 'message', repeat('x', 10000), 'traceback', '...') end
+from generate_series(1, 20000) n
+"""
+LIVE_JOBS = """
+insert into {schema}.job (id, name, queue, priority, max_attempts, serializer, keep, args, scheduled_at, status, started_at)
+select {schema}.new_id_1(), 'job', 'queue ' || n % 5, n % 2, 5, 'json', 60, '', now() - make_interval(secs => n),
+    case n % 100 when 0 then 'running' else 'queued' end, case n % 100 when 0 then now() end
+from generate_series(1, 2000) n
+"""
+
+
+@pytest.fixture
+async def much(app: Soniq, connection: "Connection", schema: str) -> Soniq:
+    """The app with twenty thousand finished jobs, of which 100 are dead, and two thousand live."""
+    await app.start()
+    await connection.execute(FINISHED_JOBS.format(schema=schema))
+    await connection.execute(LIVE_JOBS.format(schema=schema))
+    await connection.execute(f"vacuum analyze {schema}.history, {schema}.job")
+    return app
+
+
+class Explained:
+    """A connection that keeps the plan of each query."""
+
+    def __init__(self, connection: "Connection", plans: list[str]) -> None:
+        self._connection = connection
+        self._plans = plans
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._connection, name)
+        if name == "execute":
+            return call
+
+        async def explained(query: str, *values: object) -> Any:
+            if "lanes_1" not in query:
+                rows = await self._connection.fetch(f"explain {query}", *values)
+                self._plans.append("\n".join(row[0] for row in rows))
+            return await call(query, *values)
+
+        return explained
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The plans of what is read for people from now on."""
+    plans: list[str] = []
+    snapshot = Reading.snapshot
+
+    @asynccontextmanager
+    async def explained(reading: Reading, seconds: float) -> AsyncIterator[Any]:
+        async with snapshot(reading, seconds) as connection:
+            yield Explained(connection, plans)
+
+    monkeypatch.setattr(Reading, "snapshot", explained)
+    return plans

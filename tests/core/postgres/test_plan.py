@@ -30,14 +30,19 @@ STATEMENTS = sorted(
 READS_ALL = {
     "backlog": "counts what is alive, when a person or a gauge asks",
     "count": "counts what matches, when a person asks",
+    "ended": "counts the newest of what did not end well, when a person asks",
     "finished": "counts what is finished up to a bound, when a person asks",
     "forget_beyond": "looks at all in the last partition of history, once an hour",
+    "history_sizes": "reads the catalog alone, whose plans are PostgreSQL's affair",
     "held": "counts what is held, when a person asks",
     "held_by": "looks for what somebody holds, when a person asks",
     "requeue_unreceived": "looks at all that runs, after a lost connection and once a minute",
     "forget_plugin": "looks for what is marked, when a person asks",
     "missing_plugins": "counts what is marked, when a person asks",
     "ids": "walks the newest jobs until enough match, when a person asks",
+    "lane_counts": "counts so many of each lane, when a person asks",
+    "newest_finished": "counts the newest of what is finished, when a person asks",
+    "oldest_live": "counts the oldest of what is alive, when a person asks",
     "jobs": "walks the newest jobs until enough match, when a person asks",
     "orphans": "looks at all that runs, after a death and once a minute",
     "overview": "counts what is alive, when a person asks",
@@ -257,6 +262,7 @@ def releasing(world: World) -> Sequence[object]:
 
 CASES = {
     "job": Case(lambda world: [world.ids[0]], 2),
+    "detail": Case(lambda world: [world.ids[0], 100_000], 2),
     "existing": Case(lambda world: [world.ids[:100]], 200),
     "write_start": Case(lambda world: [world.ids[0], 1], 2),
     "heartbeat": Case(

@@ -4,8 +4,7 @@ import asyncio
 import json
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soniq import (
+    Count,
     DatabaseError,
     DatabaseUnavailable,
     InvalidJobId,
@@ -24,10 +24,10 @@ from soniq import (
     Search,
     Soniq,
 )
-from soniq.postgres.reading import Reading
 from soniq.search import ORDERED, Order
 from soniq.status import FINISHED, STATUSES, Status
 from tests.conftest import MakeApp
+from tests.core.postgres.conftest import FINISHED_JOBS
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -262,7 +262,10 @@ def test_all_pages_together_are_what_a_plain_filter_finds(
         app.sync.run(fill(connection, schema, rows))
         for search in searches:
             pages = app.sync.run(all_pages(app, search, limit=limit, rows=budget))
-            assert ids(pages) == expected(rows, search)
+            found = expected(rows, search)
+            assert ids(pages) == found
+            counted = app.sync.count(search, limit=limit)
+            assert counted == Count(value=min(len(found), limit), exact=len(found) <= limit)
             for page in pages:
                 assert len(page.jobs) <= limit
                 assert page.complete == (len(page.jobs) == limit or page.next is None)
@@ -275,32 +278,6 @@ def test_all_pages_together_are_what_a_plain_filter_finds(
         app.sync.run(connection.close())
         app.sync.close()
 
-
-@pytest.fixture
-async def much(app: Soniq, connection: "Connection", schema: str) -> Soniq:
-    """The app with twenty thousand finished jobs, of which 100 are dead, and two thousand live."""
-    await app.start()
-    await connection.execute(MANY.format(schema=schema))
-    await connection.execute(LIVE.format(schema=schema))
-    await connection.execute(f"vacuum analyze {schema}.history, {schema}.job")
-    return app
-
-
-MANY = """
-insert into {schema}.history (id, forget_at, created_at, scheduled_at, finished_at, claim, keep, priority, attempt,
-    max_attempts, name, queue, status, serializer, args, tags, error)
-select {schema}.new_id_1(), now() + n % 7 * interval '1 day', now(), now(), now() - make_interval(secs => 20000 - n), 1,
-    86400, 0, 1, 1, case when n <= 10 then 'rare' else 'job' end, 'usual', case n % 200 when 0 then 'dead' else 'done' end,
-    'json', convert_to('{{"customer": ' || n || '}}', 'UTF8'), case when n = 7 then array['seven'] else array['any'] end,
-    case n % 200 when 0 then jsonb_build_object('type', 'ValueError', 'message', repeat('x', 10000), 'traceback', '...') end
-from generate_series(1, 20000) n
-"""
-LIVE = """
-insert into {schema}.job (id, name, queue, priority, max_attempts, serializer, keep, args, scheduled_at, status, started_at)
-select {schema}.new_id_1(), 'job', 'queue ' || n % 5, n % 2, 5, 'json', 60, '', now() - make_interval(secs => n),
-    case n % 100 when 0 then 'running' else 'queued' end, case n % 100 when 0 then now() end
-from generate_series(1, 2000) n
-"""
 
 SEARCHES = [
     Search(),
@@ -327,42 +304,6 @@ SEARCHES = [
 ]
 
 
-class Explained:
-    """A connection that keeps the plan of each query."""
-
-    def __init__(self, connection: "Connection", plans: list[str]) -> None:
-        self._connection = connection
-        self._plans = plans
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._connection, name)
-        if name == "execute":
-            return call
-
-        async def explained(query: str, *values: object) -> Any:
-            if "lanes_1" not in query:
-                rows = await self._connection.fetch(f"explain {query}", *values)
-                self._plans.append("\n".join(row[0] for row in rows))
-            return await call(query, *values)
-
-        return explained
-
-
-@pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The plans of what is read for people from now on."""
-    plans: list[str] = []
-    snapshot = Reading.snapshot
-
-    @asynccontextmanager
-    async def explained(reading: Reading, seconds: float) -> AsyncIterator[Any]:
-        async with snapshot(reading, seconds) as connection:
-            yield Explained(connection, plans)
-
-    monkeypatch.setattr(Reading, "snapshot", explained)
-    return plans
-
-
 async def test_no_search_scans_a_table(much: Soniq, plans: list[str]) -> None:
     for search in SEARCHES:
         await much.search(search, rows=1_000)
@@ -380,7 +321,7 @@ async def test_no_search_scans_a_table_that_is_taken_for_empty(
         await app.search(search)
     for plan in plans:
         assert "Seq Scan" not in plan, plan
-    await connection.execute(MANY.format(schema=schema))
+    await connection.execute(FINISHED_JOBS.format(schema=schema))
     plans.clear()
     for search in SEARCHES:
         await app.search(search)

@@ -19,14 +19,16 @@ from soniq.errors import (
     SerializationError,
     WaitTimeout,
 )
-from soniq.hooks.values import Serializer, bound
+from soniq.hooks.values import ROW, Serializer, bound
 from soniq.ids import parse_id
 from soniq.postgres.database import Database
 from soniq.postgres.results import Results, stored_result
 from soniq.registry import Registry
-from soniq.status import FINISHED, STATUSES, JobStatus, Status
+from soniq.status import FINISHED, STATUSES, JobDetail, JobStatus, Status
 from soniq.text import shown
 
+LARGEST = 1_000_000_000
+"""Bytes of a value that PostgreSQL can hold, about."""
 LOOKUP_TIMEOUT = 1.0
 """Seconds that one look-up may take where its caller waits for less."""
 
@@ -57,6 +59,34 @@ class Lookup:
         """
         row = await self.row(job_id)
         return None if row is None else _status(row, await self._result(row) if result else None)
+
+    async def detail(self, job_id: object, largest: int) -> JobDetail | None:
+        """All that is kept of the job, with arguments and result of so many bytes at most; None
+        where it does not exist or was forgotten.
+        """
+        check_integer("largest", largest, 0, LARGEST)
+        rows = await self._database.fetch("detail", parse_id(job_id), largest)
+        if not rows:
+            return None
+        row = rows[0]
+        in_row = row["result_store"] == ROW
+        return {
+            **_status(row, self._plain(row, row["result"] if in_row else None, "result")),
+            "args": self._plain(row, row["args"], "arguments"),
+            "args_size": row["args_size"],
+            "result_size": row["result_size"],
+            "result_store": row["result_store"],
+            "headers": msgspec.json.decode(row["headers"]) if row["headers"] else {},
+            "headers_size": len((row["headers"] or "").encode()),
+            "serializer": row["serializer"],
+            "dedup_label": row["dedup_label"],
+            "timeout": row["timeout"],
+            "expires_at": row["expires_at"],
+            "keep": row["keep"],
+            "keep_dead": row["keep_dead"],
+            "forget_at": row["forget_at"],
+            "cancel_requested": row["cancel_requested"],
+        }
 
     async def result(self, job_id: object) -> Any:
         """The result, as the type that the job returns; None while it is not done, or where it does
@@ -170,6 +200,17 @@ class Lookup:
                 job=name,
             )
         return result
+
+    def _plain(
+        self, row: asyncpg.Record, data: bytes | None, what: Literal["arguments", "result"]
+    ) -> Any:
+        """Stored bytes as plain values; None where there are none, or they cannot be read here."""
+        if data is None:
+            return None
+        try:
+            return self._loads(row, data, Any, what)
+        except SerializationError:
+            return None
 
     def _loads(
         self, row: asyncpg.Record, data: bytes, kind: Any, what: Literal["arguments", "result"]

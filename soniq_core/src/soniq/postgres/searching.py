@@ -13,19 +13,16 @@ from soniq.checks import check_integer, check_seconds
 from soniq.errors import DatabaseError, InvalidOption
 from soniq.postgres.reading import Reading, limit
 from soniq.postgres.sql import quote
-from soniq.postgres.walking import LAST_FIRST, Place, Walk, walks
+from soniq.postgres.walking import FIRST, GROWTH, LAST_FIRST, Place, Walk, walks
 from soniq.search import FoundJob, Page, Search, check_search
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
 
-FIRST = 100
-"""The rows of the first stretch of each walk, which is taken to its end, so that each page leads
-on."""
-GROWTH = 5
-"""How many times as long the next stretch is."""
 PATIENCE = 5.0
-"""Seconds for a statement of that first stretch, at least."""
+"""Seconds for a statement of the first stretch of each walk, at least: it is taken to its end, so
+that each page leads on.
+"""
 MOST_ROWS = 10_000_000
 
 

@@ -39,6 +39,22 @@ KEYS = {
 """The columns that each order goes by; ids rise with the time of the enqueue."""
 LAST_FIRST = ("newest", "finished")
 
+BY_INDEX = (
+    "set local enable_bitmapscan = on; set local enable_indexscan = off;"
+    " set local enable_indexonlyscan = off"
+)
+"""For plans that find rows by what is searched for, and sort them."""
+ALONG_INDEXES = (
+    "set local enable_bitmapscan = off; set local enable_indexscan = on;"
+    " set local enable_indexonlyscan = on"
+)
+"""For plans that go along the index of the order."""
+
+FIRST = 100
+"""The rows of the first stretch of each walk."""
+GROWTH = 5
+"""How many times as long the next stretch is."""
+
 CLOCKS = timedelta(hours=1)
 """By how much the clocks of those who make ids may differ from the database's."""
 LANES = 1_000
@@ -81,7 +97,18 @@ class Walk:
 
     async def count(self, connection: "Connection", length: int, most: int) -> int:
         """Go on by a stretch of so many rows; how many of them match, `most` at most."""
-        end = await self._end(connection, length)
+        return await self._count(connection, await self._end(connection, length), length, most)
+
+    async def count_by_index(self, connection: "Connection", _: int, most: int) -> int:
+        """How many others match, `most` at most, through an index of what is searched for."""
+        await connection.execute(BY_INDEX)
+        count = await self._count(connection, None, 0, most)
+        await connection.execute(ALONG_INDEXES)
+        return count
+
+    async def _count(
+        self, connection: "Connection", end: Place | None, length: int, most: int
+    ) -> int:
         values = Values()
         matching = f"select from {self._stretch(end, length, values)} limit {most}"
         count = await connection.fetchval(
@@ -105,10 +132,7 @@ class Walk:
     async def look_by_index(self, connection: "Connection", most: int) -> None:
         """Find all else that matches, through an index of what is searched for."""
         wanted = most - len(self.found)
-        await connection.execute(
-            "set local enable_bitmapscan = on; set local enable_indexscan = off;"
-            " set local enable_indexonlyscan = off"
-        )
+        await connection.execute(BY_INDEX)
         rows = await self._matching(connection, None, 0, wanted)
         self.found += rows
         if len(rows) == wanted:

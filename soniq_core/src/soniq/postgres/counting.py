@@ -1,0 +1,201 @@
+"""Counting jobs without reading all of them: exactly where there are few, and else so far, or by
+what the planner knows.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from soniq.checks import check_integer, check_seconds
+from soniq.postgres.reading import Reading, limit
+from soniq.postgres.sql import quote
+from soniq.postgres.walking import FIRST, GROWTH, walks
+from soniq.search import Search, check_search
+from soniq.status import Count, LaneStatus, QueueStatus, Status
+
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
+
+FEW = 10_000
+"""Where no more jobs are alive, or finished, all of them are counted."""
+OF_LANES = 50_000
+"""The most jobs of all lanes that are counted, of those due and of those that are due later."""
+OF_A_STATUS = 10_000
+"""The most dead, and the most cancelled jobs that are counted."""
+BY_INDEX = 50_000
+"""The rows that are looked at before an index of what is searched for is asked."""
+ROWS_A_PAGE = 20
+"""Of tables that PostgreSQL has not looked at yet."""
+TIME_LIMIT = 2.0
+"""Seconds for each statement that counts all queues, or tells of them."""
+
+
+async def count(reading: Reading, search: Search, most: int, seconds: float) -> Count:
+    """How many jobs a search finds: `most` at most, and within the time."""
+    check_search(search)
+    check_integer("limit", most, 1, 1_000_000)
+    check_seconds("seconds", seconds)
+    loop = asyncio.get_running_loop()
+    ends, total, length = loop.time() + seconds, 0, FIRST
+
+    async with reading.snapshot(seconds) as connection:
+        try:
+            found = await walks(connection, search, quote(reading.database.settings.schema))
+            while going := [walk for walk in found if not walk.ended]:
+                for walk in going:
+                    by_index = length > BY_INDEX and walk.has_index
+                    step = walk.count_by_index if by_index else walk.count
+                    total += await step(connection, length, most + 1 - total)
+                    if total > most:
+                        return Count(value=most, exact=False)
+                if loop.time() >= ends:
+                    return Count(value=total, exact=False)
+                length *= GROWTH
+                await limit(connection, ends - loop.time())
+        except asyncpg.QueryCanceledError:
+            return Count(value=total, exact=False)
+    return Count(value=total, exact=True)
+
+
+async def counts(reading: Reading) -> dict[str, dict[Status, Count]]:
+    """How many jobs there are of each queue and status."""
+    async with reading.snapshot(TIME_LIMIT) as connection:
+        found = [*await _live(reading, connection), *await _finished(reading, connection)]
+    result: dict[str, dict[Status, Count]] = {}
+    for queue, status, jobs in sorted(found, key=lambda each: each[:2]):
+        if jobs.value or not jobs.exact:
+            result.setdefault(queue, {})[status] = jobs
+    return result
+
+
+async def _live(reading: Reading, connection: "Connection") -> list[tuple[str, Status, Count]]:
+    sql = reading.database.sql
+    rows = await connection.fetch(sql["oldest_live"], FEW)
+    few = sum(row["jobs"] for row in rows) < FEW
+    found = [
+        (row["queue"], row["status"], Count(value=row["jobs"], exact=few))
+        for row in rows
+        if few or row["status"] != "queued"
+    ]
+    if few:
+        return found
+    lanes = await connection.fetch(sql["lane_counts"], OF_LANES)
+    return [*found, *((queue, "queued", jobs) for queue, jobs in _queued(lanes).items())]
+
+
+def _queued(lanes: Sequence[asyncpg.Record]) -> dict[str, Count]:
+    """The jobs of each queue, of its lanes."""
+    queued: dict[str, Count] = {}
+    for lane in lanes:
+        before = queued.get(lane["queue"], Count(value=0, exact=True))
+        jobs = [_of_lane(lane, each) for each in ("waiting", "scheduled")]
+        queued[lane["queue"]] = _sum([before, *jobs])
+    return queued
+
+
+async def _finished(reading: Reading, connection: "Connection") -> list[tuple[str, Status, Count]]:
+    sql = reading.database.sql
+    newest = await connection.fetch(sql["newest_finished"], FEW)
+    if sum(row["jobs"] for row in newest) < FEW:
+        return [
+            (row["queue"], row["status"], Count(value=row["jobs"], exact=True)) for row in newest
+        ]
+
+    ended = await connection.fetch(sql["ended"], OF_A_STATUS)
+    seen = Counter[str]()
+    for row in ended:
+        seen[row["status"]] += row["jobs"]
+    found = [
+        (
+            row["queue"],
+            row["status"],
+            Count(value=row["jobs"], exact=seen[row["status"]] < OF_A_STATUS),
+        )
+        for row in ended
+    ]
+    done = _estimated(await connection.fetch(sql["history_sizes"]), newest)
+    for row in ended:
+        done[row["queue"]] -= row["jobs"]
+    return [
+        *found,
+        *(
+            (queue, "done", Count(value=max(0, round(jobs)), exact=False))
+            for queue, jobs in done.items()
+        ),
+    ]
+
+
+def _estimated(
+    partitions: Sequence[asyncpg.Record], newest: Sequence[asyncpg.Record]
+) -> defaultdict[str, float]:
+    """About how many finished jobs there are of each queue: where PostgreSQL has looked at a
+    partition by what it saw, else as among the newest.
+    """
+    known = [each for each in partitions if each["pages"] > 0 and each["rows"] > 0]
+    rows, pages = (sum(each[what] for each in known) for what in ("rows", "pages"))
+    density = rows / pages if pages else ROWS_A_PAGE
+    of_newest = Counter[str]()
+    for row in newest:
+        of_newest[row["queue"]] += row["jobs"]
+    shares = {queue: jobs / of_newest.total() for queue, jobs in of_newest.items()}
+
+    jobs: defaultdict[str, float] = defaultdict(float)
+    for each in partitions:
+        seen = each["pages"] > 0 and each["rows"] > 0
+        total = each["pages_now"] * (each["rows"] / each["pages"] if seen else density)
+        of_queues = zip(each["queues"] or (), each["shares"] or (), strict=True)
+        for queue, share in dict(of_queues if seen and each["queues"] else shares).items():
+            jobs[queue] += total * share
+    return jobs
+
+
+async def queues(reading: Reading) -> list[QueueStatus]:
+    """How each queue is: of those that hold queued jobs, are served by name, or are paused."""
+    sql = reading.database.sql
+    async with reading.snapshot(TIME_LIMIT) as connection:
+        lanes = await connection.fetch(sql["lane_counts"], OF_LANES)
+        workers = await connection.fetch(sql["workers"])
+        paused = {row["queue"]: row for row in await connection.fetch(sql["paused"])}
+    for_all = sum(row["queues"] is None for row in workers)
+    named = Counter(queue for row in workers for queue in row["queues"] or ())
+    return [
+        _queue(queue, lanes, for_all + named[queue], paused.get(queue))
+        for queue in sorted({*(lane["queue"] for lane in lanes), *named, *paused})
+    ]
+
+
+def _queue(
+    queue: str, lanes: Sequence[asyncpg.Record], workers: int, pause: asyncpg.Record | None
+) -> QueueStatus:
+    own = [
+        LaneStatus(
+            priority=lane["priority"],
+            waiting=_of_lane(lane, "waiting"),
+            scheduled=_of_lane(lane, "scheduled"),
+            oldest_waiting=lane["oldest"],
+        )
+        for lane in lanes
+        if lane["queue"] == queue
+    ]
+    return QueueStatus(
+        queue=queue,
+        waiting=_sum([lane.waiting for lane in own]),
+        scheduled=_sum([lane.scheduled for lane in own]),
+        oldest_waiting=max((lane.oldest_waiting for lane in own), default=0.0),
+        lanes=own,
+        workers=workers,
+        paused_since=pause["paused_at"] if pause else None,
+        paused_by=pause["paused_by"] if pause else None,
+        pause_reason=pause["reason"] if pause else None,
+    )
+
+
+def _of_lane(lane: asyncpg.Record, which: str) -> Count:
+    return Count(value=lane[which], exact=lane[which] < lane["bound"])
+
+
+def _sum(counts: Sequence[Count]) -> Count:
+    return Count(value=sum(each.value for each in counts), exact=all(each.exact for each in counts))
