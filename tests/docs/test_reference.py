@@ -14,7 +14,7 @@ from soniq.hooks.hook import Hook
 from soniq.hooks.specs import HOOKS
 from soniq.job import JobContext
 from soniq.job.options import OPTION_NAMES, EnqueueOptions, JobOptions
-from soniq.status import JobDetail, Status
+from soniq.status import Attempt, JobDetail, Status
 
 from .pages import DOCS, LINK, PAGES, name, prose, section
 from .tables import TABLES, place
@@ -71,7 +71,8 @@ def test_the_whole_context_is_documented() -> None:
 
 def test_every_status_and_every_key_is_documented() -> None:
     documented = _first_cells((REFERENCE / "status.md").read_text(encoding="utf-8"))
-    assert documented == {*get_args(Status), *JobDetail.__annotations__}
+    keys = {*JobDetail.__annotations__, *Attempt.__annotations__}
+    assert documented == {*get_args(Status), *keys}
 
 
 def test_every_kind_of_outcome_is_documented() -> None:

@@ -101,13 +101,14 @@ class Changes:
         max_attempts: int | None = None,
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
+        by: str | None = None,
     ) -> None:
         """Run a job again now: a dead or cancelled one with all its attempts, one that is queued
         for later as it is.
 
         What is given changes with it: its `queue`, `priority`, `max_attempts` and `timeout`;
-        `delay`: seconds until it is due. Raises `JobNotFound`, `JobNotRetryable`, `DuplicateJob` or
-        `InvalidOption`.
+        `delay`: seconds until it is due. `by`: who does this, kept with its attempts. Raises
+        `JobNotFound`, `JobNotRetryable`, `DuplicateJob` or `InvalidOption`.
         """
         operations = (await self._ready()).operations
         await operations.retry(
@@ -117,16 +118,17 @@ class Changes:
             max_attempts=max_attempts,
             timeout=timeout,
             delay=delay,
+            by=by,
         )
 
     @bridged
-    async def retry_many(self, job_ids: Iterable[str]) -> Retried:
+    async def retry_many(self, job_ids: Iterable[str], *, by: str | None = None) -> Retried:
         """Retry some jobs, by their ids, as `retry` does, in batches; what became of them.
 
         Those that are neither dead, cancelled nor queued, or whose dedup key is taken, or that do
         not exist, are told, and stay as they are. Raises `InvalidJobId`; nothing is retried then.
         """
-        return await retry_many((await self._ready()).operations, job_ids)
+        return await retry_many((await self._ready()).operations, job_ids, by)
 
     @bridged
     async def retry_all(
@@ -138,6 +140,7 @@ class Changes:
         tag: str | None = None,
         limit: int | None = None,
         on_batch: OnBatch | None = None,
+        by: str | None = None,
     ) -> Retried:
         """Retry all jobs that match and are "dead", "cancelled", or "queued" for later, in batches,
         newest first.
@@ -147,7 +150,7 @@ class Changes:
         where it is `async`; what it raises ends the call, and what was done stays done.
         """
         which = Matching(status, name, queue, tag)
-        return await retry_all((await self._ready()).operations, which, limit, on_batch)
+        return await retry_all((await self._ready()).operations, which, limit, on_batch, by)
 
     @bridged
     async def cancel_all(

@@ -23,6 +23,29 @@ class JobError(TypedDict):
     traceback: str | None
 
 
+class Attempt(TypedDict):
+    """An attempt that failed, was lost or ended the job; or that a person ran it again."""
+
+    n: int | None
+    """Which attempt it was, from 1 after each retry by a person; None for that."""
+    kind: str
+    """"retry": it failed, or asked for one; "dead", "cancel": it ended the job so; "lost": its
+    worker died; "retried": a person ran the finished job again.
+    """
+    at: datetime
+    """When it started, or the person did so."""
+    took: float | None
+    """Seconds."""
+    worker_id: str | None
+    by: str | None
+    """Who retried it, where that was said."""
+    type: str | None
+    message: str | None
+    """At most 1,000 characters."""
+    traceback: str | None
+    """Of the first alone; that of the latest failed attempt is in the job's `error`."""
+
+
 class JobStatus(TypedDict):
     """A job as `get_job_status` and `jobs` show it; datetimes have a time zone."""
 
@@ -44,6 +67,8 @@ class JobStatus(TypedDict):
     progress: Any
     held_by: list[str]
     """Who holds it, in order: it runs once nobody does. Empty where it is not held."""
+    attempts: list[Attempt]
+    """The first and the last 19 of those that did not succeed, in order; none in a list of jobs."""
 
 
 class RunningJob(TypedDict):

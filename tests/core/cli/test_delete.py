@@ -1,4 +1,8 @@
-"""`soniq delete`, and `soniq retry` with changes."""
+"""`soniq delete`, `soniq retry` with changes, and what `soniq inspect` shows of a job's attempts."""
+
+import getpass
+import re
+import socket
 
 import pytest
 
@@ -81,3 +85,31 @@ async def test_changes_that_cannot_be_change_nothing(
     status = await producer.get_job_status(job_id)
     assert status is not None
     assert status["max_attempts"] == 5
+
+
+async def test_inspect_shows_the_attempts_as_a_table_and_who_retried(
+    project: Project, producer: Soniq
+) -> None:
+    job_id = await producer.enqueue("fail", max_attempts=1)
+    project.soniq("worker", "app:eq", "--once", "--log-level", "error")
+    project.soniq("retry", job_id)
+    project.soniq("worker", "app:eq", "--once", "--log-level", "error")
+    project.soniq("retry", "--all", "--yes")
+    me = f"{getpass.getuser()}@{socket.gethostname()}"
+    table = project.soniq("inspect", job_id).stdout.partition("\n\n")[2].splitlines()
+    assert table[0].split() == ["ATTEMPT", "KIND", "AT", "TOOK", "WORKER", "ERROR"]
+    assert [line.split()[:2] for line in table[1:]] == [
+        ["1", "dead"], ["-", "retried"], ["1", "dead"], ["-", "retried"],
+    ]  # fmt: skip
+    assert re.search(r"0\.\d{3} s  [0-9a-f-]{36}  ValueError: ", table[1])
+    assert re.search(rf" -  +{me} +-$", table[2])
+    attempts = project.json("inspect", job_id)["attempts"]
+    assert [each["by"] for each in attempts] == [None, me, None, me]
+
+
+async def test_inspect_shows_no_table_where_there_was_no_such_attempt(
+    project: Project, producer: Soniq
+) -> None:
+    job_id = await producer.enqueue("add", args={"a": 1, "b": 1})
+    shown = project.soniq("inspect", job_id).stdout
+    assert "ATTEMPT" not in shown

@@ -192,10 +192,9 @@ async def test_inspect_shows_all_about_a_dead_job_with_its_traceback(
 
     shown = project.soniq("inspect", job_id)
     assert shown.returncode == 0
-    lines = [
-        line.split(maxsplit=1) for line in shown.stdout.splitlines() if not line.startswith(" ")
-    ]
-    assert {line[0] for line in lines} == {*status, "arguments", "traceback"}
+    fields = shown.stdout.partition("\n\n")[0]
+    lines = [line.split(maxsplit=1) for line in fields.splitlines() if not line.startswith(" ")]
+    assert {line[0] for line in lines} == {*status, "arguments", "traceback"} - {"attempts"}
     first = {name: "".join(rest) for name, *rest in lines}
     assert (first["priority"], first["tags"], first["status"]) == ("-3", "red, blue", "dead")
     assert first["error"] == "ValueError: the \\x1b[31mfuse"
@@ -271,13 +270,14 @@ async def test_inspect_masks_what_is_secret_unless_it_is_asked_for_it(
     assert "hunter2" not in shown
     assert "4111" not in shown
     assert "hunter2" not in project.soniq("inspect", job_id).stdout
-    assert project.json("inspect", refused, *app)["error"]["message"] == "no error"
+    found = project.json("inspect", refused, *app)
+    assert found["error"]["message"] == found["attempts"][0]["message"] == "no error"
 
     found = project.json("inspect", job_id, "--show-secrets")
     assert found["arguments"] == arguments
     assert found["result"] == {"token": "hunter2", "trip": {"pin": 4111}}
     found = project.json("inspect", refused, *app, "--show-secrets")
-    assert found["error"]["message"] == "hunter2"
+    assert found["error"]["message"] == found["attempts"][0]["message"] == "hunter2"
 
 
 async def test_inspect_shows_the_rest_where_arguments_cannot_be_read(

@@ -89,7 +89,7 @@ async def test_the_sql_that_is_printed_makes_what_setup_makes(
         "migration",
         "note",
         "waiting",
-        "settle_and_claim_1",
+        "settle_and_claim_2",
     }
 
 

@@ -55,8 +55,8 @@ async def test_a_claim_does_not_get_dearer_by_what_was_claimed_before_it(
             me,
         )
         plan = await connection.fetchval(
-            f"explain (analyze, buffers, format json) select * from {schema}.settle_and_claim_1($1,"
-            " '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',"
+            f"explain (analyze, buffers, format json) select * from {schema}.settle_and_claim_2($1,"
+            " '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',"
             " '{}', '{}', array['default'], array[0::smallint], array[$2::timestamptz],"
             " array[$3::uuid], 10)",
             me,

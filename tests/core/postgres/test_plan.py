@@ -241,7 +241,7 @@ def settling(world: World) -> Sequence[object]:
     """Settle a hundred, give fifty back, and claim a hundred from two lanes."""
     return [
         world.me, world.ids[:100], [1] * 100, None, [None] * 100, None, None, [1.0] * 100,
-        world.ids[100:], [1] * 50, [2] * 50, [1.0] * 50, [None] * 50,
+        world.ids[100:], [1] * 50, [2] * 50, [1.0] * 50, [None] * 50, [1.0] * 50,
         ["queue 1", "queue 2"], [1, 0], [world.soon.replace(year=1970)] * 2, [NEVER] * 2, 100,
     ]  # fmt: skip
 
@@ -276,8 +276,10 @@ CASES = {
     "states": Case(lambda world: [world.ids[:100]], 200),
     "cancel_running": Case(lambda world: [world.ids[:100], None], 200),
     "cancel_waiting": Case(lambda world: [world.ids[:100], None], 300),
-    "retry": Case(lambda world: [world.ids[:100], None, None, None, None, None], 400),
-    "retry with changes": Case(lambda world: [world.ids[:100], "queue 7", 3, 2, 1.0, 60.0], 500),
+    "retry": Case(lambda world: [world.ids[:100], None, None, None, None, None, None], 400),
+    "retry with changes": Case(
+        lambda world: [world.ids[:100], "queue 7", 3, 2, 1.0, 60.0, "Eva"], 500
+    ),
     "holder_of_key": Case(lambda world: [world.gone], 2),
     "rescue": Case(lambda world: [world.ids[:100], None], 400),
     "insert_keyed": Case(replacing, 10),

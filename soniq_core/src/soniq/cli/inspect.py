@@ -1,5 +1,6 @@
 """`soniq inspect`: all about one job."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -8,7 +9,17 @@ import click
 
 from soniq.app import Soniq
 from soniq.cli.options import EXIT_CODES, job_id, json_option, reports, takes_app, use
-from soniq.cli.output import Failure, NotFound, as_json, clean, plain, sections, warn
+from soniq.cli.output import (
+    Failure,
+    NotFound,
+    as_json,
+    clean,
+    one_line,
+    plain,
+    sections,
+    table,
+    warn,
+)
 from soniq.errors import JobNotFound, SerializationError
 from soniq.plugin import Presentable, presented
 from soniq.text import cut
@@ -44,9 +55,10 @@ def inspect(app: Soniq, job_id: str, show_secrets: bool, as_json_: bool) -> None
     """Show a job. The first 8 or more characters of its ID are enough where no other job's ID
     begins with them.
 
-    Shown are its status, arguments and result, and the error of its last failed attempt with the
-    traceback. With --app a result is shown as the type that the job returns, without as plain
-    values. Arguments and results of more than 10,000 characters are cut, but not with --json.
+    Shown are its status, arguments and result, the error of its last failed attempt with the
+    traceback, and its attempts that did not succeed. With --app a result is shown as the type that
+    the job returns, without as plain values. Arguments and results of more than 10,000 characters
+    are cut, but not with --json.
     What lies under the name of a secret, as `password`, is masked, and with --app also what the
     job says is to be hidden. Plugins may add fields of their own.
     """
@@ -74,10 +86,18 @@ async def _read(app: Soniq, job_id: str, secrets: bool) -> dict[str, Any]:
     plugins = await reports(app, "inspect_fields", status)
     found: dict[str, Any] = {**status, "arguments": None, "plugins": plugins}
     found["progress"] = await shown("progress", status["progress"])
-    if (error := status["error"]) is not None:
+
+    async def failure(error: Mapping[str, Any]) -> dict[str, Any]:
         message = await shown("error", error["message"])
-        traceback = await shown("traceback", error["traceback"])
-        found["error"] = {**error, "message": message, "traceback": traceback}
+        return {
+            **error,
+            "message": message,
+            "traceback": await shown("traceback", error["traceback"]),
+        }
+
+    if status["error"] is not None:
+        found["error"] = await failure(status["error"])
+    found["attempts"] = [await failure(each) for each in status["attempts"]]
     try:
         found["arguments"] = await shown("args", partial(app.get_args, job_id))
     except SerializationError as unread:
@@ -106,7 +126,7 @@ async def _whole(app: Soniq, job_id: str) -> str:
 
 def _shown(job: dict[str, Any]) -> str:
     error = job["error"]
-    told = {name: plain(job[name]) for name in job if name not in ("error", "plugins")}
+    told = {name: plain(job[name]) for name in job if name not in ("error", "attempts", "plugins")}
     for name in ("arguments", "result"):
         told[name] = "-" if job[name] is None else clean(cut(as_json(job[name])))
     told["error"] = clean(f"{error['type']}: {error['message']}") if error else "-"
@@ -116,4 +136,21 @@ def _shown(job: dict[str, Any]) -> str:
     fields = "\n".join(
         f"{name:{width}}  {value.replace(chr(10), chr(10) + '  ')}" for name, value in told.items()
     )
-    return "\n\n".join(part for part in (fields, sections(job["plugins"])) if part)
+    parts = fields, _attempts(job["attempts"]), sections(job["plugins"])
+    return "\n\n".join(part for part in parts if part)
+
+
+def _attempts(attempts: Sequence[Mapping[str, Any]]) -> str:
+    """The attempts that did not succeed, and who ran the job again in between, as a table."""
+    rows = [
+        [
+            each["n"],
+            each["kind"],
+            each["at"],
+            None if each["took"] is None else f"{each['took']:.3f} s",
+            each["worker_id"] or each["by"],
+            one_line(f"{each['type']}: {each['message']}", 80) if each["type"] else None,
+        ]
+        for each in attempts
+    ]
+    return table(["attempt", "kind", "at", "took", "worker", "error"], rows) if rows else ""

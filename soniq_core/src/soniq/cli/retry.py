@@ -9,6 +9,7 @@ from soniq.app import Soniq
 from soniq.cli.choice import Choice, takes_choice
 from soniq.cli.options import EXIT_CODES, duration, json_option, takes_app, use
 from soniq.cli.output import Done, NotFound, as_json, tell
+from soniq.cli.person import this_person
 from soniq.errors import DuplicateJob, JobNotFound, JobNotRetryable
 from soniq.postgres.bulk import Retried
 from soniq.text import counted
@@ -66,14 +67,14 @@ async def _retry_all(app: Soniq, choice: Choice) -> Retried:
     later = choice.status == "queued"
     if not await choice.confirmed(app, "make due now" if later else "queue again", later=later):
         return {"queued": 0, "left": {}}
-    return await app.retry_all(status=choice.status, **choice.filters)
+    return await app.retry_all(status=choice.status, **choice.filters, by=this_person())
 
 
 async def _retry(app: Soniq, job_ids: Sequence[str], changes: Mapping[str, Any]) -> list[Done]:
     done = []
     for job_id in job_ids:
         try:
-            await app.retry(job_id, **changes)
+            await app.retry(job_id, **changes, by=this_person())
             job = await app.get_job_status(job_id, result=False)
             held = job is not None and job["status"] == "held"
             done.append(Done(job_id, True, "held" if held else "queued"))

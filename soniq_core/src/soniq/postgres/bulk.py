@@ -18,7 +18,7 @@ import asyncpg
 from soniq.checks import check_integer
 from soniq.errors import DuplicateJob, InvalidOption, JobNotFound, JobNotRetryable
 from soniq.ids import parse_id
-from soniq.postgres.operations import Operations
+from soniq.postgres.operations import Operations, check_by
 from soniq.status import FINISHED, RETRYABLE, WAITING, Status
 
 BATCH = 500
@@ -82,17 +82,20 @@ class Matching(NamedTuple):
 # --- by their ids --------------------------------------------------------------------------------
 
 
-async def retry_many(operations: Operations, job_ids: Iterable[object]) -> Retried:
+async def retry_many(operations: Operations, job_ids: Iterable[object], by: str | None) -> Retried:
     """Retry these; of two that have one key the first. Those that are due already are no part of
     the answer.
     """
+    check_by(by)
     done: Retried = {"queued": 0, "left": {}}
     for ids in _split(job_ids):
         waiting: Sequence[str] = ids
         while waiting:
-            changed = await operations.retry_those(waiting)
+            changed = await operations.retry_those(waiting, by)
             if changed is None:
-                done["queued"] += await _retry_each(operations, waiting, done["left"], told=True)
+                done["queued"] += await _retry_each(
+                    operations, waiting, by, done["left"], told=True
+                )
                 break
             done["queued"] += sum(changed.values())
             rest = [id_ for id_ in waiting if id_ not in changed]
@@ -177,15 +180,20 @@ def _finished(state: asyncpg.Record) -> str | None:
 
 
 async def retry_all(
-    operations: Operations, which: Matching, limit: int | None, on_batch: OnBatch | None
+    operations: Operations,
+    which: Matching,
+    limit: int | None,
+    on_batch: OnBatch | None,
+    by: str | None,
 ) -> Retried:
     """Retry all jobs that match; of two that have one key the newer."""
     _check_status(which, RETRYABLE)
+    check_by(by)
     done: Retried = {"queued": 0, "left": {}}
     async for ids in _batches(operations, which, limit, on_batch):
-        changed = await operations.retry_those(ids)
+        changed = await operations.retry_those(ids, by)
         if changed is None:
-            done["queued"] += await _retry_each(operations, ids, done["left"], told=False)
+            done["queued"] += await _retry_each(operations, ids, by, done["left"], told=False)
         else:
             done["queued"] += sum(changed.values())
     return done
@@ -253,7 +261,12 @@ async def _batches(
 
 
 async def _retry_each(
-    operations: Operations, ids: Sequence[str], left: dict[str, str], *, told: bool
+    operations: Operations,
+    ids: Sequence[str],
+    by: str | None,
+    left: dict[str, str],
+    *,
+    told: bool,
 ) -> int:
     """Retry jobs one by one; how many changed. Those whose key is taken are added to `left`, and,
     `told`, those that cannot be retried.
@@ -261,7 +274,7 @@ async def _retry_each(
     queued = 0
     for id_ in ids:
         try:
-            queued += await operations.retry(id_)
+            queued += await operations.retry(id_, by=by)
         except DuplicateJob as error:
             left[id_] = f"{error.job_id} holds its dedup key and is not finished"
         except JobNotRetryable as error:

@@ -24,7 +24,7 @@ from soniq.ids import parse_id
 from soniq.postgres.database import Database
 from soniq.postgres.results import Results, stored_result
 from soniq.registry import Registry
-from soniq.status import FINISHED, STATUSES, JobDetail, JobStatus, Status
+from soniq.status import FINISHED, STATUSES, Attempt, JobDetail, JobStatus, Status
 from soniq.text import shown
 
 LARGEST = 1_000_000_000
@@ -259,6 +259,7 @@ def _limit(timeout: object) -> float | None:
 
 
 def _status(row: asyncpg.Record, result: Any) -> JobStatus:
+    attempts = row.get("attempts")
     return {
         "job_id": str(row["id"]),
         "job_name": row["name"],
@@ -277,6 +278,7 @@ def _status(row: asyncpg.Record, result: Any) -> JobStatus:
         "tags": list(row["tags"] or ()),
         "progress": msgspec.json.decode(row["progress"]) if row["progress"] else None,
         "held_by": list(row["held_by"] or ()),
+        "attempts": msgspec.json.decode(attempts, type=list[Attempt]) if attempts else [],
     }
 
 

@@ -33,6 +33,9 @@ from soniq.postgres.settle_tx import SettleTx
 from soniq.status import FINISHED, RETRYABLE, FinishedStatus
 from soniq.text import cut
 
+LONGEST_NOTE = 1_000
+"""Bytes of a pause's reason, and of who did something."""
+
 
 class Operations:
     """Changes jobs that exist; `lookup` reads them."""
@@ -60,9 +63,9 @@ class Operations:
     async def pause(self, queue: str, reason: str | None, by: str | None) -> None:
         """Let no worker claim jobs of a queue. Workers that listen know at once."""
         check_queue("queue", queue)
-        for option, text in (("reason", reason), ("by", by)):
-            if text is not None:
-                check_text(option, text, 1_000)
+        check_by(by)
+        if reason is not None:
+            check_text("reason", reason, LONGEST_NOTE)
         await self._database.fetch("pause", queue, reason, by)
         self._notifier.wake([""])  # for workers to learn which are paused
 
@@ -168,6 +171,7 @@ class Operations:
         max_attempts: int | None = None,
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
+        by: str | None = None,
     ) -> bool:
         """Run a job again, with what is to change; False where nothing did, for it is due already.
         Raises `JobNotFound`, `JobNotRetryable` or `DuplicateJob`.
@@ -177,13 +181,14 @@ class Operations:
             check_queue("queue", queue)
         check_integer("priority", priority, -32_768, 32_767)
         check_integer("max_attempts", max_attempts, 1, 32_767)
+        check_by(by)
         limit = check_seconds("timeout", timeout)
         if limit == 0:
             raise InvalidOption("timeout= must be more than 0 seconds", option="timeout")
         changes = queue, priority, max_attempts, limit, check_seconds("delay", delay)
 
         while True:
-            if (rows := await self._retry([id_], changes)) is None:
+            if (rows := await self._retry([id_], changes, by)) is None:
                 holders = await self._database.fetch("holder_of_key", id_)
                 holder = str(holders[0]["id"]) if holders else "another job"
                 raise DuplicateJob(
@@ -201,18 +206,18 @@ class Operations:
                 raise JobNotRetryable(id_, state["status"], state["held_by"] or ())
             # Its status changed in between: try again
 
-    async def retry_those(self, ids: Sequence[str]) -> dict[str, bool] | None:
+    async def retry_those(self, ids: Sequence[str], by: str | None) -> dict[str, bool] | None:
         """Run those of some jobs again now that can be; which those are, and whether this changed
         them. None: a dedup key is taken, and nothing changed.
         """
-        rows = await self._retry(ids)
+        rows = await self._retry(ids, (None,) * 5, by)
         return None if rows is None else {str(row["id"]): row["changed"] for row in rows}
 
     async def _retry(
-        self, ids: Sequence[str], changes: Sequence[object] = (None,) * 5
+        self, ids: Sequence[str], changes: Sequence[object], by: str | None
     ) -> Sequence[asyncpg.Record] | None:
         try:
-            rows = await self._database.guard(self._retry_once(ids, changes))
+            rows = await self._database.guard(self._retry_once([ids, *changes, by]))
         except DatabaseError as error:
             if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
                 raise
@@ -222,16 +227,14 @@ class Operations:
             self._notifier.wake([OWED])
         return rows
 
-    async def _retry_once(
-        self, ids: Sequence[str], changes: Sequence[object]
-    ) -> Sequence[asyncpg.Record]:
+    async def _retry_once(self, values: Sequence[object]) -> Sequence[asyncpg.Record]:
         """Retry in a transaction in which plugins are told of the jobs that come back."""
         sql = self._database.sql["retry"]
         async with self._database.acquire() as connection:
             if not self._enqueue_tx:
-                return await connection.fetch(sql, ids, *changes)
+                return await connection.fetch(sql, *values)
             async with transaction(connection):
-                rows = await connection.fetch(sql, ids, *changes)
+                rows = await connection.fetch(sql, *values)
                 back = [(_incoming(row), ()) for row in rows if row["back"]]
                 if back:
                     await self._enqueue_tx(connection, back)
@@ -250,6 +253,12 @@ class Operations:
         older_than = check_seconds("older_than", older_than)
         with self._database.guarding():
             return await self._retention.prune(older_than, status)
+
+
+def check_by(by: object) -> None:
+    """Raise `InvalidOption` unless it can be kept as who did something; None: it is not said."""
+    if by is not None:
+        check_text("by", by, LONGEST_NOTE)
 
 
 def _incoming(row: asyncpg.Record) -> IncomingJob:

@@ -1,2 +1,2 @@
 -- One job, wherever it is, in one snapshot.
-select * from {schema}.job_1($1)
+select * from {schema}.job_2($1)

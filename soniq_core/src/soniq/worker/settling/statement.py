@@ -89,6 +89,7 @@ def _requeued(settlements: Sequence[Requeue]) -> tuple[Sequence[Any], ...]:
         [s.kind for s in settlements],
         [s.delay for s in settlements],
         [s.error for s in settlements],
+        [s.age for s in settlements],
     )
 
 
