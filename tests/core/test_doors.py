@@ -19,7 +19,7 @@ ERRORS_OF_CALLS = {
     "SoniqError", "UnknownJob", "WaitTimeout",
 }  # fmt: skip
 OF_PLUGINS = {
-    "CONTRACT_VERSION", "NO_DEDUP", "PROVIDED", "App", "BindingSerializer", "Dedup", "EnqueueBatch",
+    "Action", "ActionKind", "CONTRACT_VERSION", "NO_DEDUP", "PROVIDED", "App", "BindingSerializer", "Dedup", "EnqueueBatch",
     "ForgottenJob", "Holds", "Hooks", "Implementation", "IncomingJob", "JobDefinition", "LoadedPlugin",
     "Migration", "NewJob", "Outcome", "OutcomeKind", "OutcomeStatus", "OwedEvent", "OwedKind",
     "Payload", "Presentable", "ResultStore", "Secret",

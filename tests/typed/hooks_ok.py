@@ -20,6 +20,7 @@ import click
 from soniq import Cancel, JobContext, Jobs, JobStatus, Retry, Soniq, hookimpl
 from soniq.plugin import (
     NO_DEDUP,
+    Action,
     Dedup,
     EnqueueBatch,
     ForgottenJob,
@@ -187,6 +188,10 @@ async def told_later(
 
 @hookimpl.forgotten_tx
 async def forget(tx: TransactionConnection, jobs: Sequence[ForgottenJob]) -> None: ...
+
+
+@hookimpl.acted
+def audit(action: Action) -> None: ...
 
 
 @hookimpl.settled

@@ -24,7 +24,10 @@ from soniq.status import FinishedStatus, RetryableStatus, Status, WaitingStatus
 
 
 class Changes:
-    """The calls of an app that change what exists."""
+    """The calls of an app that change what exists.
+
+    `by` of each is who does it, a text of 1,000 bytes at most, for the hook `acted`.
+    """
 
     async def _ready(self) -> Runtime:
         """The parts of the app, started if need be."""
@@ -37,23 +40,27 @@ class Changes:
         raise NotImplementedError
 
     @bridged
-    async def cancel(self, job_id: str, reason: str | None = None) -> bool:
+    async def cancel(
+        self, job_id: str, reason: str | None = None, *, by: str | None = None
+    ) -> bool:
         """Cancel a job that waits, or have the worker that runs it end it. False: it is finished,
         or does not exist.
         """
-        return await (await self._ready()).operations.cancel(job_id, reason)
+        return await (await self._ready()).operations.cancel(job_id, reason, by)
 
     @bridged
-    async def cancel_many(self, job_ids: Iterable[str], reason: str | None = None) -> Cancelled:
+    async def cancel_many(
+        self, job_ids: Iterable[str], reason: str | None = None, *, by: str | None = None
+    ) -> Cancelled:
         """Cancel some jobs, by their ids, as `cancel` does, in batches; what became of them.
 
         Those that are finished or do not exist are told. Raises `InvalidJobId`; nothing is
         cancelled then.
         """
-        return await cancel_many((await self._ready()).operations, job_ids, reason)
+        return await cancel_many((await self._ready()).operations, job_ids, reason, by)
 
     @bridged
-    async def delete(self, job_id: str) -> bool:
+    async def delete(self, job_id: str, *, by: str | None = None) -> bool:
         """Forget a job: its row, with arguments, headers and error, and its result in whichever
         store. False: none.
 
@@ -61,16 +68,16 @@ class Changes:
         that runs: cancel it, and delete it when it has ended. If its store cannot delete the
         result, the error is raised and nothing is forgotten.
         """
-        return await (await self._ready()).operations.delete(job_id)
+        return await (await self._ready()).operations.delete(job_id, by)
 
     @bridged
-    async def delete_many(self, job_ids: Iterable[str]) -> Deleted:
+    async def delete_many(self, job_ids: Iterable[str], *, by: str | None = None) -> Deleted:
         """Delete some jobs, by their ids, as `delete` does, in batches; what became of them.
 
         Those that run, do not exist, or whose result cannot be deleted here are told. Raises
         `InvalidJobId`, and nothing is deleted then, or what a result store raises.
         """
-        return await delete_many((await self._ready()).operations, job_ids)
+        return await delete_many((await self._ready()).operations, job_ids, by)
 
     @bridged
     async def delete_all(
@@ -82,6 +89,7 @@ class Changes:
         tag: str | None = None,
         limit: int | None = None,
         on_batch: OnBatch | None = None,
+        by: str | None = None,
     ) -> Deleted:
         """Delete all jobs that match, live and finished, in batches, newest first. Those that
         cannot be are told, as ones that run.
@@ -89,7 +97,7 @@ class Changes:
         `limit`, `on_batch`: as of `retry_all`. Raises `InvalidOption` where nothing says which.
         """
         which = Matching(status, name, queue, tag)
-        return await delete_all((await self._ready()).operations, which, limit, on_batch)
+        return await delete_all((await self._ready()).operations, which, limit, on_batch, by)
 
     @bridged
     async def retry(
@@ -163,6 +171,7 @@ class Changes:
         reason: str | None = None,
         limit: int | None = None,
         on_batch: OnBatch | None = None,
+        by: str | None = None,
     ) -> int:
         """Cancel all jobs that match and wait, as "queued" or "held", in batches, newest first; how
         many that were.
@@ -170,7 +179,9 @@ class Changes:
         `limit`, `on_batch`: as of `retry_all`.
         """
         which = Matching(status, name, queue, tag)
-        return await cancel_all((await self._ready()).operations, which, limit, on_batch, reason)
+        return await cancel_all(
+            (await self._ready()).operations, which, limit, on_batch, reason, by
+        )
 
     @bridged
     async def release(
@@ -218,9 +229,9 @@ class Changes:
         await (await self._ready()).operations.pause(queue, reason, by)
 
     @bridged
-    async def resume(self, queue: str) -> None:
+    async def resume(self, queue: str, *, by: str | None = None) -> None:
         """Let workers claim jobs of a paused queue again."""
-        await (await self._ready()).operations.resume(queue)
+        await (await self._ready()).operations.resume(queue, by)
 
     @bridged
     async def prune(

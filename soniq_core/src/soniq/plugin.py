@@ -16,6 +16,8 @@ from soniq.hooks.markers import hookimpl
 from soniq.hooks.own import hookspec
 from soniq.hooks.specs import CONTRACT_VERSION
 from soniq.hooks.values import (
+    Action,
+    ActionKind,
     BindingSerializer,
     EnqueueBatch,
     ForgottenJob,
@@ -48,6 +50,8 @@ __all__ = [
     "CONTRACT_VERSION",
     "NO_DEDUP",
     "PROVIDED",
+    "Action",
+    "ActionKind",
     "App",
     "BindingSerializer",
     "Dedup",

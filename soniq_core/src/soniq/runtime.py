@@ -121,6 +121,7 @@ class Runtime:
             self._enqueue_tx,
             self._settle_tx,
             self._settled,
+            Observers("acted", hooks.implementations("acted"), limit=limit),
         )
 
     def worker(self, options: "WorkerOptions", limits: "Limits") -> "Worker":

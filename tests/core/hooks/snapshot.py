@@ -17,13 +17,13 @@ from soniq.hooks import own, own_spec, specs
 FILE = Path(__file__).parent / "contract.txt"
 
 VALUES = (
-    plugin.App, soniq.JobContext, plugin.Outcome, plugin.ForgottenJob, plugin.EnqueueBatch, plugin.NewJob, plugin.IncomingJob, plugin.Holds, plugin.OwedEvent, plugin.Dedup, plugin.Task,
+    plugin.App, soniq.JobContext, plugin.Outcome, plugin.ForgottenJob, plugin.Action, plugin.EnqueueBatch, plugin.NewJob, plugin.IncomingJob, plugin.Holds, plugin.OwedEvent, plugin.Dedup, plugin.Task,
     plugin.Migration, plugin.JobDefinition, plugin.Serializer, plugin.BindingSerializer, plugin.Payload, plugin.ResultStore,
     plugin.StreamingResultStore, plugin.Stash, plugin.StashKey, soniq.Retry, soniq.Snooze,
     soniq.Cancel, soniq.QueueBacklog, plugin.LoadedPlugin, plugin.Implementation, plugin.hookspec,
     own_spec.OwnSpec, own.Observer, own.FirstResult, own.Collected,
 )  # fmt: skip
-CHOICES = ("OutcomeStatus", "OutcomeKind", "OwedKind", "Presentable")
+CHOICES = ("OutcomeStatus", "OutcomeKind", "OwedKind", "ActionKind", "Presentable")
 OF_HOOKS = ("implementations", "collect", "plugin")
 
 

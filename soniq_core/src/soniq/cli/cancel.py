@@ -8,6 +8,7 @@ from soniq.app import Soniq
 from soniq.cli.choice import Choice, takes_choice
 from soniq.cli.options import EXIT_CODES, json_option, takes_app, use
 from soniq.cli.output import Done, as_json, tell
+from soniq.cli.person import this_person
 from soniq.text import counted
 
 
@@ -33,13 +34,15 @@ def cancel(app: Soniq, choice: Choice, reason: str | None, as_json_: bool) -> No
 async def _cancel_all(app: Soniq, choice: Choice, reason: str | None) -> int:
     if not await choice.confirmed(app, "cancel"):
         return 0
-    return await app.cancel_all(status=choice.status, **choice.filters, reason=reason)
+    return await app.cancel_all(
+        status=choice.status, **choice.filters, reason=reason, by=this_person()
+    )
 
 
 async def _cancel(app: Soniq, job_ids: Sequence[str], reason: str | None) -> list[Done]:
     done = []
     for job_id in job_ids:
-        cancelled = await app.cancel(job_id, reason)
+        cancelled = await app.cancel(job_id, reason, by=this_person())
         job = await app.get_job_status(job_id, result=False)
         status = job["status"] if job else None
 

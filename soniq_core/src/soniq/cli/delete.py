@@ -8,6 +8,7 @@ from soniq.app import Soniq
 from soniq.cli.choice import Choice, takes_choice
 from soniq.cli.options import EXIT_CODES, json_option, takes_app, use
 from soniq.cli.output import Done, NotFound, as_json, tell
+from soniq.cli.person import this_person
 from soniq.errors import JobRunning
 from soniq.postgres.bulk import Deleted
 from soniq.text import counted
@@ -39,14 +40,14 @@ def delete(app: Soniq, choice: Choice, as_json_: bool) -> None:
 async def _delete_all(app: Soniq, choice: Choice) -> Deleted:
     if not await choice.confirmed(app, "forget"):
         return {"deleted": 0, "left": {}}
-    return await app.delete_all(status=choice.status, **choice.filters)
+    return await app.delete_all(status=choice.status, **choice.filters, by=this_person())
 
 
 async def _delete(app: Soniq, job_ids: Sequence[str]) -> list[Done]:
     done = []
     for job_id in job_ids:
         try:
-            deleted = await app.delete(job_id)
+            deleted = await app.delete(job_id, by=this_person())
             error = None if deleted else f"no job has the id {job_id}"
             done.append(Done(job_id, deleted, "deleted" if deleted else None, error))
         except JobRunning as running:

@@ -50,7 +50,7 @@ def resume(app: Soniq, queues: Sequence[str], as_json_: bool) -> None:
 
     async def resume_all() -> None:
         for queue in queues:
-            await app.resume(queue)
+            await app.resume(queue, by=this_person())
 
     use(app, resume_all)
     _tell("resumed", queues, as_json_)

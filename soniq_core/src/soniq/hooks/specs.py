@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from soniq.hooks.definition import JobDefinition
 from soniq.hooks.hook import Hook, hook, hooks_in
 from soniq.hooks.values import (
+    Action,
     EnqueueBatch,
     ForgottenJob,
     Holds,
@@ -308,6 +309,16 @@ def owed_tx(tx: TransactionConnection, events: Sequence[OwedEvent], holds: Holds
 def settled(outcomes: Sequence[Outcome]) -> None:
     """After outcomes were committed, a batch at a time: those of workers, rescues and operators.
     An error is logged.
+    """
+
+
+@hook("observer", since=2)
+def acted(action: Action) -> None:
+    """After a person has retried, cancelled or deleted jobs, or paused or resumed a queue: through
+    a call of the app or a command, for an audit trail.
+
+    Of many jobs it is called for each batch, with those that changed, before their result is known
+    to the caller. What workers and plugins do by themselves is not told. An error is logged.
     """
 
 

@@ -16,6 +16,7 @@ from soniq.app import Soniq
 from soniq.hooks.definition import JobDefinition
 from soniq.hooks.own_spec import OwnSpec
 from soniq.hooks.values import (
+    Action,
     EnqueueBatch,
     ForgottenJob,
     Holds,
@@ -145,6 +146,10 @@ class Outcomes(Protocol[R]):
     def __call__(_self, *, outcomes: Sequence[Outcome]) -> R: ...
 class SelfOutcomes(Protocol[R]):
     def __call__(_self, *, self: Any, outcomes: Sequence[Outcome]) -> R: ...
+class OfAction(Protocol[R]):
+    def __call__(_self, *, action: Action) -> R: ...
+class SelfOfAction(Protocol[R]):
+    def __call__(_self, *, self: Any, action: Action) -> R: ...
 class CtxResult(Protocol[R]):
     def __call__(_self, *, ctx: JobContext, result: object) -> R: ...
 class SelfCtxResult(Protocol[R]):
@@ -265,6 +270,7 @@ TakesJobs = Takes0[R] | Jobs[R] | SelfJobs[R]
 TakesCtx = Takes0[R] | Ctx[R] | SelfCtx[R]
 TakesTx = Takes0[R] | Tx[R] | SelfTx[R]
 TakesOutcomes = Takes0[R] | Outcomes[R] | SelfOutcomes[R]
+TakesAction = Takes0[R] | OfAction[R] | SelfOfAction[R]
 TakesCtxResult = TakesCtx[R] | Result[R] | SelfResult[R] | CtxResult[R] | SelfCtxResult[R]
 TakesCtxError = TakesCtx[R] | Error[R] | SelfError[R] | CtxError[R] | SelfCtxError[R]
 TakesTxOutcomes = TakesTx[R] | Outcomes[R] | SelfOutcomes[R] | TxOutcomes[R] | SelfTxOutcomes[R]
@@ -323,6 +329,7 @@ RetryDelay = TypeVar("RetryDelay", bound=TakesCtxError[May[float | Retry | Cance
 SettleTx = TypeVar("SettleTx", bound=TakesSettle[May[None]])
 Settled = TypeVar("Settled", bound=TakesOutcomes[May[None]])
 OwedTx = TypeVar("OwedTx", bound=TakesOwed[May[None]])
+Acted = TypeVar("Acted", bound=TakesAction[May[None]])
 ForgottenTx = TypeVar("ForgottenTx", bound=TakesTxForgotten[May[None]])
 
 class Hookimpl(Protocol):
@@ -520,6 +527,10 @@ class Hookimpl(Protocol):
     def settled(
         self, *, tryfirst: bool = ..., trylast: bool = ...
     ) -> Callable[[Settled], Settled]: ...
+    @overload
+    def acted(self, function: Acted, /) -> Acted: ...
+    @overload
+    def acted(self, *, tryfirst: bool = ..., trylast: bool = ...) -> Callable[[Acted], Acted]: ...
     @overload
     def forgotten_tx(self, function: ForgottenTx, /) -> ForgottenTx: ...
     @overload

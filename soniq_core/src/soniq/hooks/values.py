@@ -24,6 +24,9 @@ SHORTEST_LEASE = 0.3
 Presentable = Literal["args", "result", "headers", "error", "traceback", "progress"]
 """What of a job is shown to operators: of `error` the message."""
 
+ActionKind = Literal["retry", "cancel", "delete", "pause", "resume"]
+"""What a person does."""
+
 OwedKind = Literal["enqueued", "replaced", "retried", "settled", "first", "note"]
 """What a plugin is told of later. `enqueued`: a job came in that it marked and holds, or a worker
 found one that had come in without its mark. `replaced`: another enqueue with the job's dedup key
@@ -164,6 +167,20 @@ class ForgottenJob(msgspec.Struct, frozen=True, kw_only=True):
     job_name: str
     queue: str
     status: Literal["done", "dead", "cancelled"]
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person did, or a program in their name: with jobs, or with a queue."""
+
+    kind: ActionKind
+    job_ids: Sequence[str] = ()
+    """The jobs that it changed; those that run and were asked to end are among them."""
+    queue: str | None = None
+    """The queue that was paused or resumed."""
+    by: str | None = None
+    """Who it was; None where the call did not say."""
+    reason: str | None = None
+    """Why, of a cancel or a pause; None where the call did not say."""
 
 
 class IncomingJob(msgspec.Struct, frozen=True, kw_only=True):

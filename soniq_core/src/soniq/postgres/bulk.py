@@ -104,31 +104,30 @@ async def retry_many(operations: Operations, job_ids: Iterable[object], by: str 
 
 
 async def cancel_many(
-    operations: Operations, job_ids: Iterable[object], reason: str | None
+    operations: Operations, job_ids: Iterable[object], reason: str | None, by: str | None
 ) -> Cancelled:
     """Cancel those that wait, and ask the workers of those that run to end them."""
+    check_by(by)
     done: Cancelled = {"cancelled": 0, "asked": 0, "left": {}}
     for ids in _split(job_ids):
         waiting: Sequence[str] = ids
         while waiting:
-            cancelled = await operations.cancel_waiting(waiting, reason)
-            rest = [id_ for id_ in waiting if id_ not in cancelled]
-            asked = await operations.cancel_running(rest, reason)
-            rest = [id_ for id_ in rest if id_ not in asked]
-
+            cancelled, asked = await operations.cancel_those(waiting, reason, by)
             done["cancelled"] += len(cancelled)
             done["asked"] += len(asked)
+            rest = [id_ for id_ in waiting if id_ not in cancelled and id_ not in asked]
             waiting = await _changed_meanwhile(operations, rest, _finished, done["left"])
     return done
 
 
-async def delete_many(operations: Operations, job_ids: Iterable[object]) -> Deleted:
+async def delete_many(operations: Operations, job_ids: Iterable[object], by: str | None) -> Deleted:
     """Delete these; those that run are told."""
+    check_by(by)
     done: Deleted = {"deleted": 0, "left": {}}
     for ids in _split(job_ids):
         waiting: Sequence[str] = ids
         while waiting:
-            deleted = await operations.delete_those(waiting)
+            deleted = await operations.delete_those(waiting, by)
             done["deleted"] += len(deleted)
             rest = [id_ for id_ in waiting if id_ not in deleted]
             waiting = await _changed_meanwhile(
@@ -205,26 +204,34 @@ async def cancel_all(
     limit: int | None,
     on_batch: OnBatch | None,
     reason: str | None,
+    by: str | None,
 ) -> int:
     """Cancel all jobs that match and wait; how many that were."""
     _check_status(which, WAITING)
+    check_by(by)
     count = 0
     async for ids in _batches(operations, which, limit, on_batch):
-        count += len(await operations.cancel_waiting(ids, reason))
+        cancelled, _ = await operations.cancel_those(ids, reason, by, running=False)
+        count += len(cancelled)
     return count
 
 
 async def delete_all(
-    operations: Operations, which: Matching, limit: int | None, on_batch: OnBatch | None
+    operations: Operations,
+    which: Matching,
+    limit: int | None,
+    on_batch: OnBatch | None,
+    by: str | None,
 ) -> Deleted:
     """Delete all jobs that match; those that run are told."""
     if all(each is None for each in which):
         raise InvalidOption(
             "delete_all takes at least one of status=, name=, queue= and tag=", option="status"
         )
+    check_by(by)
     done: Deleted = {"deleted": 0, "left": {}}
     async for ids in _batches(operations, which, limit, on_batch):
-        deleted = await operations.delete_those(ids)
+        deleted = await operations.delete_those(ids, by)
         done["deleted"] += len(deleted)
         states = await operations.lookup.states([id_ for id_ in ids if id_ not in deleted])
         for id_, state in states.items():

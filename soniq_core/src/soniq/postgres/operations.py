@@ -18,7 +18,7 @@ from soniq.errors import (
 from soniq.failure import error_json
 from soniq.hooks.dispatch import Observers
 from soniq.hooks.in_transaction import InTransaction
-from soniq.hooks.values import IncomingJob
+from soniq.hooks.values import Action, ActionKind, IncomingJob
 from soniq.ids import parse_id
 from soniq.job.outcome import Outcome, decoded_headers, outcome_of
 from soniq.postgres.connections import transaction
@@ -50,6 +50,7 @@ class Operations:
         enqueue_tx: InTransaction,
         settle_tx: SettleTx,
         settled: Observers,
+        acted: Observers,
     ) -> None:
         self.lookup = lookup
         self._database = database
@@ -59,6 +60,21 @@ class Operations:
         self._enqueue_tx = enqueue_tx
         self._settle_tx = settle_tx
         self._settled = settled
+        self._acted = acted
+
+    async def _tell(
+        self,
+        kind: ActionKind,
+        by: str | None,
+        job_ids: Collection[str] = (),
+        queue: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Tell the observers what was done, if anything was."""
+        if self._acted and (job_ids or queue is not None):
+            await self._acted(
+                Action(kind=kind, job_ids=tuple(job_ids), queue=queue, by=by, reason=reason)
+            )
 
     async def pause(self, queue: str, reason: str | None, by: str | None) -> None:
         """Let no worker claim jobs of a queue. Workers that listen know at once."""
@@ -66,29 +82,46 @@ class Operations:
         check_by(by)
         if reason is not None:
             check_text("reason", reason, LONGEST_NOTE)
-        await self._database.fetch("pause", queue, reason, by)
+        changed = await self._database.fetch("pause", queue, reason, by)
         self._notifier.wake([""])  # for workers to learn which are paused
+        if changed:
+            await self._tell("pause", by, queue=queue, reason=reason)
 
-    async def resume(self, queue: str) -> None:
+    async def resume(self, queue: str, by: str | None) -> None:
         """Let workers claim jobs of a queue again."""
         check_queue("queue", queue)
-        await self._database.fetch("resume", queue)
+        check_by(by)
+        changed = await self._database.fetch("resume", queue)
         self._notifier.wake([""])
+        if changed:
+            await self._tell("resume", by, queue=queue)
 
-    async def cancel(self, job_id: object, reason: str | None) -> bool:
+    async def cancel(self, job_id: object, reason: str | None, by: str | None) -> bool:
         """Cancel a job that waits; ask the worker of one that runs to end it. False where it is
         neither.
         """
         id_ = parse_id(job_id)
+        check_by(by)
         while True:
-            if await self.cancel_waiting([id_], reason):
-                return True
-            if await self.cancel_running([id_], reason):
+            if any(await self.cancel_those([id_], reason, by)):
                 return True
             states = await self.lookup.states([id_])
             if id_ not in states or states[id_]["status"] in FINISHED:
                 return False
             # Its status changed in between: try again
+
+    async def cancel_those(
+        self, ids: Sequence[str], reason: str | None, by: str | None, *, running: bool = True
+    ) -> tuple[set[str], set[str]]:
+        """Cancel those of some jobs that wait, and, `running`, ask the workers of those that run to
+        end them; which those were.
+        """
+        cancelled = await self.cancel_waiting(ids, reason)
+        rest = [id_ for id_ in ids if id_ not in cancelled]
+        asked = await self.cancel_running(rest, reason) if running and rest else set()
+        told = None if reason is None else cut(str(reason))
+        await self._tell("cancel", by, cancelled | asked, reason=told)
+        return cancelled, asked
 
     async def cancel_running(self, ids: Sequence[str], reason: str | None) -> set[str]:
         """Ask the workers of those of some jobs that run to end them; which those were."""
@@ -130,12 +163,13 @@ class Operations:
             await self._settled(cancelled)
         return {outcome.job_id for outcome in cancelled}
 
-    async def delete(self, job_id: object) -> bool:
+    async def delete(self, job_id: object, by: str | None) -> bool:
         """Forget a job, its result too. False: it does not exist. Raises `JobRunning`, or what a
         store raises.
         """
         id_ = parse_id(job_id)
-        while not await self.delete_those([id_]):
+        check_by(by)
+        while not await self.delete_those([id_], by):
             states = await self.lookup.states([id_])
             if id_ not in states:
                 return False
@@ -146,12 +180,14 @@ class Operations:
                 )
         return True
 
-    async def delete_those(self, ids: Sequence[str]) -> set[str]:
+    async def delete_those(self, ids: Sequence[str], by: str | None) -> set[str]:
         """Forget those of some jobs that do not run; which those were. Those that wait are
         cancelled first.
         """
         await self.cancel_waiting(ids, "deleted")
-        return await self._database.guard(self._retention.delete(ids))
+        deleted = await self._database.guard(self._retention.delete(ids))
+        await self._tell("delete", by, deleted)
+        return deleted
 
     def undeletable(self, state: asyncpg.Record) -> str | None:
         """Why a job of this state cannot be deleted here; None where it can be."""
@@ -225,6 +261,7 @@ class Operations:
         self._notifier.wake({row["queue"] for row in rows if row["changed"] and not row["held"]})
         if any(row["owed"] for row in rows):
             self._notifier.wake([OWED])
+        await self._tell("retry", by, [str(row["id"]) for row in rows if row["changed"]])
         return rows
 
     async def _retry_once(self, values: Sequence[object]) -> Sequence[asyncpg.Record]:
