@@ -210,6 +210,18 @@ async def test_a_job_that_is_claimed_while_it_is_cancelled_is_asked_to_end(
         assert await cancelling == {"cancelled": 1, "asked": 1, "left": {}}
 
 
+async def test_all_that_wait_leaves_alone_what_is_claimed_meanwhile(
+    app: Soniq, jobs: dict[str, JobId], other_connection: "Connection", schema: str
+) -> None:
+    def claim() -> Awaitable[object]:
+        return becomes(other_connection, schema, jobs["due"], "running")
+
+    async with in_between(app, other_connection, app.cancel_all(), claim) as cancelling:
+        assert await cancelling == 1
+    asked = f"select count(*) from {schema}.job where cancel_requested"
+    assert await other_connection.fetchval(asked) == 0
+
+
 # --- delete --------------------------------------------------------------------------------------
 
 
@@ -260,9 +272,11 @@ async def test_one_id_that_is_none_is_an_error_and_nothing_changes(
 
 
 @pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("batch", [1, 500])
 async def test_an_id_that_is_there_twice_in_whatever_form_counts_once(
-    app: Soniq, jobs: dict[str, JobId], call: str
+    app: Soniq, jobs: dict[str, JobId], call: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("soniq.postgres.bulk.BATCH", batch)
     job_id = jobs["later"]
     done = await CALLS[call](
         app, [job_id, job_id.upper(), job_id.uuid, f"{{{job_id}}}", MISSING, MISSING]
