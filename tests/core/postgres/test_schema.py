@@ -79,6 +79,44 @@ async def test_ten_apps_at_once_make_the_tables_once(
     ]
 
 
+@pytest.mark.parametrize("version", range(4, NEWEST))
+async def test_tables_of_an_older_release_are_brought_up_with_the_jobs_in_them(
+    make_app: MakeApp,
+    connection: "Connection",
+    schema: str,
+    version: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("soniq.postgres.schema.core_migrations", lambda: core_migrations()[:version])
+        await make_app().start()
+    dead = uuid.uuid4()
+    await connection.execute(
+        f"insert into {schema}.history (id, forget_at, created_at, scheduled_at, finished_at,"
+        " claim, keep, priority, attempt, max_attempts, name, queue, status, serializer, args)"
+        " values ($1, 'infinity', now(), now(), now(), 1, 60, 0, 1, 5, 'job', 'default', 'dead',"
+        " 'json', '{\"number\": 1}')",
+        dead,
+    )
+    await connection.execute(
+        f"select {schema}.enqueue('job', jsonb_build_object('number', number))"
+        " from generate_series(2, 3) number"
+    )
+    app = make_app()
+    ran = []
+
+    @app.job(name="job", retry=0)
+    async def job(number: int) -> None:
+        ran.append(number)
+        if number not in ran[:-1]:
+            raise ValueError("once")
+
+    await app.retry(str(dead))
+    assert await app.run_worker(run_once=True) == 6
+    assert sorted(ran) == [1, 1, 2, 2, 3, 3]
+    assert [each["status"] for each in await app.jobs()] == ["done"] * 3
+
+
 async def test_setting_up_waits_for_another_that_sets_up(
     make_app: MakeApp, connection: "Connection", schema: str
 ) -> None:
