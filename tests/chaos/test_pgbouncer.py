@@ -3,18 +3,12 @@ do not exist.
 """
 
 import asyncio
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -23,69 +17,20 @@ from soniq import DatabaseError, JobContext, Soniq
 from soniq.errors import DatabaseUnsupported
 from soniq_limits import Fair, Limit, Limits, Rate, Sequence
 from tests.support.jobs import working
+from tests.support.pgbouncer import behind, needs_pgbouncer, pgbouncer
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
-PGBOUNCER = shutil.which(
-    "pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
-)
-
-pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer on this machine")
-
-SETTINGS = """
-[databases]
-* = host={host} port={port} user={user}{password}
-[pgbouncer]
-listen_addr =
-listen_port = 6432
-unix_socket_dir = {folder}
-auth_type = any
-logfile = {folder}/log
-pool_mode = transaction
-default_pool_size = 8
-max_client_conn = 500
-"""
+pytestmark = needs_pgbouncer
 
 
 @pytest.fixture
-def bouncer(database_url: str) -> Iterator[Path]:
-    """The folder of the socket of a PgBouncer in front of the test server."""
-    assert PGBOUNCER is not None
-    parts = urlsplit(database_url)
-    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    host = query.get("host", parts.hostname or "localhost")
-    folder = Path(tempfile.mkdtemp(prefix="soniq-"))
-    command = [PGBOUNCER, "-q", str(folder / "pgbouncer.ini")]
-    if os.geteuid() == 0:  # it does not run as root, but as whoever may use the server's socket
-        account = pwd.getpwuid(os.stat(host).st_uid).pw_name if host.startswith("/") else "nobody"
-        shutil.chown(folder, account)
-        command[1:1] = ["-u", account]
-    text = SETTINGS.format(
-        host=host,
-        port=query.get("port", parts.port or 5432),
-        user=parts.username or pwd.getpwuid(os.geteuid()).pw_name,
-        password=f" password={parts.password}" if parts.password else "",
-        folder=folder,
-    )
-    (folder / "pgbouncer.ini").write_text(text)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (folder / ".s.PGSQL.6432").exists():
-        if process.poll() is not None:
-            raise RuntimeError(f"pgbouncer does not start: {(folder / 'log').read_text()}")
-        time.sleep(0.01)
-    yield folder
-    process.terminate()
-    process.wait()
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def url(bouncer: Path, own_database_url: str) -> str:
-    """The URL of the test's own database, through the PgBouncer."""
-    parts = urlsplit(own_database_url)
-    return f"postgresql://{parts.username or ''}@{parts.path}?host={quote(str(bouncer))}&port=6432"
+def url(own_database_url: str) -> Iterator[str]:
+    """The URL of the test's own database, through a PgBouncer."""
+    with pgbouncer(own_database_url) as folder:
+        yield behind(folder, own_database_url)
 
 
 @asynccontextmanager
