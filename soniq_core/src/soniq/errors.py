@@ -47,7 +47,9 @@ class PluginNotLoaded(PluginError):
 
 
 class HookTimeout(SoniqError):
-    """An observer that waited longer than `hook_timeout` was ended; the job went on."""
+    """A hook that waited longer than `hook_timeout`, or a provider or a result store that did not
+    answer for five minutes, was ended. For an observer the job went on.
+    """
 
 
 # --- the app -------------------------------------------------------------------------------------

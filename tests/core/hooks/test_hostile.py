@@ -117,7 +117,7 @@ class Hostile:
     async def providing(self, ctx: JobContext) -> AsyncIterator[None]:
         await self.harm_later("entering a provider")
         yield
-        self.harm("leaving a provider")
+        await self.harm_later("leaving a provider")
 
     @hookimpl
     def configure_job(self, job: object) -> None:
@@ -347,6 +347,37 @@ async def test_however_long_a_hook_waits_jobs_and_worker_go_on(
 ) -> None:
     hostile = Hostile(hook, None, stubborn=stubborn)
     await survives(make_app(plugins=[hostile], hook_timeout=0.05), hostile)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+@pytest.mark.parametrize("hook", ["entering a provider", "leaving a provider"])
+async def test_a_provider_that_waits_for_ever_fails_the_attempt_and_is_named(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, hook: str, stubborn: bool
+) -> None:
+    monkeypatch.setattr("soniq.hooks.dispatch.HANGS_AFTER", 0.05)
+    hostile = Hostile(hook, None, stubborn=stubborn)
+    app = make_app(plugins=[hostile])
+    await survives(app, hostile)
+    (failed,) = [job for job in await app.jobs(name="good") if job["status"] == "dead"]
+    assert failed["error"] is not None
+    assert failed["error"]["type"] == "soniq.errors.HookTimeout"
+    assert f"the provider of 'thing' is {'left' if 'leaving' in hook else 'entered'}" in str(
+        failed["error"]["message"]
+    )
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_an_enqueue_tx_that_waits_for_ever_is_told_to_the_caller(
+    make_app: MakeApp, stubborn: bool
+) -> None:
+    hostile = Hostile("enqueue_tx", None, stubborn=stubborn)
+    app = make_app(plugins=[hostile], hook_timeout=0.05)
+    jobs = Jobs(app)
+    with pytest.raises(PluginError, match="enqueue_tx of hostile failed: HookTimeout"):
+        await in_time(app.enqueue(jobs.good))
+    assert await app.jobs() == []
+    hostile.hook = ""
+    assert (await status_of(app, await app.enqueue(jobs.good)))["status"] == "queued"
 
 
 async def test_a_settle_tx_that_waits_for_ever_is_given_up(make_app: MakeApp) -> None:

@@ -2,6 +2,7 @@
 reference.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +10,16 @@ import asyncpg
 import pytest
 
 from soniq import JobContext, SerializationError, Soniq
-from soniq.errors import PluginError
+from soniq.errors import HookTimeout, PluginError
 from soniq.plugin import ResultStore
 from tests.core.hooks.support import MakeApp, MakePlugin, Run
+from tests.support.waiting import in_time
 
 
 class Shelf:
-    """A store that takes results from a certain size."""
+    """A store that takes results from a certain size. `hangs`: the call that never answers."""
+
+    hangs = ""
 
     def __init__(self, name: str, smallest: int = 0) -> None:
         self.name = name
@@ -25,6 +29,7 @@ class Shelf:
         self.failures = 0
 
     async def put(self, ctx: JobContext, data: bytes) -> bytes | None:
+        await self._answer("put")
         self.asked += 1
         if self.failures:
             self.failures -= 1
@@ -36,11 +41,17 @@ class Shelf:
         return reference
 
     async def get(self, reference: bytes) -> bytes:
+        await self._answer("get")
         return self.kept[reference]
 
     async def delete(self, references: Sequence[bytes]) -> None:
+        await self._answer("delete")
         for reference in references:
             del self.kept[reference]
+
+    async def _answer(self, call: str) -> None:
+        if call == self.hangs:
+            await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -117,6 +128,34 @@ async def test_an_error_in_get_goes_to_whoever_asked(app_with: Any) -> None:
     shelf.kept.clear()
     with pytest.raises(KeyError):
         await app.get_result(job_id)
+
+
+async def test_a_store_that_hangs_is_given_up_in_each_call_and_named(
+    app_with: Any, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    monkeypatch.setattr("soniq.hooks.dispatch.HANGS_AFTER", 0.05)
+    shelf = Shelf("shelf")
+    app: Soniq = app_with(shelf)
+    text = text_job(app, max_attempts=1)
+
+    shelf.hangs = "put"
+    failed = await in_time(run(app, text, length=3))
+    assert failed["error"] is not None
+    assert failed["error"]["message"] == (
+        "it waited longer than 0.05 s: put of the result store 'shelf'"
+    )
+
+    shelf.hangs = ""
+    job_id = (await run(app, text, length=3))["job_id"]
+    for call, asked in (("get", app.get_result), ("delete", app.delete)):
+        shelf.hangs = call
+        with pytest.raises(HookTimeout, match=f"{call} of the result store 'shelf'"):
+            await in_time(asked(job_id))
+
+    shelf.hangs = ""
+    assert await app.get_result(job_id) == "xxx"
+    await app.delete(job_id)
+    assert shelf.kept == {}
 
 
 async def test_pruning_deletes_what_is_in_the_store(app_with: Any, run: Run) -> None:

@@ -21,6 +21,9 @@ from soniq.tracebacks import shown, without_traceback
 
 log = logging.getLogger("soniq.hooks")
 
+HANGS_AFTER = 300.0
+"""Seconds after which entering or leaving a provider, or a call of a result store, is given up."""
+
 
 class Observers:
     """A hook of observers: each is called in turn, none harms the job, and the first signal is
@@ -271,6 +274,13 @@ async def within_limit(
     except StopIteration as stop:
         return stop.value
     return await _finished(coroutine, first, seconds, setting)
+
+
+async def unless_it_hangs(waiting: Awaitable[Any], what: str) -> Any:
+    """Await a provider or a result store, which may take longer than an observer; `HookTimeout`,
+    saying what it was, where it hangs.
+    """
+    return await within_limit(waiting, HANGS_AFTER, f": {what}")
 
 
 async def _finished(

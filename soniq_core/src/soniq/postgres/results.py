@@ -3,7 +3,7 @@ their jobs.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from soniq.errors import PayloadTooLarge, SerializationError
+from soniq.hooks.dispatch import unless_it_hangs
 from soniq.hooks.values import ROW, ResultStore, StreamingResultStore
 from soniq.job.context import JobContext
 
@@ -57,13 +58,16 @@ class Results:
         return [name + mark for name in self._stores for mark in ("", STREAMED)]
 
     async def put(self, ctx: JobContext, data: bytes, mark: str = "") -> StoredResult:
-        """Store a serialized result. Raises `PayloadTooLarge` where only the row takes it, or a
-        store's error.
+        """Store a serialized result. Raises `PayloadTooLarge` where only the row takes it, a
+        store's error, or `HookTimeout`.
         """
         for store in self._stores.values():
-            if store.name == ROW and len(data) > self._max_payload:
+            if store.name != ROW:
+                reference = await _answer(store, "put", store.put(ctx, data))
+            elif len(data) > self._max_payload:
                 raise self._too_large(ctx, len(data))
-            reference = await store.put(ctx, data)
+            else:
+                reference = await store.put(ctx, data)
             if reference is not None:
                 return StoredResult(store.name + mark, reference)
         raise SerializationError(
@@ -91,7 +95,9 @@ class Results:
     async def get(self, kept: StoredResult, job: str) -> bytes:
         """The bytes of a result. Raises what its store raises."""
         assert kept.reference is not None
-        return await self._store(kept, job).get(kept.reference)
+        store = self._store(kept, job)
+        data: bytes = await _answer(store, "get", store.get(kept.reference))
+        return data
 
     async def get_stream(self, kept: StoredResult, job: str) -> AsyncIterator[bytes]:
         """The bytes of a result, piece by piece. Raises what its store raises, here or while it is
@@ -101,7 +107,7 @@ class Results:
         assert kept.reference is not None
         if kept.streamed and isinstance(store, StreamingResultStore):
             return store.get_stream(kept.reference)
-        return _once(await store.get(kept.reference))
+        return _once(await self.get(kept, job))
 
     async def delete(self, rows: Iterable[asyncpg.Record]) -> None:
         """Delete the results of rows that are forgotten, all of them in stores that are `known`."""
@@ -111,7 +117,8 @@ class Results:
             if kept.store_name is not None and kept.reference is not None:
                 references.setdefault(kept.store_name, []).append(kept.reference)
         for name, stored in references.items():
-            await self._stores[name].delete(stored)
+            store = self._stores[name]
+            await _answer(store, "delete", store.delete(stored))
 
     def _store(self, kept: StoredResult, job: str) -> ResultStore:
         store = self._stores.get(kept.store_name or "")
@@ -125,6 +132,11 @@ class Results:
 
     def _too_large(self, ctx: JobContext, size: int) -> PayloadTooLarge:
         return PayloadTooLarge(job=ctx.job_name, what="result", size=size, limit=self._max_payload)
+
+
+async def _answer(store: ResultStore, call: str, waiting: Awaitable[Any]) -> Any:
+    """Await a store, which is elsewhere and may not answer."""
+    return await unless_it_hangs(waiting, f"{call} of the result store {store.name!r}")
 
 
 def stored_result(row: asyncpg.Record) -> StoredResult:

@@ -6,6 +6,7 @@ cancelled task.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from soniq.errors import AttemptTimeout, CompletionError, LeaseLost
-from soniq.hooks.dispatch import Exit, leave, resolved
+from soniq.hooks.dispatch import Exit, leave, resolved, unless_it_hangs
 from soniq.job.context import JobContext
 from soniq.postgres.away import has_ended, is_away
 from soniq.postgres.gaps import fill_gaps, is_gap
@@ -145,22 +146,19 @@ class Attempt(AttemptRecord):
 
         name, factory = left[0]
         try:
-            manager = factory(self.ctx)
-            asynchronous = hasattr(manager, "__aenter__")
-            arguments[name] = await manager.__aenter__() if asynchronous else manager.__enter__()
+            arguments[name], leaving = await _entered(name, factory(self.ctx))
         except Exception as error:
             self.put_off = AWAY_FOR if is_away(error) or isinstance(error, TimeoutError) else 0.0
             raise
 
-        leaving = manager.__aexit__ if asynchronous else manager.__exit__
         try:
             worked = await self._provided(left[1:], arguments)
         except BaseException as error:
             if has_ended(self.ctx.completing):
                 self.put_off = CUT_OFF_FOR  # whatever the handler made of it
-            await leave(leaving, error)
+            await _left(name, leaving, error)
             raise
-        await leave(leaving, None)
+        await _left(name, leaving, None)
         return worked
 
     async def _work(self, arguments: Mapping[str, object]) -> tuple[Finish, object]:
@@ -250,6 +248,24 @@ class Attempt(AttemptRecord):
             if freed.lines:  # told with the commit, which is the provider's
                 sql, channel = database.sql["notify"], database.settings.schema
                 await connection.fetch(sql, channel, payload(freed.lines))
+
+
+async def _entered(name: str, manager: Any) -> tuple[object, Exit | None]:
+    """What a provider gives for a parameter, and how it is left."""
+    if type(manager) is contextlib.nullcontext:  # most are, and cannot hang
+        return manager.enter_result, None
+    if hasattr(manager, "__aenter__"):
+        leaving = manager.__aexit__
+        entering = f"the provider of {name!r} is entered"
+        return await unless_it_hangs(manager.__aenter__(), entering), leaving
+    leaving = manager.__exit__
+    return manager.__enter__(), leaving
+
+
+async def _left(name: str, leaving: Exit | None, error: BaseException | None) -> None:
+    """Leave a provider, which may hang."""
+    if leaving is not None:
+        await unless_it_hangs(leave(leaving, error), f"the provider of {name!r} is left")
 
 
 def named(attempts: Collection[AttemptRecord]) -> str:
