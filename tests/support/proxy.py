@@ -5,6 +5,7 @@ networks do.
         app = Soniq(proxy.url(database_url))
         ...
         proxy.lose()    # half-open: connections go silent, and are not closed; new ones work
+        proxy.lose_answers(b"...")  # those to what is sent next with this in it, on its connection
         proxy.darken()  # nothing passes, also on new connections; what was sent arrives with `restore`
         proxy.cut()     # the connections that there are end
         proxy.refuse()  # they end, and new ones do at once
@@ -95,6 +96,12 @@ class Proxy:
         """
         self._do(self._lose)
 
+    def lose_answers(self, to: bytes) -> None:
+        """Deliver what is sent next with these bytes in it, and swallow all that the server sends on
+        that connection from then on.
+        """
+        self._do(lambda: setattr(self.weather, "unanswered", to))
+
     def darken(self) -> None:
         """Let nothing pass, also on new connections, until `restore`; what is sent meanwhile
         arrives then.
@@ -132,6 +139,7 @@ class Proxy:
         def restore() -> None:
             self._refusing = False
             self.weather.delay = self.weather.chance = 0.0
+            self.weather.unanswered = b""
             self.weather.passing.set()
 
         self._do(restore)
@@ -257,6 +265,7 @@ class _Weather:
         self.passing = asyncio.Event()
         self.passing.set()
         self.delay = self.chance = 0.0
+        self.unanswered = b""
 
 
 class _Link:
@@ -271,7 +280,7 @@ class _Link:
         self._weather = weather
         self._client = client
         self._server = server
-        self._lost = False
+        self._lost = self._unanswered = False
         self._gone = asyncio.Event()
 
     def lose(self) -> None:
@@ -319,6 +328,8 @@ class _Link:
                 while chunk := await source.read(CHUNK):
                     if self._weather.chance and random.random() < self._weather.chance:
                         return self.cut()
+                    if (words := self._weather.unanswered) and words in chunk:
+                        self._unanswered, self._weather.unanswered = True, b""
                     coming.put_nowait(
                         (asyncio.get_running_loop().time() + self._weather.delay, chunk)
                     )
@@ -336,7 +347,7 @@ class _Link:
             at, chunk = await coming.get()
             await asyncio.sleep(max(0.0, at - loop.time()))
             await self._weather.passing.wait()
-            if self._lost:
+            if self._lost or (self._unanswered and target is self._client[1]):
                 continue
             if not chunk:
                 return

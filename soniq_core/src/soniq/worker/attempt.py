@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from soniq.errors import AttemptTimeout, CompletionError, LeaseLost
+from soniq.errors import AttemptTimeout, CompletionError, DatabaseError, LeaseLost
 from soniq.hooks.dispatch import Exit, leave, resolved, unless_it_hangs
 from soniq.job.context import JobContext
 from soniq.postgres.away import has_ended, is_away
@@ -158,7 +158,11 @@ class Attempt(AttemptRecord):
                 self.put_off = CUT_OFF_FOR  # whatever the handler made of it
             await _left(name, leaving, error)
             raise
-        await _left(name, leaving, None)
+        try:
+            await _left(name, leaving, None)
+        except Exception:
+            if not (worked[0].written and await self._is_completed()):
+                raise
         return worked
 
     async def _work(self, arguments: Mapping[str, object]) -> tuple[Finish, object]:
@@ -219,6 +223,16 @@ class Attempt(AttemptRecord):
         if error is not None:
             raise error
         return value
+
+    async def _is_completed(self) -> bool:
+        """Whether the transaction with the completion was committed all the same, and only the
+        answer was lost. False also where the database cannot be asked.
+        """
+        with contextlib.suppress(DatabaseError):
+            rows = await self.services.database.fetch("job", self.claimed.id)
+            ours = str(self.ctx.worker_id), self.ctx.attempt, "done"
+            return any(ours == (str(r["worker_id"]), r["attempt"], r["status"]) for r in rows)
+        return False
 
     async def _complete(self, connection: TransactionConnection, settlement: Finish) -> None:
         """Write the completion in the open transaction of an injected connection."""
