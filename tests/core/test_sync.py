@@ -462,6 +462,26 @@ def test_a_signal_before_the_worker_has_begun_ends_the_wait_for_it(
     assert done.returncode == status, done.stderr
 
 
+def test_a_plugin_that_leaves_in_a_thread_does_so_at_the_end_of_the_process(
+    program: Program,
+) -> None:
+    done = program("""
+        from soniq import hookimpl
+
+        class Leaving:
+            name = "leaving"
+
+            @hookimpl
+            async def lifespan(self, app):
+                yield
+                await asyncio.to_thread(print, "left")
+
+        app = Soniq(discover=False, plugins=[Leaving()])
+        app.sync.overview()
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
+
+
 # --- forks ---------------------------------------------------------------------------------------
 
 BACKEND = """

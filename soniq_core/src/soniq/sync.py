@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
@@ -192,6 +192,7 @@ class Sync:
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
+        loop.set_default_executor(_UntilTheEnd())
         running = threading.Event()
         loop.call_soon(running.set)
         self._thread = threading.Thread(
@@ -263,6 +264,23 @@ class Sync:
             close: Callable[[], Coroutine[Any, Any, None]] | None = getattr(chunks, "aclose", None)
             if close is not None:
                 self.run(close())
+
+
+class _UntilTheEnd(ThreadPoolExecutor):
+    """Threads for what blocks; where the process ends there are none any more, and what plugins do
+    while they leave (`asyncio.to_thread`) is done in place.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except RuntimeError:
+            done: Future[T] = Future()
+            try:
+                done.set_result(fn(*args, **kwargs))
+            except Exception as error:
+                done.set_exception(error)
+            return done
 
 
 def _waited(loop: asyncio.AbstractEventLoop, future: "Future[T]", limit: float = math.inf) -> T:
