@@ -5,6 +5,7 @@ there are.
 import asyncio
 import random
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,12 +13,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from soniq import Soniq
+from soniq import JobContext, Soniq
 from soniq.worker import lanes as lanes_
 from soniq.worker import survey as survey_
 from soniq.worker.lanes import LANES_PER_CLAIM, MOST_LANES, Lanes
-from soniq.worker.survey import Survey
+from soniq.worker.survey import BELOW_ALL, LANES_PER_ROUND, Survey
 from tests.conftest import MakeApp
+from tests.core.postgres.test_reading_little import read
 from tests.support.jobs import working
 
 if TYPE_CHECKING:
@@ -188,3 +190,24 @@ def test_what_comes_in_behind_a_cursor_during_a_look_from_an_earlier_place_is_lo
     assert begins <= later
     lanes.answer([], 10)
     assert not lanes.hot
+
+
+async def test_thousands_of_queues_are_all_found_and_a_look_reads_a_row_for_each(
+    app: Soniq, connection: "Connection", schema: str
+) -> None:
+    ran: Counter[str] = Counter()
+
+    @app.job(name="job")
+    async def job(ctx: JobContext) -> None:
+        ran[ctx.queue] += 1
+
+    await app.start()
+    await fill(connection, schema, 9_000, queues=3_000)
+    look = app._database.sql["lanes"], "", BELOW_ALL, LANES_PER_ROUND
+    rows, _, found = await read(connection, schema, *look)
+    assert (found, rows <= 2 * LANES_PER_ROUND) == (LANES_PER_ROUND, True)
+    assert len({row["queue"] for row in await connection.fetch(*look)}) == LANES_PER_ROUND
+
+    await app.run_worker(run_once=True)
+    assert ran == Counter({f"queue {number}": 3 for number in range(3_000)})
+    assert await read(connection, schema, *look) == (0, 0, 0)
