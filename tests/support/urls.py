@@ -19,3 +19,16 @@ def with_parameter(url: str, parameter: str) -> str:
     """The same with one parameter more: `name=value`."""
     parts = urlsplit(url)
     return parts._replace(query="&".join(filter(None, [parts.query, parameter]))).geturl()
+
+
+def as_hosters_write(url: str) -> str:
+    """The same with what hosters put into it, and white space around it."""
+    for parameter in ("connect_timeout=10", "keepalives=1", "keepalives_idle=30"):
+        url = with_parameter(url, parameter)
+    for parameter in (
+        "gssencmode=disable",
+        "channel_binding=prefer",
+        "fallback_application_name=x",
+    ):
+        url = with_parameter(url, parameter)
+    return f" {url}\n"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from tests.support.urls import as_role, of_database
+from tests.support.urls import as_hosters_write, as_role, of_database
 
 from .conftest import LIMIT, Project
 
@@ -38,6 +38,13 @@ def test_a_database_that_is_missing_can_be_created_with_its_tables(
     again = project.soniq("setup", "--create-database", SONIQ_DATABASE_URL=missing)
     assert (again.returncode, again.stderr) == (0, "")
     assert "all is current" in again.stdout
+
+
+def test_a_url_as_hosters_write_it_leads_to_a_new_database_too(
+    project: Project, missing: str
+) -> None:
+    done = project.soniq("setup", "--create-database", SONIQ_DATABASE_URL=as_hosters_write(missing))
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_database_that_is_missing_is_an_error_that_says_what_creates_it(

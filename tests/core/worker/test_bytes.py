@@ -1,8 +1,9 @@
 """What is written and claimed at once is bounded in bytes, not only in number."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import asyncpg
 import pytest
 
 from soniq import Job, Soniq, SoniqError, hookimpl
@@ -10,6 +11,7 @@ from soniq.job import JobContext
 from soniq.plugin import NewJob, Outcome
 from tests.conftest import MakeApp
 from tests.support.jobs import finished, working
+from tests.support.waiting import eventually
 
 MB = 1_000_000
 MOST = 20 * MB
@@ -242,3 +244,49 @@ async def test_a_result_that_ends_each_connection_keeps_no_other_from_being_sett
         "cannot be written" in statuses[3]["error"]["message"]
         or "refused" in statuses[3]["error"]["message"]
     )
+
+
+async def test_nothing_is_started_while_too_many_bytes_of_results_wait_to_be_written(
+    make_app: MakeApp,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("soniq.worker.settling.pending.MOST_PENDING_BYTES", MB)
+    app, ran, go_on = make_app(), 0, asyncio.Event()
+
+    @app.job()
+    async def one(number: int) -> str:
+        nonlocal ran
+        if number >= 0:
+            await go_on.wait()
+            ran += 1
+        return "x" * (MB // 10)
+
+    async with working(app, concurrency=5):
+        for quick in await app.enqueue_many(one, [{"number": -1}] * 50):  # so that it claims ahead
+            await finished(app, quick)
+        ids = await app.enqueue_many(one, [{"number": number} for number in range(100)])
+        await eventually(lambda: _claimed(connection, schema, 60))
+
+        async with connection.transaction():
+            await connection.execute(f"lock table {schema}.history in exclusive mode")
+            go_on.set()
+            await eventually(lambda: _at_least(lambda: ran, 10))
+            await asyncio.sleep(0.3)  # in which the others would have run
+            assert ran < 40
+        for job_id in ids:
+            assert (await finished(app, job_id))["status"] == "done"
+
+
+async def _claimed(
+    connection: "asyncpg.Connection[asyncpg.Record]", schema: str, count: int
+) -> bool:
+    running = await connection.fetchval(
+        f"select count(*) from {schema}.job where status = 'running'"
+    )
+    return bool(running >= count)
+
+
+async def _at_least(number: Callable[[], int], wanted: int) -> bool:
+    return number() >= wanted

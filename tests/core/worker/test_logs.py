@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from soniq import Cancel, ConfigurationError, JobContext, Retry, Snooze
+from soniq import Cancel, ConfigurationError, JobContext, Retry, Snooze, Soniq
 from tests.conftest import MakeApp
 from tests.support.jobs import finished, status_of, working
 from tests.support.waiting import eventually
@@ -52,6 +52,20 @@ async def test_a_job_that_is_done_is_a_line_with_its_name_id_attempt_and_seconds
     }  # fmt: skip
     (seconds,) = (record.seconds for record in caplog.records if hasattr(record, "seconds"))
     assert 0.01 <= seconds < 5
+
+
+@pytest.mark.parametrize(("jobs", "said"), [(1, "1 job known"), (2, "2 jobs known")])
+async def test_the_first_line_of_a_worker_counts_its_jobs_in_words(
+    app: Soniq, caplog: pytest.LogCaptureFixture, jobs: int, said: str
+) -> None:
+    caplog.set_level(logging.INFO, "soniq.worker")
+    for number in range(jobs):
+        app.job(name=f"job {number}")(_nothing)
+    await app.run_worker(run_once=True)
+    assert f" {said}," in caplog.text
+
+
+async def _nothing() -> None: ...
 
 
 async def test_a_setting_turns_the_lines_of_jobs_that_are_done_down_to_debug(

@@ -16,7 +16,7 @@ import pytest
 
 from soniq import Cancel, Retry, Snooze, Soniq, SoniqError, hookimpl
 from soniq.job import JobContext
-from soniq.plugin import Outcome
+from soniq.plugin import Outcome, Task
 from tests.conftest import MakeApp
 from tests.support.jobs import finished, working
 from tests.support.waiting import in_time
@@ -266,6 +266,26 @@ async def test_a_hook_that_fails_keeps_nothing(
 
     await run_all(app, one)
     assert (probe.made > ATTEMPTS, probe.alive) == (True, 0)
+
+
+async def test_a_background_task_that_fails_keeps_nothing(make_app: MakeApp, probe: Probe) -> None:
+    again = asyncio.Event()
+
+    class Busy:
+        name = "busy"
+
+        @hookimpl
+        def background_tasks(self) -> list[Task]:
+            return [Task(name="shaky", run=self.fail_once)]
+
+        async def fail_once(self) -> None:
+            if probe.made == 0:
+                await _fails(probe())
+            again.set()
+
+    async with working(make_app(plugins=[Busy()])):
+        await in_time(again.wait())
+        assert (probe.made, probe.alive) == (1, 0)
 
 
 @pytest.mark.parametrize("place", ["entering", "leaving"])

@@ -15,6 +15,7 @@ from soniq_testing import check_plugin
 from tests.conftest import MakeApp
 from tests.support.jobs import status_of
 from tests.support.orders import Committed, PlainConnection
+from tests.support.urls import as_hosters_write
 
 
 def define(app: Soniq, orders: str) -> None:
@@ -35,6 +36,17 @@ def define(app: Soniq, orders: str) -> None:
         connection.execute(f"insert into {orders} (what) values (%s)", [what])
         end(how)
         return what
+
+
+@pytest.mark.parametrize("name", ["keep", "keep_in_thread"])
+async def test_a_url_as_hosters_write_it_leads_to_a_connection(
+    make_app: MakeApp, database_url: str, orders: str, name: str
+) -> None:
+    app = make_app(database_url=as_hosters_write(database_url), plugins=[PsycopgPlugin()])
+    define(app, orders)
+    job_id = await app.enqueue(name, "tea", "return")
+    await app.run_worker(run_once=True)
+    assert await app.get_result(job_id) == "tea"
 
 
 @pytest.mark.parametrize("name", ["keep", "keep_in_thread"])

@@ -13,6 +13,7 @@ from soniq.errors import PluginError
 from soniq_sqlalchemy import SQLAlchemyPlugin
 from tests.conftest import MakeApp
 from tests.plugins.sqlalchemy.support import url_for
+from tests.support.urls import as_hosters_write
 
 
 @pytest.fixture
@@ -41,6 +42,15 @@ def looking(app: Soniq) -> Any:
         return session.get_bind().dialect.driver
 
     return look
+
+
+async def test_the_apps_own_url_may_be_as_hosters_write_it(
+    make_app: MakeApp, database_url: str
+) -> None:
+    app = make_app(database_url=as_hosters_write(database_url), plugins=[SQLAlchemyPlugin()])
+    job_id = await app.enqueue(looking(app))
+    await app.run_worker(run_once=True)
+    assert await app.get_result(job_id) == "asyncpg"
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
