@@ -57,7 +57,7 @@ class Row:
     customer: int
     created: int
     scheduled: int
-    started: int | None
+    started: int
     finished: int
 
     @property
@@ -72,28 +72,31 @@ def time(step: int) -> datetime:
     return START + timedelta(minutes=10 * step)
 
 
+def some_rows(seed: int, count: int) -> list[Row]:
+    """So many jobs, of all kinds: two tables full of equal values say more than short lists do."""
+    some = random.Random(seed)
+    return [
+        Row(
+            number=some.getrandbits(40),
+            status=some.choice([*STATUSES, "queued", "queued", "queued", "dead"]),
+            name=some.choice(NAMES),
+            queue=some.choice(QUEUES),
+            priority=some.randrange(2),
+            tags=some.choice([(), ("x",), ("x", "y")]),
+            worker=some.choice([None, 0, 1]),
+            label=some.choice([None, "k"]),
+            error=some.choice([None, *ERRORS]),
+            customer=some.randrange(3),
+            created=some.randrange(4),
+            scheduled=some.randrange(4),
+            started=some.randrange(4),
+            finished=some.randrange(4),
+        )
+        for _ in range(count)
+    ]
+
+
 STEPS = st.integers(0, 3)
-SOME_ROWS = st.lists(
-    st.builds(
-        Row,
-        number=st.integers(0, 2**40),
-        status=st.sampled_from(STATUSES),
-        name=st.sampled_from(NAMES),
-        queue=st.sampled_from(QUEUES),
-        priority=st.integers(0, 1),
-        tags=st.sampled_from([(), ("x",), ("x", "y")]),
-        worker=st.sampled_from([None, 0, 1]),
-        label=st.sampled_from([None, "k"]),
-        error=st.sampled_from([None, *ERRORS]),
-        customer=st.integers(0, 2),
-        created=STEPS,
-        scheduled=STEPS,
-        started=STEPS,
-        finished=STEPS,
-    ),
-    max_size=40,
-    unique_by=lambda row: row.id,
-)
 RANGES = st.none() | st.tuples(st.none() | STEPS.map(time), st.none() | STEPS.map(time))
 
 
@@ -102,12 +105,12 @@ def some_search(draw: st.DrawFn) -> Search:
     """A search by a few of all there is."""
     order: Order = draw(st.sampled_from(list(ORDERED)))
     possible: dict[str, st.SearchStrategy[Any]] = {
-        "statuses": st.lists(st.sampled_from(ORDERED[order]), unique=True),
-        "names": st.lists(st.sampled_from(NAMES), unique=True),
+        "statuses": st.lists(st.sampled_from(ORDERED[order]), unique=True, min_size=1),
+        "names": st.lists(st.sampled_from(NAMES), unique=True, min_size=1),
         "name_prefix": st.sampled_from(["mail.", "p", "q"]),
-        "queues": st.lists(st.sampled_from(QUEUES), unique=True),
-        "tags": st.lists(st.sampled_from(TAGS), unique=True),
-        "priorities": st.lists(st.integers(0, 1), unique=True),
+        "queues": st.lists(st.sampled_from(QUEUES), unique=True, min_size=1),
+        "tags": st.lists(st.sampled_from(TAGS), unique=True, min_size=1),
+        "priorities": st.lists(st.integers(0, 1), unique=True, min_size=1),
         "worker_id": st.sampled_from([str(each) for each in WORKERS]),
         "dedup_label": st.just("k"),
         "error_type": st.sampled_from(ERRORS),
@@ -188,9 +191,7 @@ def worker(row: Row) -> uuid.UUID | None:
 
 
 def started(row: Row) -> datetime | None:
-    if row.started is None or row.status in ("queued", "held"):
-        return None
-    return time(row.started)
+    return None if row.status in ("queued", "held") else time(row.started)
 
 
 def finished(row: Row) -> datetime | None:
@@ -253,10 +254,10 @@ def test_all_pages_together_are_what_a_plain_filter_finds(
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
-        rows=SOME_ROWS,
-        searches=st.lists(some_search(), min_size=5, max_size=5),
+        rows=st.builds(some_rows, st.integers(0, 2**32), st.sampled_from([0, 1, 50, 50])),
+        searches=st.lists(some_search(), min_size=12, max_size=12),
         limit=st.integers(1, 5),
-        budget=st.integers(1, 8) | st.just(50_000),
+        budget=st.sampled_from([1, 2, 3, 7, 50_000]),
     )
     def holds(rows: list[Row], searches: list[Search], limit: int, budget: int) -> None:
         app.sync.run(fill(connection, schema, rows))
@@ -339,6 +340,13 @@ async def test_failures_are_read_by_an_index_in_the_order_of_their_end(
     assert not any("> Sort " in plan for plan in plans)
 
 
+async def test_those_of_a_status_that_ends_badly_are_read_by_an_index_of_it(
+    much: Soniq, plans: list[str]
+) -> None:
+    await much.search(Search(statuses=["dead"]))
+    assert all("status_id_queue_name_idx" in plan for plan in plans)
+
+
 async def test_what_an_index_finds_is_found_beyond_the_rows_that_are_looked_at(
     much: Soniq,
 ) -> None:
@@ -383,6 +391,29 @@ async def test_arguments_that_are_no_json_keep_nothing_from_being_found(
         [(row,) for row in rows],
     )
     assert len((await app.search(Search(args={"a": 1}))).jobs) == 1
+
+
+@pytest.mark.parametrize("minutes", [-50, 50])
+async def test_a_time_of_creation_is_the_databases_where_clocks_differ_from_it(
+    app: Soniq, connection: "Connection", schema: str, minutes: int
+) -> None:
+    await app.start()
+    now = datetime.now(UTC)
+    made = round((now + timedelta(minutes=minutes)).timestamp() * 1000) << 80 | 7 << 76 | 2 << 62
+    await connection.execute(
+        f"insert into {schema}.job (id, name, max_attempts, serializer, keep, args, created_at)"
+        " values ($1, 'job', 5, 'json', 60, '', $2)",
+        uuid.UUID(int=made),
+        now,
+    )
+    step = timedelta(minutes=5)
+    for times, count in (
+        ((now - step, now + step), 1),
+        ((now, None), 1),
+        ((None, now), 0),
+        ((now + step, None), 0),
+    ):
+        assert len((await app.search(Search(created=times))).jobs) == count
 
 
 # --- bounds --------------------------------------------------------------------------------------
