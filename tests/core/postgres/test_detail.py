@@ -72,6 +72,9 @@ async def test_it_tells_all_of_a_job_that_is_finished(app: Soniq) -> None:
     assert (found["status"], found["result"], found["forget_at"]) == ("dead", None, None)
     assert found["error"] is not None
     assert found["error"]["message"] == "no address"
+    status = await app.get_job_status(failed)
+    assert status == {key: found[key] for key in JobStatus.__required_keys__}  # type: ignore[literal-required]
+    assert [attempt["type"] for attempt in found["attempts"]] == ["ValueError"]
 
 
 async def test_what_is_larger_than_asked_for_is_told_by_its_size(app: Soniq) -> None:
