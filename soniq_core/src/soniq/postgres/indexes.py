@@ -96,7 +96,7 @@ async def _make(connection: "Connection", schema: str, lacks: Lacking) -> None:
 async def _shortly(connection: "Connection", statement: str) -> None:
     """Run a statement whose lock others would queue up behind."""
     async with transaction(connection):
-        await connection.execute("set local lock_timeout = '2s'")
+        await connection.execute("set local lock_timeout = '200ms'")
         await connection.execute(statement)
 
 
