@@ -1,6 +1,7 @@
 """The server restarts under an application that has an engine of its own, and gives it to Soniq."""
 
 import asyncio
+import tempfile
 from pathlib import Path
 
 import asyncpg
@@ -16,10 +17,12 @@ from tests.support.jobs import finished, status_of, working
 from tests.support.waiting import in_time
 
 
-async def test_what_runs_meanwhile_is_not_charged_and_all_ways_in_work_afterwards(
-    tmp_path: Path,
-) -> None:
-    with EmbeddedServer(tmp_path, options=OPTIONS) as server:
+async def test_what_runs_meanwhile_is_not_charged_and_all_ways_in_work_afterwards() -> None:
+    with (
+        # Where the name is long the server's socket is elsewhere, and not in the same place again
+        tempfile.TemporaryDirectory(prefix="soniq-restarts-") as folder,
+        EmbeddedServer(Path(folder), options=OPTIONS) as server,
+    ):
         url = server.start()
         engine = create_async_engine(url_for(url, "asyncpg"), pool_pre_ping=True)
         plugins = [SQLAlchemyPlugin(engine)]
