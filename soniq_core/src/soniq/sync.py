@@ -81,6 +81,7 @@ class Sync:
         self._here = here  # that of the process in which it is asked for
         self._process = os.getpid()
         self._lock = threading.Lock()
+        self._first = True  # whether no call in a loop of its own has been answered
         self._thread: threading.Thread | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop of the thread, while there is one."""
@@ -160,7 +161,13 @@ class Sync:
         except Exception:  # it was not submitted
             coroutine.close()
             raise
-        return _waited(loop, future)
+        answer = _waited(loop, future)
+        if self._first and loop is self.loop:
+            # At the exit, the app is closed before what its plugins registered while it started
+            self._first = False
+            atexit.unregister(self._at_exit)
+            atexit.register(self._at_exit)
+        return answer
 
     def close(self) -> None:
         """Close the app and the thread, if this started them; what is being enqueued is written.
@@ -200,7 +207,7 @@ class Sync:
         )
         self._thread.start()
         running.wait(EXIT_TIMEOUT)
-        self.loop = loop
+        self.loop, self._first = loop, True
         atexit.register(self._at_exit)
         if "multiprocessing.util" in sys.modules:  # whose children end without what atexit has
             sys.modules["multiprocessing.util"].Finalize(None, self._at_exit, exitpriority=0)

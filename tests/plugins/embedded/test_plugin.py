@@ -1,5 +1,8 @@
 """The plugin's hooks, called as an app calls them."""
 
+import os
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -9,6 +12,18 @@ from soniq.errors import SoniqWarning
 from soniq_embedded import EmbeddedPlugin
 from soniq_embedded.project import project_folder
 from tests.plugins.embedded.processes import fetch, postmaster_pid
+
+SCRIPT = """
+from soniq import Soniq
+
+eq = Soniq()
+
+@eq.job(name="mail")
+def mail() -> None: ...
+
+eq.sync.enqueue(mail)
+print("enqueued")
+"""
 
 
 class App:
@@ -87,3 +102,23 @@ async def test_the_folder_is_the_argument_or_else_the_environments(
         async with asynccontextmanager(plugin.lifespan)(app):
             assert postmaster_pid(tmp_path / expected)
         assert postmaster_pid(tmp_path / expected) is None
+
+
+def test_a_script_that_enqueues_last_of_all_closes_its_app_before_the_server_ends(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {name: value for name, value in os.environ.items() if name[:6] != "SONIQ_"}
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=environment
+        | {"SONIQ_PLUGINS": "embedded", "SONIQ_EMBEDDED_FOLDER": str(tmp_path / "db")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "enqueued\n")
+    assert "unavailable" not in done.stderr
+    assert "Traceback" not in done.stderr
