@@ -9,6 +9,7 @@ import pytest
 
 from soniq.cli.commands import soniq
 from soniq.settings import Settings
+from soniq_dashboard.commands import dashboard
 from soniq_limits.commands import limits
 from soniq_schedules.commands import schedules
 from soniq_testing.new_plugin import new_plugin
@@ -18,8 +19,14 @@ from .pages import PAGES, ROOT, blocks, name
 VARIABLES = {f"SONIQ_{field.upper()}" for field in Settings.__struct_fields__} | {
     "SONIQ_APP",
     "SONIQ_PLUGINS",
+    "SONIQ_DASHBOARD_PASSWORD",
 }
-OF_PLUGINS = {"new-plugin": new_plugin, "limits": limits, "schedules": schedules}
+OF_PLUGINS = {
+    "dashboard": dashboard,
+    "new-plugin": new_plugin,
+    "limits": limits,
+    "schedules": schedules,
+}
 """The commands that plugins add."""
 ASSIGNMENT = re.compile(r"(SONIQ_\w+)=\S*")
 

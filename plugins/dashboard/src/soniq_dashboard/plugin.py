@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from soniq import Soniq
 from soniq.errors import AppNotStarted
@@ -15,6 +15,9 @@ from .reading import Gauge, Point, read_gauges, read_series
 from .sampling import keep_samples, keep_short
 from .settings import INTERVAL, KEEP, seconds
 from .writing import Writer
+
+if TYPE_CHECKING:
+    import click
 
 
 class Dashboard:
@@ -94,6 +97,12 @@ class Dashboard:
             Task(name="sample", run=partial(keep_samples, app), elected=True),
             Task(name="forget", run=partial(keep_short, app, self._keep), elected=True),
         ]
+
+    @hookimpl
+    def register_commands(self, cli: "click.Group") -> None:
+        from .commands import dashboard  # all that enqueues has no need of it
+
+        cli.add_command(dashboard)
 
     @hookimpl
     def migrations(self) -> Sequence[Migration]:

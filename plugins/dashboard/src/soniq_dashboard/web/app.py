@@ -1,0 +1,149 @@
+"""The dashboard as an ASGI application: its pages, their answers, and what goes wrong."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Mapping
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+from soniq import Soniq
+from soniq.errors import DatabaseError, InvalidJobId
+
+from .actions import ACTIONS, Action
+from .assets import Assets
+from .gate import Authorize, Gate, Headed
+from .pages import Page, failures, job, jobs, names, overview, queues, workers
+from .render import environment
+from .shared import Shared
+from .view import BadRequest, View
+
+log = logging.getLogger("soniq.dashboard")
+
+PAGES = (
+    overview.PAGE,
+    queues.PAGE,
+    jobs.PAGE,
+    jobs.RUNNING,
+    failures.PAGE,
+    names.PAGE,
+    workers.PAGE,
+    job.PAGE,
+    names.ONE,
+)
+LONGEST = 10.0
+"""Seconds that a page may take."""
+
+
+def dashboard(app: Soniq, *, authorize: Authorize) -> ASGIApp:
+    """The dashboard of an app, as an ASGI application to serve or to mount.
+
+    `authorize`: a function, `def` or `async def`, that is called with each request (Starlette's)
+    and says who makes it, a `User` with what they may do, or None for somebody who may not see the
+    dashboard; `anyone(...)` lets everybody in who reaches it. The app is started with the first
+    request, if need be, and not closed.
+    """
+    return Dashboard(app, authorize).application
+
+
+class Dashboard:
+    """Answers requests for pages and actions."""
+
+    def __init__(self, app: Soniq, authorize: Authorize) -> None:
+        self._app = app
+        self._shared = Shared()
+        self._assets = Assets()
+        self._templates = environment()
+        inside = Starlette(
+            routes=[
+                *(Route(each.path, partial(self._page, each), name=each.path) for each in PAGES),
+                *(
+                    Route(each.path, partial(self._action, each), methods=["POST"])
+                    for each in ACTIONS
+                ),
+            ],
+            exception_handlers={HTTPException: self._refused},
+        )
+        inside.router.redirect_slashes = False  # it would name the host, as the request has it
+        routes = [
+            Route("/static/{hash}/{name}", self._assets.answer),
+            Mount("", Gate(inside, authorize)),
+        ]
+        self.application: ASGIApp = Headed(Starlette(routes=routes))
+
+    async def _page(self, page: Page, request: Request) -> Response:
+        view = View(request, self._app, self._shared)
+        return await self._guarded(view, self._read(page, view))
+
+    async def _read(self, page: Page, view: View) -> Response:
+        shown = await page.read(view)
+        if goto := shown.get("goto"):
+            return RedirectResponse(str(goto), 303)
+        return self._rendered(view, page.template, page, shown)
+
+    async def _action(self, act: Action, request: Request) -> Response:
+        view = View(request, self._app, self._shared)
+
+        async def acted() -> Response:
+            then = await act(view)
+            self._shared.forget()
+            return RedirectResponse(then, 303)
+
+        return await self._guarded(view, acted())
+
+    async def _guarded(self, view: View, answer: Awaitable[Response]) -> Response:
+        """An answer, or a page that says what went wrong and what it is called in the log."""
+        try:
+            async with asyncio.timeout(LONGEST):
+                return await answer
+        except BadRequest as error:
+            return self._error(view, 400, str(error))
+        except InvalidJobId:
+            return self._error(view, 400, "this is no id of a job")
+        except HTTPException:
+            raise
+        except TimeoutError:
+            return self._error(view, 504, "The database took too long to answer")
+        except DatabaseError:
+            number = secrets.token_hex(4)
+            log.warning(
+                "page %s: the database could not be asked (%s)", view.request.url.path, number
+            )
+            return self._error(view, 503, f"The database cannot be asked ({number} in the log)")
+        except Exception:
+            number = secrets.token_hex(4)
+            log.exception("page %s failed (%s)", view.request.url.path, number)
+            return self._error(view, 500, f"This page failed ({number} in the log)")
+
+    def _refused(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        text = {404: "There is no such page, or no such job any more", 403: "You may not do this"}
+        view = View(request, self._app, self._shared)
+        return self._error(view, status, text.get(status, "This cannot be done"))
+
+    def _error(self, view: View, status: int, text: str) -> Response:
+        return self._rendered(view, "error.html", None, {"text": text, "status": status}, status)
+
+    def _rendered(
+        self,
+        view: View,
+        template: str,
+        page: Page | None,
+        shown: Mapping[str, object],
+        status: int = 200,
+    ) -> Response:
+        html = self._templates.get_template(template).render(
+            shown,
+            view=view,
+            url=view.url,
+            asset=lambda name: view.url(self._assets.path(name)),
+            page=page,
+            menu=[each for each in PAGES if each.key],
+        )
+        return HTMLResponse(html, status)

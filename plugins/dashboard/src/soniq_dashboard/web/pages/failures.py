@@ -1,0 +1,91 @@
+"""The jobs that have died, those of the same kind together."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from soniq import FoundJob, Search
+from soniq_dashboard.web.query import quoted
+from soniq_dashboard.web.view import View
+
+from . import Page
+
+PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
+MOST = 2_000
+"""The newest failures that are grouped."""
+AT_ONCE = 500
+VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+", re.IGNORECASE)
+"""What differs between messages of the same kind: addresses, ids and numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Failures of a job with the same error: its type, and its message but for numbers."""
+
+    name: str
+    error_type: str
+    message: str
+    jobs: int
+    first: datetime | None
+    last: datetime | None
+    example: str
+    """The id of the last."""
+
+
+async def read(view: View) -> Mapping[str, object]:
+    period = view.choice("period", PERIODS, "24h")
+    found, complete = await view.shared.get(("failures", period), lambda: _newest(view, period))
+    groups = grouped(found, messages=view.may("see_arguments"))
+    return {
+        "groups": groups,
+        "jobs": len(found),
+        "complete": complete,
+        "period": period,
+        "periods": [(each, view.url("/failures", period=each)) for each in PERIODS],
+        "searches": {each: _search(view, each, period) for each in groups},
+    }
+
+
+async def _newest(view: View, period: str) -> tuple[Sequence[FoundJob], bool]:
+    """The newest failures of a period, and whether these are all."""
+    search = Search(
+        statuses=["dead"], finished=(datetime.now(UTC) - PERIODS[period], None), order="finished"
+    )
+    found: list[FoundJob] = []
+    cursor: str | None = None
+    while len(found) < MOST:
+        page = await view.app.search(search, cursor=cursor, limit=AT_ONCE)
+        found += page.jobs
+        cursor = page.next
+        if cursor is None or not page.complete:
+            break
+    return found, cursor is None
+
+
+def grouped(jobs: Sequence[FoundJob], *, messages: bool) -> Sequence[Group]:
+    """Those of the same kind together, the most frequent first; without messages by type alone."""
+    of_kind: dict[tuple[str, str, str], list[FoundJob]] = defaultdict(list)
+    for job in jobs:
+        message = VARYING.sub("…", job.error_message or "") if messages else ""
+        of_kind[job.job_name, job.error_type or "", message].append(job)
+    groups = [
+        Group(
+            name, error_type, message, len(same), same[-1].finished_at, same[0].finished_at,
+            same[0].job_id,
+        )
+        for (name, error_type, message), same in of_kind.items()
+    ]  # fmt: skip
+    return sorted(groups, key=lambda group: -group.jobs)
+
+
+def _search(view: View, group: Group, period: str) -> str:
+    """Where the jobs of a group are listed."""
+    words = ["status:dead", "order:finished", f"finished:{period}", f"name:{quoted(group.name)}"]
+    if group.error_type:
+        words.append(f"error:{quoted(group.error_type)}")
+    return view.url("/jobs", q=" ".join(words))
+
+
+PAGE = Page("/failures", "failures.html", read, "Failures", "f")

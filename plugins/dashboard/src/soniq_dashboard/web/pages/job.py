@@ -1,0 +1,93 @@
+"""One job, all about it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from soniq import InvalidJobId, JobDetail
+from soniq.plugin import presented
+from soniq_dashboard.web.gate import Permission
+from soniq_dashboard.web.view import View
+
+from . import Page
+
+LARGEST = 50_000
+"""Bytes of arguments and results that are read for a page."""
+
+REFUSALS = {
+    "JobNotFound": "The job is not there any more",
+    "JobNotRetryable": "This job cannot be retried as it is now",
+    "DuplicateJob": "Another job has its key and is not finished",
+    "JobRunning": "The job runs: cancel it, and delete it when it has ended",
+    "ResultNotDeleted": "Its result could not be deleted, and so it was kept",
+    "other": "This could not be done",
+}
+"""Why nothing was done, by the error that said so."""
+
+
+async def read(view: View) -> Mapping[str, object]:
+    may_see = view.may("see_arguments")
+    try:
+        job_id = view.request.path_params["id"]
+        job = await view.app.get_job(job_id, largest=LARGEST if may_see else 0)
+    except InvalidJobId:
+        raise HTTPException(404) from None
+    if job is None:
+        raise HTTPException(404)
+    return {
+        "job": job,
+        "belongs": await _belongings(view, job) if may_see else None,
+        "actions": _actions(view, job),
+        "history": _history(job),
+        "refused": REFUSALS.get(view.text("refused"), ""),
+    }
+
+
+async def _belongings(view: View, job: JobDetail) -> Mapping[str, Any]:
+    """What belongs to the job, as it may be shown."""
+    shown = partial(presented, view.app, job["job_name"])
+    written = {"serializer": job["serializer"]}
+    found: dict[str, Any] = {
+        "args": await shown("args", job["args"], **written),
+        "result": await shown("result", job["result"], **written),
+        "headers": await shown("headers", job["headers"]),
+        "progress": await shown("progress", job["progress"]),
+        "messages": [await shown("error", each["message"]) for each in job["attempts"]],
+    }
+    if error := job["error"]:
+        found["message"] = await shown("error", error["message"])
+        found["traceback"] = await shown("traceback", error["traceback"])
+    return found
+
+
+def _actions(view: View, job: JobDetail) -> Sequence[Permission]:
+    """What this user may do with the job as it is."""
+    possible: dict[Permission, bool] = {
+        "retry": job["status"] in ("dead", "cancelled"),
+        "cancel": job["status"] in ("queued", "held", "running"),
+        "delete": job["status"] != "running",
+    }
+    return [action for action, can in possible.items() if can and view.may(action)]
+
+
+def _history(job: JobDetail) -> list[tuple[str, Any, float | None]]:
+    """What became of the job: what, when, and the seconds since what was before."""
+    times = [
+        ("Enqueued", job["created_at"]),
+        ("Due", job["scheduled_at"]),
+        ("Started", job["started_at"]),
+        ("Finished", job["finished_at"]),
+    ]
+    told: list[tuple[str, Any, float | None]] = []
+    before: datetime | None = None
+    for what, at in times:
+        if at is not None:
+            told.append((what, at, None if before is None else (at - before).total_seconds()))
+            before = at
+    return told
+
+
+PAGE = Page("/jobs/{id}", "job.html", read, "Job")

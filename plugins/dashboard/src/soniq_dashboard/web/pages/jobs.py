@@ -1,0 +1,96 @@
+"""Jobs that are searched for."""
+
+from collections.abc import Mapping, Sequence
+
+from soniq import FoundJob, InvalidJobId, InvalidOption, Search
+from soniq import Page as Found
+from soniq.plugin import presented
+from soniq_dashboard.web.query import NotUnderstood, Query, parsed
+from soniq_dashboard.web.render import number
+from soniq_dashboard.web.view import View
+
+from . import Page
+
+LIMIT = 50
+DONE = {"retry": "retried", "cancel": "cancelled", "delete": "deleted"}
+"""What was done, by the action."""
+EMPTY = Found(jobs=[], next=None, complete=True, looked_back_to=None)
+NOT_YOURS = "You may not search in what belongs to jobs: arguments, headers and error messages"
+
+
+async def read(view: View) -> Mapping[str, object]:
+    text, cursor, wrong = view.text("q"), view.text("cursor", 2_000), ""
+    found, query = EMPTY, Query()
+    try:
+        query = parsed(text)
+        if query.secret and not view.may("see_arguments"):
+            raise NotUnderstood(NOT_YOURS)
+        if query.job_id is None:
+            found = await view.app.search(query.search(), cursor=cursor or None, limit=LIMIT)
+    except NotUnderstood as error:
+        wrong = str(error)
+    except (InvalidOption, InvalidJobId) as error:
+        wrong = str(error)
+    return {
+        "q": text,
+        "goto": None if query.job_id is None else view.url(f"/jobs/{query.job_id}"),
+        "wrong": wrong,
+        "found": found,
+        "messages": await messages(view, found.jobs),
+        "cursor": cursor,
+        "older": found.next and view.url("/jobs", q=text, cursor=found.next),
+        "tabs": _tabs(view, text),
+        "acts": [act for act in ("retry", "cancel", "delete") if view.may(act)],
+        "done": _done(view),
+    }
+
+
+def _done(view: View) -> str:
+    """What was done with those that were ticked."""
+    did = view.choice("did", {"": "", **DONE}, "")
+    jobs, left = view.count("jobs"), view.count("left")
+    if not did:
+        return ""
+    what = f"{number(jobs)} {'job was' if jobs == 1 else 'jobs were'} {DONE[did]}"
+    return f"{what}; {number(left)} could not be" if left else what
+
+
+async def read_running(view: View) -> Mapping[str, object]:
+    """The jobs that run, the longest first."""
+    cursor = view.text("cursor", 2_000)
+    search = Search(statuses=["running"], order="started")
+    found = await view.app.search(search, cursor=cursor or None, limit=LIMIT)
+    return {
+        "found": found,
+        "cursor": cursor,
+        "older": found.next and view.url("/running", cursor=found.next),
+    }
+
+
+async def messages(view: View, jobs: Sequence[FoundJob]) -> Mapping[str, str]:
+    """What jobs' errors say, by id, as it may be shown to this user."""
+    if not view.may("see_arguments"):
+        return {}
+    return {
+        job.job_id: str(await presented(view.app, job.job_name, "error", job.error_message))
+        for job in jobs
+        if job.error_message
+    }
+
+
+def _tabs(view: View, text: str) -> list[tuple[str, str, bool]]:
+    """Searches that are one click away: label, address, and whether it is the one that is shown."""
+    searches = {
+        "All": "",
+        "Queued": "status:queued",
+        "Running": "status:running order:started",
+        "Held": "status:held",
+        "Done": "status:done",
+        "Dead": "status:dead order:finished",
+        "Cancelled": "status:cancelled order:finished",
+    }
+    return [(name, view.url("/jobs", q=q), q == text.strip()) for name, q in searches.items()]
+
+
+PAGE = Page("/jobs", "jobs.html", read, "Jobs", "j")
+RUNNING = Page("/running", "running.html", read_running, "Running", "r")

@@ -1,0 +1,144 @@
+"""What jobs did over time, as the collector has counted it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
+
+from soniq.errors import PluginNotLoaded
+from soniq_dashboard.durations import Durations
+from soniq_dashboard.plugin import Dashboard
+from soniq_dashboard.reading import Gauge, Point
+from soniq_dashboard.web.charts import Chart, Line, chart
+from soniq_dashboard.web.render import duration, number
+from soniq_dashboard.web.view import View
+
+FRESH = 15.0
+"""Seconds for which they are shown again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A time up to now, and the minutes of one of its points."""
+
+    length: timedelta
+    step: int
+
+
+WINDOWS = {
+    "1h": Window(timedelta(hours=1), 1),
+    "6h": Window(timedelta(hours=6), 1),
+    "24h": Window(timedelta(hours=24), 10),
+    "7d": Window(timedelta(days=7), 60),
+    "90d": Window(timedelta(days=90), 60),
+}
+
+
+def collector(view: View) -> Dashboard | None:
+    """The plugin that counts; None where the app does not have it."""
+    try:
+        return view.app.plugin(Dashboard)
+    except PluginNotLoaded:
+        return None
+
+
+def chosen(view: View) -> str:
+    """The name of the window that the address says. Raises `BadRequest`."""
+    return view.choice("window", WINDOWS, "1h")
+
+
+async def charts(
+    view: View, path: str, queue: str | None = None, name: str | None = None
+) -> Mapping[str, object]:
+    """The charts of a page, and the links to their other windows."""
+    counts, window = collector(view), chosen(view)
+    drawn: Sequence[Chart] = ()
+    if counts is not None:
+        key = ("charts", window, queue, name)
+        drawn = await view.shared.get(key, lambda: _charts(counts, window, queue, name), FRESH)
+    links = [(each, view.url(path, window=each, queue=queue, name=name)) for each in WINDOWS]
+    return {"charts": drawn, "window": window, "windows": links}
+
+
+async def _charts(
+    counts: Dashboard, window: str, queue: str | None, name: str | None
+) -> Sequence[Chart]:
+    chosen, until = WINDOWS[window], datetime.now(UTC)
+    since = until - chosen.length
+    points = await counts.series(since, until, queue=queue, name=name, step=chosen.step)  # type: ignore[arg-type]
+    gauges = [] if name else await counts.gauges(since, until, queue=queue)
+
+    times = _times(since, until, chosen.step)
+    at = {each.at: each for each in points}
+    seen = _by_step(gauges, chosen.step)
+    per = chosen.step
+    unit = "a minute" if per == 1 else f"in {per} minutes" if per < 60 else "an hour"
+    drawn = [
+        chart(f"Jobs {unit}", times, _counts(times, at), number_of),
+        chart("Run time", times, _quantiles(times, at, "took"), duration),
+        chart("Wait", times, [*_quantiles(times, at, "waited"), *_oldest(times, seen)], duration),
+    ]
+    return drawn if name else [*drawn, chart("Backlog", times, _backlog(times, seen), number_of)]
+
+
+def number_of(value: float) -> str:
+    return number(int(value)) if value == int(value) else number(value)
+
+
+def _times(since: datetime, until: datetime, step: int) -> list[datetime]:
+    """When each point of a window begins."""
+    seconds = step * 60
+    first = int(since.timestamp() // seconds) * seconds
+    return [
+        datetime.fromtimestamp(at, UTC) for at in range(first, int(until.timestamp()) + 1, seconds)
+    ]
+
+
+def _counts(times: Sequence[datetime], at: Mapping[datetime, Point]) -> Sequence[Line]:
+    def failed(point: Point) -> int:
+        return point.dead + point.retry + point.lost
+
+    return [
+        Line("done", "good", [at[time].done if time in at else 0 for time in times]),
+        Line("failed", "bad", [failed(at[time]) if time in at else 0 for time in times]),
+    ]
+
+
+def _quantiles(
+    times: Sequence[datetime], at: Mapping[datetime, Point], what: str
+) -> Sequence[Line]:
+    def values(share: float) -> list[float | None]:
+        return [getattr(at[time], what).quantile(share) if time in at else None for time in times]
+
+    return [Line("p50 ≈", "calm", values(0.5)), Line("p95 ≈", "busy", values(0.95))]
+
+
+def _by_step(gauges: Sequence[Gauge], step: int) -> Mapping[datetime, Gauge]:
+    """The highest samples of each step: those with the most waiting."""
+    found: dict[datetime, Gauge] = {}
+    for each in gauges:
+        seconds = step * 60
+        time = datetime.fromtimestamp(each.at.timestamp() // seconds * seconds, UTC)
+        if time not in found or each.waiting > found[time].waiting:
+            found[time] = each
+    return found
+
+
+def _oldest(times: Sequence[datetime], seen: Mapping[datetime, Gauge]) -> Sequence[Line]:
+    """The wait of what has not started yet: histograms of waits are silent where all stands."""
+    if not seen:
+        return []
+    return [Line("oldest", "warn", [seen[time].oldest if time in seen else None for time in times])]
+
+
+def _backlog(times: Sequence[datetime], seen: Mapping[datetime, Gauge]) -> Sequence[Line]:
+    return [
+        Line("waiting", "busy", [seen[time].waiting if time in seen else None for time in times]),
+        Line("running", "good", [seen[time].running if time in seen else None for time in times]),
+    ]
+
+
+def together(several: Sequence[Durations]) -> Durations:
+    """Durations of several times as those of one."""
+    buckets = [sum(each) for each in zip_longest(*(each.buckets for each in several), fillvalue=0)]
+    return Durations(sum(each.seconds for each in several), buckets)

@@ -1,0 +1,136 @@
+/* What pages do beyond links and forms: they look again by themselves, know keys, and remember how
+   they are to look. All of it may be missing. */
+"use strict";
+
+const kept = {
+  get(name) { try { return localStorage.getItem("soniq." + name); } catch { return null; } },
+  set(name, value) { try { localStorage.setItem("soniq." + name, value); } catch { /* not allowed */ } },
+};
+const root = document.documentElement;
+if (["light", "dark"].includes(kept.get("theme"))) root.dataset.theme = kept.get("theme");
+
+const say = (text) => {
+  const place = document.querySelector(".said");
+  place.textContent = text;
+  setTimeout(() => { if (place.textContent === text) place.textContent = ""; }, 4000);
+};
+
+/* Times, in UTC or in the zone of the browser */
+const clocks = (within) => {
+  const local = kept.get("zone") === "local";
+  for (const each of within.querySelectorAll("time[data-clock]")) {
+    each.dataset.utc ??= each.textContent;
+    each.textContent = local ? new Date(each.dateTime).toLocaleString() : each.dataset.utc;
+  }
+};
+
+/* Looking again: regions whose content differs are put in place, but not under somebody's hands. */
+const busy = (region) =>
+  region.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox])")
+  || region.querySelector("[name=id]:checked")
+  || region.contains(getSelection().anchorNode) && !getSelection().isCollapsed;
+
+const lookAgain = async () => {
+  const answer = await fetch(location.href, { headers: { "Soniq-Poll": "1" }, redirect: "error" });
+  if (!answer.ok) throw new Error(String(answer.status));
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  clocks(page);
+  for (const fresh of page.querySelectorAll("[data-region]")) {
+    const old = document.querySelector(`[data-region="${fresh.dataset.region}"]`);
+    if (!old || old.innerHTML === fresh.innerHTML || busy(old)) continue;
+    const at = [...old.querySelectorAll("a, button")].indexOf(document.activeElement);
+    const row = [...old.querySelectorAll("[data-row]")].findIndex((each) => "at" in each.dataset);
+    old.replaceChildren(...document.adoptNode(fresh).childNodes);
+    if (at >= 0) [...old.querySelectorAll("a, button")][at]?.focus({ preventScroll: true });
+    if (row >= 0) { const now = old.querySelectorAll("[data-row]")[row]; if (now) now.dataset.at = ""; }
+  }
+  const live = page.querySelector("main").dataset.live;
+  if (live) document.querySelector("main").dataset.live = live;
+  else delete document.querySelector("main").dataset.live;
+};
+
+const poll = async () => {
+  const state = document.querySelector("[data-state]");
+  let failed = 0;
+  for (;;) {
+    const seconds = Number(document.querySelector("main").dataset.live);
+    if (!seconds) return;
+    await new Promise((then) => setTimeout(then, Math.min(seconds * 2 ** failed, 60) * 1000));
+    if (document.hidden) await new Promise((then) => document.addEventListener("visibilitychange", then, { once: true }));
+    try {
+      await lookAgain();
+      failed = 0;
+      state.textContent = "Live";
+    } catch {
+      failed += 1;
+      state.textContent = "Not reached since " + (state.dataset.since ??= new Date().toLocaleTimeString());
+      continue;
+    }
+    delete state.dataset.since;
+  }
+};
+
+/* Keys: "/" searches, "g" and a letter leads to a page, "j" and "k" go through the rows. */
+let after = "";
+const rows = (step) => {
+  const all = [...document.querySelectorAll("[data-row]")];
+  const at = all.findIndex((each) => "at" in each.dataset);
+  const next = all[Math.max(0, Math.min(all.length - 1, at < 0 ? 0 : at + step))];
+  if (!next) return;
+  if (at >= 0) delete all[at].dataset.at;
+  next.dataset.at = "";
+  next.scrollIntoView({ block: "nearest" });
+};
+const keys = (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox])")) return;
+  const first = after;
+  after = event.key === "g" ? "g" : "";
+  if (first === "g") document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`)?.click();
+  else if (event.key === "/") { event.preventDefault(); document.querySelector(".find input").focus(); }
+  else if (event.key === "j") rows(1);
+  else if (event.key === "k") rows(-1);
+  else if (event.key === "x") document.querySelector("[data-at] [name=id]")?.click();
+  else if (event.key === "Enter" && event.target === document.body) document.querySelector("[data-at] a")?.click();
+  else if (event.key === "?") say("/ search · g and o q j r f w: pages · j k: rows · x: tick · Enter: open");
+};
+
+document.addEventListener("DOMContentLoaded", () => {
+  for (const each of document.querySelectorAll("[data-switch], [data-copy], [data-all]")) each.hidden = false;
+  const zone = document.querySelector("[data-switch=zone]");
+  zone.textContent = kept.get("zone") === "local" ? "Local" : "UTC";
+  clocks(document);
+  document.addEventListener("keydown", keys);
+  poll();
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-switch], [data-copy]");
+  if (!button) return;
+  if (button.dataset.switch === "theme") {
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    kept.set("theme", root.dataset.theme);
+  } else if (button.dataset.switch === "zone") {
+    kept.set("zone", kept.get("zone") === "local" ? "utc" : "local");
+    button.textContent = kept.get("zone") === "local" ? "Local" : "UTC";
+    clocks(document);
+  } else {
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      say("Copied");
+    } catch { /* on plain http: to be copied by hand */
+      getSelection().selectAllChildren(button.previousElementSibling);
+    }
+  }
+});
+
+document.addEventListener("change", (event) => {
+  if ("all" in event.target.dataset) {
+    for (const each of document.querySelectorAll("[name=id]")) each.checked = event.target.checked;
+  }
+});
+
+document.addEventListener("submit", (event) => {
+  const ask = event.submitter?.dataset.ask || event.target.dataset.ask;
+  if (ask && !confirm(ask)) event.preventDefault();
+});

@@ -1,0 +1,48 @@
+"""A dashboard, asked as a browser would ask it, in the event loop of the test."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from soniq import Soniq
+from soniq_dashboard.web import PERMISSIONS, Authorize, anyone, dashboard
+from tests.conftest import MakeApp
+
+HOST = "http://jobs.test"
+OURS = {"Sec-Fetch-Site": "same-origin"}
+"""What a browser says of a form on one of the dashboard's own pages."""
+
+Browse = Callable[..., httpx.AsyncClient]
+"""Makes a client of a dashboard of an app; by default it may do all."""
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Soniq:
+    """An app that may enqueue what another defines."""
+    return make_app(unknown_jobs="allow")
+
+
+@pytest.fixture
+async def browse() -> AsyncIterator[Browse]:
+    made: list[httpx.AsyncClient] = []
+
+    def make(
+        app: Soniq, authorize: Authorize | None = None, root_path: str = ""
+    ) -> httpx.AsyncClient:
+        pages = dashboard(app, authorize=authorize or anyone(*PERMISSIONS))
+        transport = httpx.ASGITransport(pages, root_path=root_path)
+        made.append(httpx.AsyncClient(transport=transport, base_url=HOST + root_path))
+        return made[-1]
+
+    yield make
+    for client in made:
+        await client.aclose()
+
+
+async def send(
+    client: httpx.AsyncClient, path: str, headers: dict[str, str] = OURS, **form: Any
+) -> httpx.Response:
+    """Send a form, as a page of the dashboard would."""
+    return await client.post(path, data=form or {"nothing": ""}, headers=headers)

@@ -1,0 +1,165 @@
+"""What users do is done, where they may and where it can be, and said where not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from soniq import Soniq
+from soniq_dashboard.web import PERMISSIONS, Permission, anyone
+from soniq_dashboard.web.actions import ACTIONS
+from tests.plugins.dashboard.web.conftest import Browse, send
+from tests.support.jobs import run_job, status_of
+
+NOWHERE = "01a22b36-af8b-70ef-abb4-2accb21d721e"
+
+
+async def dead(app: Soniq) -> str:
+    @app.job(name="fail", max_attempts=1)
+    async def fail() -> None:
+        raise ValueError
+
+    return (await run_job(app, fail))["job_id"]
+
+
+async def test_a_dead_job_is_retried(app: Soniq, browse: Browse) -> None:
+    job_id = await dead(app)
+    answer = await send(browse(app), f"/jobs/{job_id}/retry")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    assert (await status_of(app, job_id))["status"] == "queued"
+
+
+async def test_a_job_is_cancelled_for_a_reason(app: Soniq, browse: Browse) -> None:
+    job_id = await app.enqueue("later", args={})
+    await send(browse(app), f"/jobs/{job_id}/cancel", reason="not needed")
+    status = await status_of(app, job_id)
+    assert status["status"] == "cancelled"
+    assert status["error"] is not None
+    assert status["error"]["message"] == "not needed"
+
+
+async def test_a_job_is_deleted(app: Soniq, browse: Browse) -> None:
+    job_id = await app.enqueue("later", args={})
+    answer = await send(browse(app), f"/jobs/{job_id}/delete")
+    assert answer.headers["location"] == "/jobs"
+    assert await app.get_job_status(job_id) is None
+
+
+async def test_a_queue_is_paused_and_resumed(app: Soniq, browse: Browse) -> None:
+    await send(browse(app), "/queues/pause", queue="mail & more")
+    assert [*(await app.overview())["paused"]] == ["mail & more"]
+    await send(browse(app), "/queues/resume", queue="mail & more")
+    assert [*(await app.overview())["paused"]] == []
+
+
+@pytest.mark.parametrize("action", ["retry", "cancel", "delete"])
+async def test_a_job_that_is_gone_is_said(app: Soniq, browse: Browse, action: str) -> None:
+    answer = await send(browse(app), f"/jobs/{NOWHERE}/{action}")
+    page = await browse(app).get(answer.headers["location"])
+    assert page.status_code in (200, 404)
+
+
+async def test_what_cannot_be_retried_is_said(app: Soniq, browse: Browse) -> None:
+    @app.job(name="work")
+    async def work() -> None:
+        pass
+
+    job_id = (await run_job(app, work))["job_id"]
+    client = browse(app)
+    answer = await send(client, f"/jobs/{job_id}/retry")
+    page = await client.get(answer.headers["location"])
+    assert "This job cannot be retried as it is now" in page.text
+
+
+async def test_the_reason_on_the_page_is_no_text_of_an_address(app: Soniq, browse: Browse) -> None:
+    job_id = await app.enqueue("later", args={})
+    page = await browse(app).get(f"/jobs/{job_id}", params={"refused": "Call 555-1234"})
+    assert "555" not in page.text
+
+
+@pytest.mark.parametrize("queue", ["", "q" * 501, "\x00"])
+async def test_a_queue_that_cannot_be_is_refused(app: Soniq, browse: Browse, queue: str) -> None:
+    answer = await send(browse(app), "/queues/pause", queue=queue)
+    assert answer.status_code == 400
+    assert [*(await app.overview())["paused"]] == []
+
+
+def without(permission: Permission) -> Callable[..., Any]:
+    return anyone(*(PERMISSIONS - {permission}))
+
+
+@pytest.mark.parametrize("permission", ["retry", "cancel", "delete", "pause"])
+async def test_who_may_not_do_it_changes_nothing(
+    app: Soniq, browse: Browse, permission: Permission
+) -> None:
+    waiting, lost = await app.enqueue("later", args={}), await dead(app)
+    jobs = {"retry": lost, "cancel": waiting, "delete": waiting}
+    path = f"/jobs/{jobs[permission]}/{permission}" if permission in jobs else "/queues/pause"
+    before = await app.jobs(), [*(await app.overview())["paused"]]
+
+    for authorize in (anyone(), without(permission)):
+        for each in {path, path.replace(f"/{waiting}", "").replace(f"/{lost}", "")}:
+            answer = await send(browse(app, authorize), each, queue="mail", id=[waiting, lost])
+            assert answer.status_code == 403
+    assert (await app.jobs(), [*(await app.overview())["paused"]]) == before
+
+
+@pytest.mark.parametrize("path", [each.path for each in ACTIONS])
+async def test_looking_at_the_address_of_an_action_does_nothing(
+    app: Soniq, browse: Browse, path: str
+) -> None:
+    assert (await browse(app).get(path.replace("{id}", NOWHERE))).status_code in (404, 405)
+
+
+async def test_those_that_are_ticked_are_retried_cancelled_and_deleted(
+    app: Soniq, browse: Browse
+) -> None:
+    first = await dead(app)
+    second = (await run_job(app, "fail"))["job_id"]
+    ids = [first, second, await app.enqueue("later", args={}, delay=600)]
+    client = browse(app)
+    answer = await send(client, "/jobs/retry", id=[*ids[:2], NOWHERE], q="name:fail")
+    location = answer.headers["location"]
+    assert location == "/jobs?q=name%3Afail&did=retry&jobs=2&left=1"
+    assert "2 jobs were retried; 1 could not be" in (await client.get(location)).text
+    assert [(await status_of(app, each))["status"] for each in ids] == ["queued"] * 3
+
+    answer = await send(client, "/jobs/cancel", id=ids)
+    assert "3 jobs were cancelled" in (await client.get(answer.headers["location"])).text
+    answer = await send(client, "/jobs/delete", id=ids)
+    assert "3 jobs were deleted" in (await client.get(answer.headers["location"])).text
+    assert await app.jobs() == []
+
+
+@pytest.mark.parametrize("ids", [["no-id"], [NOWHERE, "\x00"], [NOWHERE] * 1_001])
+async def test_ids_that_cannot_be_change_nothing(
+    app: Soniq, browse: Browse, ids: list[str]
+) -> None:
+    job_id = await app.enqueue("later", args={})
+    answer = await send(browse(app), "/jobs/delete", id=[job_id, *ids])
+    assert answer.status_code == 400
+    assert await app.get_job_status(job_id)
+
+
+async def test_ticking_nothing_does_nothing(app: Soniq, browse: Browse) -> None:
+    await app.enqueue("later", args={})
+    answer = await send(browse(app), "/jobs/delete", q="")
+    assert answer.headers["location"] == "/jobs?did=delete&jobs=0&left=0"
+    assert len(await app.jobs()) == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["did=drop", "did=retry&jobs=x", "did=retry&jobs=-1", "jobs=\u0664"]
+)
+async def test_what_an_address_says_was_done_is_a_number(
+    app: Soniq, browse: Browse, query: str
+) -> None:
+    assert (await browse(app).get(f"/jobs?{query}")).status_code == 400
+
+
+async def test_who_paused_a_queue_and_why_is_kept(app: Soniq, browse: Browse) -> None:
+    await send(browse(app), "/queues/pause", queue="mail", reason="smtp is down")
+    async with app.connection() as connection:
+        row = await connection.fetchrow(f"select * from {app.settings.schema}.paused_queue")
+    assert row is not None
+    assert {"anyone", "smtp is down"} <= {*map(str, row.values())}

@@ -1,0 +1,250 @@
+"""The dashboard in a real browser."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+from playwright.async_api import Browser, Dialog
+
+from soniq import Soniq
+from soniq_dashboard.web import anyone
+from soniq_dashboard.web.serve import listening
+from tests.plugins.dashboard.web.browser import opened, served, window
+from tests.plugins.dashboard.web.test_pages import LISTS
+from tests.support.jobs import status_of
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with opened() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def paths(app: Soniq) -> list[str]:
+    """The pages, with something on each."""
+
+    @app.job(name="mail.send", queue="mail", max_attempts=1, tags=["a-long-tag-of-a-customer"])
+    async def send(to: str) -> str:
+        if to == "nobody":
+            raise ValueError(f"no address of {to}: " + "a-word-that-is-long" * 20)
+        return to
+
+    await app.start()
+    ids = [await app.enqueue(send, to=each) for each in ("eva", "nobody", "nobody")]
+    await app.run_worker(run_once=True)
+    ids.append(await app.enqueue(send, to="later" * 30, delay=600))
+    await app.enqueue("unheard-of.name-" + "x" * 100, args={}, queue="a-queue-" + "q" * 80)
+    await app.pause("mail")
+    return [
+        *LISTS,
+        "/jobs?q=status:dead+nonsense:1",
+        "/nowhere",
+        *(f"/jobs/{each}" for each in ids),
+    ]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1440, "light")])
+async def test_each_page_is_quiet_fits_and_can_be_read_by_everybody(
+    app: Soniq, browser: Browser, paths: list[str], width: int, scheme: str
+) -> None:
+    look = {"width": width, "color_scheme": scheme}
+    async with served(app) as base:
+        async with window(browser, base, **look) as seen:  # type: ignore[arg-type]
+            for path in paths:
+                await seen.go(path)
+                assert not await seen.scrolls_sideways(), path
+            seen.complaints = [each for each in seen.complaints if "404" not in each]
+
+        # axe is a script that the policy would refuse
+        async with window(browser, base, bypass_csp=True, **look) as seen:  # type: ignore[arg-type]
+            for path in paths[:-1]:
+                await seen.go(path)
+                await seen.page.evaluate(AXE)
+                found = await seen.page.evaluate("axe.run().then(each => each.violations)")
+                assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], path
+            seen.complaints.clear()  # axe has some of its own
+
+
+async def test_a_page_shows_what_is_new_by_itself(app: Soniq, browser: Browser) -> None:
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/queues")
+        await seen.page.focus(".find input")
+        await app.enqueue("later", args={}, queue="brand-new")
+        await seen.page.wait_for_selector("text=brand-new")
+        assert await seen.page.evaluate("document.activeElement.name") == "q"
+
+
+async def test_what_somebody_writes_into_is_not_replaced(app: Soniq, browser: Browser) -> None:
+    job_id = await app.enqueue("later", args={}, delay=600)
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go(f"/jobs/{job_id}")
+        await seen.page.fill("input[name=reason]", "not need")
+        await app.retry(job_id, queue="another")
+        await asyncio.sleep(3)  # longer than between two looks
+        assert await seen.page.input_value("input[name=reason]") == "not need"
+        await seen.page.evaluate("document.activeElement.blur()")
+        await seen.page.wait_for_selector("text=another")
+
+
+async def test_what_cannot_be_undone_is_asked_for(app: Soniq, browser: Browser) -> None:
+    job_id = await app.enqueue("later", args={}, delay=600)
+    asked: list[str] = []
+
+    async def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        await dialog.dismiss()
+
+    async def accept(dialog: Dialog) -> None:
+        await dialog.accept()
+
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go(f"/jobs/{job_id}")
+        seen.page.once("dialog", refuse)
+        await seen.page.click("[data-action=delete]")
+        assert asked == ["Delete this job for good?"]
+        assert (await status_of(app, job_id))["status"] == "queued"
+
+        seen.page.once("dialog", accept)
+        await seen.page.click("[data-action=delete]")
+        await seen.page.wait_for_url("**/jobs")
+        assert await app.get_job_status(job_id) is None
+
+
+async def test_those_that_are_ticked_stay_and_are_acted_on(app: Soniq, browser: Browser) -> None:
+    await app.start()
+    ids = await app.enqueue_many("later", [{"n": n} for n in range(3)], delay=600)
+
+    async def accept(dialog: Dialog) -> None:
+        assert dialog.message == "Cancel all that are ticked?"
+        await dialog.accept()
+
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/jobs")
+        await seen.page.check(f"[value='{ids[0]}']")
+        await app.enqueue("later", args={}, queue="meanwhile")
+        await asyncio.sleep(6)  # longer than between two looks
+        assert await seen.page.is_checked(f"[value='{ids[0]}']")
+        await seen.page.check("[data-all]")
+        await seen.page.uncheck(f"[value='{ids[1]}']")
+        seen.page.once("dialog", accept)
+        await seen.page.click("[data-action=cancel]")
+        await seen.page.wait_for_selector("text=2 jobs were cancelled")
+    found = [(await status_of(app, each))["status"] for each in ids]
+    assert found == ["cancelled", "queued", "cancelled"]
+
+
+async def test_without_a_script_links_and_forms_work(app: Soniq, browser: Browser) -> None:
+    job_id = await app.enqueue("later", args={}, queue="mail", delay=600)
+    async with served(app) as base, window(browser, base, java_script_enabled=False) as seen:
+        await seen.go("/queues")
+        await seen.page.click("text=Pause mail")
+        await seen.page.wait_for_selector("text=Resume mail")
+        assert [*(await app.overview())["paused"]] == ["mail"]
+        await seen.page.fill("input[name=q]", job_id)
+        await seen.page.press("input[name=q]", "Enter")
+        await seen.page.wait_for_url(f"**/jobs/{job_id}")
+        await seen.page.click("[data-action=cancel]")
+        await seen.page.wait_for_selector(".status-cancelled")
+
+
+async def test_keys_lead_to_pages_and_through_rows(app: Soniq, browser: Browser) -> None:
+    await app.start()
+    ids = await app.enqueue_many("later", [{"n": n} for n in range(3)])
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/")
+        await seen.page.keyboard.type("gj")
+        await seen.page.wait_for_url("**/jobs")
+        await seen.page.keyboard.type("jj")
+        await seen.page.keyboard.press("Enter")
+        await seen.page.wait_for_url(f"**/jobs/{ids[1]}")
+        await seen.page.keyboard.type("/gq")
+        assert await seen.page.input_value("input[name=q]") == "gq"
+
+
+async def test_how_it_looks_is_remembered(app: Soniq, browser: Browser) -> None:
+    async with served(app) as base, window(browser, base, color_scheme="light") as seen:
+        await seen.go("/")
+        await seen.page.click("[data-switch=theme]")
+        await seen.page.click("[data-switch=zone]")
+        await seen.go("/jobs")
+        assert await seen.page.get_attribute("html", "data-theme") == "dark"
+        assert await seen.page.inner_text("[data-switch=zone]") == "Local"
+
+
+async def test_a_server_that_goes_away_is_said_and_found_again(
+    app: Soniq, browser: Browser
+) -> None:
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/workers")
+        await seen.page.route("**/workers", lambda route: route.abort())
+        await seen.page.wait_for_selector("text=Not reached since")
+        await seen.page.unroute("**/workers")
+        await seen.page.wait_for_selector("text=Live")
+        seen.complaints.clear()  # the browser says what it could not reach
+
+
+FOREIGN = """<form method=post action="{target}/queues/pause"><input name=queue value=mail></form>
+<script>document.forms[0].submit()</script>"""
+
+
+@pytest.mark.parametrize("host", ["evil.test", "other.localhost"])
+async def test_a_page_of_another_site_can_do_nothing(
+    app: Soniq, browser: Browser, host: str
+) -> None:
+    async with served(app) as base:
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            page = FOREIGN.format(target=base).encode()
+            head = (
+                f"HTTP/1.1 200 OK\r\nContent-Length: {len(page)}\r\nContent-Type: text/html\r\n\r\n"
+            )
+            writer.write(head.encode() + page)
+            await writer.drain()
+            writer.close()
+
+        with listening("127.0.0.1", 0) as listens:
+            server = await asyncio.start_server(answer, sock=listens)
+            async with server, window(browser, base) as seen:
+                port = listens.getsockname()[1]
+                await seen.page.goto(f"http://{host}:{port}/")
+                await seen.page.wait_for_selector("text=this form was not sent by the dashboard")
+                seen.complaints.clear()
+    assert [*(await app.overview())["paused"]] == []
+
+
+async def test_who_may_only_look_sees_nothing_to_press(
+    app: Soniq, browser: Browser, paths: list[str]
+) -> None:
+    async with served(app, anyone()) as base, window(browser, base) as seen:
+        for path in [*LISTS, paths[-2]]:
+            await seen.go(path)
+            assert await seen.page.locator("main form").count() == 0
+
+
+async def test_windows_that_look_all_the_time_ask_the_database_once(
+    app: Soniq, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, overview = 0, app.overview
+
+    async def counted() -> object:
+        nonlocal asked
+        asked += 1
+        return await overview()
+
+    monkeypatch.setattr(app, "overview", counted)
+    async with served(app) as base:
+        contexts = [await browser.new_context() for _ in range(6)]
+        pages = [await each.new_page() for each in contexts]
+        await asyncio.gather(*(each.goto(base + "/queues") for each in pages))
+        before, began = asked, asyncio.get_running_loop().time()
+        await asyncio.sleep(4)
+        seconds = asyncio.get_running_loop().time() - began
+        assert 1 <= asked - before <= seconds + 1
+        for each in contexts:
+            await each.close()

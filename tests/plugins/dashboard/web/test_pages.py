@@ -1,0 +1,378 @@
+"""What the pages show, to whom, and that whatever they show is text."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from soniq import Soniq
+from soniq_dashboard.web import anyone
+from soniq_dashboard.web.app import PAGES
+from tests.conftest import MakeApp
+from tests.plugins.dashboard.web.conftest import Browse, send
+from tests.support.jobs import run_job, working
+from tests.support.proxy import Proxy
+
+LISTS = [each.path for each in PAGES if "{" not in each.path]
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "'><svg/onload=alert(1)>",
+    "{{7*7}}{% raw %}",
+    "javascript:alert(1)",
+    "</pre></title><b>bold",
+    "turned \u202e around",
+    "&lt;script&gt;&amp;",
+    "two\nlines\x1b[31m",
+    "${alert(1)}`",
+]
+
+
+class Parts(HTMLParser):
+    """The elements of a page, with their attributes, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def attributes(self, *names: str) -> set[str]:
+        return {
+            value
+            for _, attributes in self.elements
+            for name, value in attributes.items()
+            if name in names and value is not None
+        }
+
+
+ELEMENTS = {
+    "html", "head", "meta", "title", "link", "script", "body", "a", "header", "img", "nav", "form",
+    "input", "div", "button", "svg", "path", "circle", "main", "h1", "h2", "section", "p", "dl",
+    "dt", "dd", "table", "thead", "tr", "th", "tbody", "td", "span", "time", "footer", "ol", "li",
+    "b", "figure", "figcaption", "pre", "code", "details", "summary", "rect",
+}  # fmt: skip
+"""All that a page is made of."""
+
+
+def checked(answer: httpx.Response, status: int = 200) -> Parts:
+    """A page, whose every element and address is one of the dashboard's own."""
+    assert answer.status_code == status, answer.text
+    page = Parts(answer.text)
+    assert {tag for tag, _ in page.elements} <= ELEMENTS
+    assert not {
+        name
+        for _, attributes in page.elements
+        for name in attributes
+        if name.startswith("on") or name == "style"
+    }
+    scripts = [attributes for tag, attributes in page.elements if tag == "script"]
+    assert len(scripts) == 1
+    addresses = page.attributes("href", "src", "action") - {"#main"}
+    assert {
+        each for each in addresses if not each.startswith("/") or each.startswith("//")
+    } == set()
+    return page
+
+
+@pytest.fixture
+async def jobs(app: Soniq) -> dict[str, str]:
+    """Jobs of several kinds; their ids by status."""
+
+    @app.job(name="pay", queue="money", max_attempts=1)
+    async def pay(customer: int, password: str = "hunter2") -> int:
+        if customer == 7:
+            raise ValueError(f"no account of customer {customer}")
+        return customer
+
+    return {
+        "done": (await run_job(app, pay, 1))["job_id"],
+        "dead": (await run_job(app, pay, 7))["job_id"],
+        "queued": await app.enqueue(pay, 2, tags=["eu"], delay=3600),
+    }
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_a_page_without_jobs_says_so(app: Soniq, browse: Browse, path: str) -> None:
+    page = checked(await browse(app).get(path))
+    assert re.search(
+        r"No job|There are no charts|There is no queue yet|No worker is alive|Nothing needs",
+        page.text,
+    ), page.text
+
+
+async def test_the_overview_says_what_needs_a_person(
+    app: Soniq, browse: Browse, jobs: dict[str, str]
+) -> None:
+    await app.enqueue("unheard-of", args={}, queue="money")
+    await app.pause("mail")
+    page = checked(await browse(app).get("/"))
+    assert "1 job has died within the last hour" in page.text
+    assert "The queue mail is paused" in page.text
+    assert "Jobs wait, and no worker is alive" in page.text
+
+
+async def test_the_jobs_are_listed_the_newest_first(
+    app: Soniq, browse: Browse, jobs: dict[str, str]
+) -> None:
+    page = checked(await browse(app).get("/jobs"))
+    links = re.findall(r'href="/jobs/([0-9a-f-]{36})"', (await browse(app).get("/jobs")).text)
+    assert links == [jobs["queued"], jobs["dead"], jobs["done"]]
+    assert "ValueError: no account of customer 7" in page.text
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("status:dead", ["dead"]),
+        ("status:dead,done", ["dead", "done"]),
+        ("tag:eu", ["queued"]),
+        ("queue:money status:queued", ["queued"]),
+        ("name:pa* args.customer:7", ["dead"]),
+        ("error:ValueError", ["dead"]),
+        ('"no account"', ["dead"]),
+        ("finished:1h", ["dead", "done"]),
+        ("finished:..1h", []),
+        ("status:dead order:finished", ["dead"]),
+    ],
+)
+async def test_it_is_searched_by_words(
+    app: Soniq, browse: Browse, jobs: dict[str, str], text: str, found: list[str]
+) -> None:
+    answer = await browse(app).get("/jobs", params={"q": text})
+    links = re.findall(r'href="/jobs/([0-9a-f-]{36})"', answer.text)
+    assert links == [jobs[each] for each in found], checked(answer).text
+
+
+async def test_a_whole_id_leads_to_its_job(
+    app: Soniq, browse: Browse, jobs: dict[str, str]
+) -> None:
+    answer = await browse(app).get("/jobs", params={"q": f" {jobs['done'].upper()} "})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{jobs['done']}")
+
+
+async def test_there_is_a_page_after_the_first(app: Soniq, browse: Browse) -> None:
+    await app.start()
+    ids = await app.enqueue_many("later", [{"n": n} for n in range(120)])
+    client, path, seen = browse(app), "/jobs", []
+    while path:
+        answer = await client.get(path)
+        seen += re.findall(r'href="/jobs/([0-9a-f-]{36})"', answer.text)
+        more = [each for each in checked(answer).elements if each[1].get("rel") == "next"]
+        path = more[0][1]["href"] or "" if more else ""
+    assert seen == ids[::-1]
+
+
+async def test_a_job_shows_its_arguments_without_what_is_secret(
+    app: Soniq, browse: Browse, jobs: dict[str, str]
+) -> None:
+    page = checked(await browse(app).get(f"/jobs/{jobs['dead']}"))
+    assert '"customer": 7' in page.text
+    assert "no account of customer 7" in page.text
+    assert "Traceback" in page.text
+    assert "hunter2" not in page.text
+
+
+@pytest.mark.parametrize("path", [*LISTS, "/jobs/{dead}", "/jobs/{queued}", "/jobs/{done}"])
+async def test_who_may_only_look_sees_nothing_that_belongs_to_a_job(
+    app: Soniq, browse: Browse, jobs: dict[str, str], path: str
+) -> None:
+    answer = await browse(app, anyone()).get(path.format(**jobs))
+    page = checked(answer)
+    assert "customer" not in page.text
+    assert "no account" not in page.text
+    assert "Traceback" not in page.text
+    assert {each["action"] for tag, each in page.elements if tag == "form"} == {"/jobs"}
+
+
+@pytest.mark.parametrize("text", ['"no account"', "args.customer:7", "headers.a:1", "args:7"])
+async def test_who_may_only_look_cannot_search_in_what_belongs_to_jobs(
+    app: Soniq, browse: Browse, jobs: dict[str, str], text: str
+) -> None:
+    page = checked(await browse(app, anyone()).get("/jobs", params={"q": text}))
+    assert "You may not search in what belongs to jobs" in page.text
+    assert not [each for each in page.attributes("href") if jobs["dead"] in each]
+
+
+async def test_failures_of_the_same_kind_are_one_line(app: Soniq, browse: Browse) -> None:
+    @app.job(name="fetch", max_attempts=1)
+    async def fetch(n: int) -> None:
+        raise ConnectionError(f"host {n} answered 503" if n else "no host")
+
+    await app.start()
+    await app.enqueue_many(fetch, [{"n": n} for n in range(4)])
+    await app.run_worker(run_once=True)
+    page = checked(await browse(app).get("/failures"))
+    assert "4 dead jobs, in 2 kinds" in page.text
+    assert "ConnectionError: host … answered …" in page.text
+
+    (link,) = {each for each in page.attributes("href") if "error%3A%22ConnectionError" in each}
+    assert len(re.findall(r"data-row", (await browse(app).get(link)).text)) == 4
+
+
+async def test_a_worker_and_what_it_runs_are_shown(app: Soniq, browse: Browse) -> None:
+    async with working(app):
+        page = checked(await browse(app).get("/workers"))
+    assert "pid" in page.text
+
+
+@pytest.mark.parametrize("path", ["/jobs/not-an-id", "/jobs/01a22b36-af8b-70ef-abb4-2accb21d721e"])
+async def test_a_job_that_is_not_there_is_said(app: Soniq, browse: Browse, path: str) -> None:
+    page = checked(await browse(app).get(path), 404)
+    assert "no such job" in page.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/jobs?q=" + "a" * 501,
+        "/jobs?q=%00",
+        "/jobs?q=%ED%A0%80",
+        "/failures?period=2h",
+        "/queues?queue=" + "q" * 501,
+    ],
+)
+async def test_a_parameter_that_cannot_be_is_refused(app: Soniq, browse: Browse, path: str) -> None:
+    answer = await browse(app).get(path)
+    assert answer.status_code in (200, 400)
+    page = checked(answer, answer.status_code)
+    assert "aaaaaaaaaa" not in page.text.replace("a" * 501, "") or answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/jobs?cursor=nonsense", "/jobs?q=status:lost", "/jobs?q=worker:me", "/jobs?q=created:soon"],
+)
+async def test_a_search_that_cannot_be_is_explained(app: Soniq, browse: Browse, path: str) -> None:
+    page = checked(await browse(app).get(path))
+    assert [each for _, each in page.elements if each.get("role") == "alert"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_whatever_users_write_is_text(
+    app: Soniq, browse: Browse, connection: "asyncpg.Connection[Any]", schema: str, text: str
+) -> None:
+    await app.start()
+    name = re.sub(r"[\n\x1b]", " ", text)
+    await app.enqueue("pay", args={text: text}, headers={"h": text}, tags=[name], queue=name)
+    dead = await app.enqueue("pay", args={"a": text}, queue=name, dedup_key=name)
+    await app.cancel(dead, text)
+    await connection.execute(f"update {schema}.job set name = $1", name)
+    await connection.execute(
+        f"""update {schema}.history set name = $1, status = 'dead',
+            error = jsonb_build_object('type', $1::text, 'message', $2::text, 'traceback', $2::text)""",
+        name,
+        text,
+    )
+    await connection.execute(
+        f"""insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, queues, names)
+            values (gen_random_uuid(), 60, 1, 1, $1, $1, array[$1], array[$1])""",
+        name,
+    )
+    await app.pause(name)
+
+    browser = browse(app, anyone("see_arguments", "pause", "retry", "cancel", "delete", name=text))
+    shown = ""
+    for path in [*LISTS, f"/jobs/{dead}"]:
+        shown += checked(await browser.get(path)).text
+    page = checked(await browser.get("/jobs", params={"q": f'"{text}"'}))
+    if text.isprintable():
+        assert shown.count(text) >= 10
+    else:
+        assert not {"\u202e", "\x1b"} & set(shown + page.text)
+
+
+async def test_a_long_value_is_cut(app: Soniq, browse: Browse) -> None:
+    job_id = await app.enqueue("pay", args={"a": "x" * 20_000}, tags=[f"t{n}" for n in range(20)])
+    answer = await browse(app).get(f"/jobs/{job_id}")
+    assert "more characters" in checked(answer).text
+    assert len(answer.text) < 60_000
+
+
+async def test_numbers_beyond_what_browsers_can_count_are_exact(app: Soniq, browse: Browse) -> None:
+    job_id = await app.enqueue("pay", args={"a": 2**63 - 1, "b": 2**53 + 1})
+    page = checked(await browse(app).get(f"/jobs/{job_id}"))
+    assert str(2**63 - 1) in page.text
+    assert str(2**53 + 1) in page.text
+
+
+@pytest.mark.parametrize("prefix", ["", "/ops/jobs", "/a b"])
+async def test_all_addresses_begin_with_where_it_is(
+    app: Soniq, browse: Browse, jobs: dict[str, str], prefix: str
+) -> None:
+    client = browse(app, root_path=prefix)
+    for path in [*LISTS, f"/jobs/{jobs['dead']}"]:
+        page = checked(await client.get(path))
+        addresses = page.attributes("href", "src", "action") - {"#main"}
+        assert {each for each in addresses if not each.startswith(prefix + "/")} == set()
+
+
+async def test_a_page_that_fails_says_where_it_is_told(
+    app: Soniq, browse: Browse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails() -> None:
+        raise RuntimeError("postgresql://me:secret@host")
+
+    monkeypatch.setattr(app, "overview", fails)
+    page = checked(await browse(app).get("/"), 500)
+    (number,) = re.findall(r"\(([0-9a-f]{8}) in the log\)", page.text)
+    assert "secret" not in page.text
+    assert number in caplog.text
+
+
+async def test_a_database_that_is_away_is_said(
+    make_app: MakeApp, browse: Browse, proxy: Proxy, database_url: str
+) -> None:
+    app = make_app(database_url=proxy.url(database_url))
+    client = browse(app)
+    checked(await client.get("/"))
+    proxy.refuse()
+    page = checked(await client.get("/running"), 503)
+    assert "The database cannot be asked" in page.text
+
+
+async def test_the_attempts_of_a_job_are_listed_with_who_ran_it_again(
+    app: Soniq, browse: Browse, jobs: dict[str, str]
+) -> None:
+    client = browse(app, anyone("retry", "see_arguments", name="eva"))
+    await send(client, f"/jobs/{jobs['dead']}/retry")
+    await app.run_worker(run_once=True)
+    page = checked(await client.get(f"/jobs/{jobs['dead']}"))
+    assert "run again by a person (eva)" in page.text
+    assert page.text.count("ValueError: no account of customer 7") >= 3
+
+
+async def test_a_result_and_headers_are_shown_and_masked(app: Soniq, browse: Browse) -> None:
+    @app.job(name="login")
+    async def login() -> dict[str, str]:
+        return {"user": "eva", "token": "t0ps3cret"}
+
+    job_id = await app.enqueue(login, headers={"tenant": "acme", "authorization": "b34rer"})
+    await app.run_worker(run_once=True)
+    page = checked(await browse(app).get(f"/jobs/{job_id}"))
+    assert '"user": "eva"' in page.text
+    assert '"tenant": "acme"' in page.text
+    assert not [each for each in ("t0ps3cret", "b34rer") if each in page.text]
+    page = checked(await browse(app, anyone()).get(f"/jobs/{job_id}"))
+    assert not [each for each in ("acme", "user", "***") if each in page.text]
+
+
+async def test_a_large_result_is_not_read_for_a_page(app: Soniq, browse: Browse) -> None:
+    @app.job(name="export")
+    async def export() -> str:
+        return "x" * 300_000
+
+    job_id = (await run_job(app, export))["job_id"]
+    answer = await browse(app).get(f"/jobs/{job_id}")
+    assert "293.0 kB, which are not shown here" in checked(answer).text
+    assert len(answer.text) < 20_000
