@@ -86,12 +86,10 @@ def number_of(value: float) -> str:
 
 
 def _times(since: datetime, until: datetime, step: int) -> list[datetime]:
-    """When each point of a window begins."""
+    """When each point of a window begins, but for the last, which is not complete."""
     seconds = step * 60
-    first = int(since.timestamp() // seconds) * seconds
-    return [
-        datetime.fromtimestamp(at, UTC) for at in range(first, int(until.timestamp()) + 1, seconds)
-    ]
+    first, last = (int(each.timestamp() // seconds) * seconds for each in (since, until))
+    return [datetime.fromtimestamp(at, UTC) for at in range(first, last, seconds)]
 
 
 def _counts(times: Sequence[datetime], at: Mapping[datetime, Point]) -> Sequence[Line]:
