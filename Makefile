@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 FOLDER ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo shop test test-oldest check format bench bench-steady bench-others chaos docs dist clean
+.PHONY: help demo shop test test-oldest check format bench bench-steady bench-reading bench-others chaos docs dist clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -88,6 +88,9 @@ bench: $(VENV)/installed-dev ## jobs per second, beside a raw asyncpg loop in th
 
 bench-steady: $(VENV)/installed-dev ## minutes at a steady backlog, with a transaction that holds the horizon
 	@$(RUN) -m tests.benchmarks.steady $(ARGS)
+
+bench-reading: $(VENV)/installed-dev ## what questions cost when many jobs are kept (ARGS="--live 1000000 --finished 10000000")
+	@$(RUN) -m tests.benchmarks.reading $(ARGS)
 
 # Other queues, in an environment of their own, with one Python for all: Oban needs 3.12 or later.
 # Each is left out where it cannot be installed.
