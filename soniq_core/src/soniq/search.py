@@ -114,18 +114,7 @@ def check_search(search: object) -> Search:
     """The search, if it can be. Raises `InvalidOption`."""
     if not isinstance(search, Search):
         raise InvalidOption(f"search= takes a Search; got {shown(search)}", option="search")
-    if search.order not in ORDERS:
-        raise InvalidOption(
-            f"order= is one of {', '.join(ORDERS)}; got {search.order!r}", option="order"
-        )
-
-    for status in _each("statuses", search.statuses):
-        if status not in ORDERED[search.order]:
-            possible = ", ".join(ORDERED[search.order])
-            raise InvalidOption(
-                f"statuses= of a search by {search.order!r} are of {possible}; got {status!r}",
-                option="statuses",
-            )
+    _check_order(search)
     for option in ("names", "queues", "tags"):
         for text in _each(option, getattr(search, option)):
             check_text(option, text, LONGEST)
@@ -143,6 +132,20 @@ def check_search(search: object) -> Search:
     for option in ("created", "scheduled", "started", "finished"):
         _check_range(option, getattr(search, option))
     return search
+
+
+def _check_order(search: Search) -> None:
+    if search.order not in ORDERS:
+        raise InvalidOption(
+            f"order= is one of {', '.join(ORDERS)}; got {search.order!r}", option="order"
+        )
+    for status in _each("statuses", search.statuses):
+        if status not in ORDERED[search.order]:
+            possible = ", ".join(ORDERED[search.order])
+            raise InvalidOption(
+                f"statuses= of a search by {search.order!r} are of {possible}; got {status!r}",
+                option="statuses",
+            )
 
 
 def _each(option: str, values: object) -> Collection[Any]:

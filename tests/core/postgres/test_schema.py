@@ -60,6 +60,11 @@ async def owner(own_database_url: str) -> "AsyncIterator[Connection]":
 # --- making and checking -------------------------------------------------------------------------
 
 
+def test_each_number_of_a_migration_is_there_once() -> None:
+    numbers = [number for number, *_ in core_migrations()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
 async def test_a_second_start_changes_nothing(
     make_app: MakeApp, connection: "Connection", schema: str
 ) -> None:

@@ -134,9 +134,7 @@ def _estimated(
     """About how many finished jobs there are of each queue: where PostgreSQL has looked at a
     partition by what it saw, else as among the newest.
     """
-    known = [each for each in partitions if each["pages"] > 0 and each["rows"] > 0]
-    rows, pages = (sum(each[what] for each in known) for what in ("rows", "pages"))
-    density = rows / pages if pages else ROWS_A_PAGE
+    density = _rows_a_page(partitions)
     of_newest = Counter[str]()
     for row in newest:
         of_newest[row["queue"]] += row["jobs"]
@@ -144,12 +142,24 @@ def _estimated(
 
     jobs: defaultdict[str, float] = defaultdict(float)
     for each in partitions:
-        seen = each["pages"] > 0 and each["rows"] > 0
+        seen = _is_known(each)
         total = each["pages_now"] * (each["rows"] / each["pages"] if seen else density)
         of_queues = zip(each["queues"] or (), each["shares"] or (), strict=True)
         for queue, share in dict(of_queues if seen and each["queues"] else shares).items():
             jobs[queue] += total * share
     return jobs
+
+
+def _rows_a_page(partitions: Sequence[asyncpg.Record]) -> float:
+    """How many rows a page has where PostgreSQL has looked."""
+    known = [each for each in partitions if _is_known(each)]
+    rows, pages = (sum(each[what] for each in known) for what in ("rows", "pages"))
+    return rows / pages if pages else ROWS_A_PAGE
+
+
+def _is_known(partition: asyncpg.Record) -> bool:
+    """Whether PostgreSQL has looked at a partition that was not empty."""
+    return bool(partition["pages"] > 0 and partition["rows"] > 0)
 
 
 async def queues(reading: Reading) -> list[QueueStatus]:

@@ -54,6 +54,11 @@ def conditions(
         wanted = values(_json(search.args), "jsonb")
         found.append(f"serializer = '{JSON}' and {schema}.jsonb_1(args) @> {wanted}")
 
+    return [*found, *_times(search, values)]
+
+
+def _times(search: Search, values: Values) -> list[str]:
+    found: list[str] = []
     for column, times in (
         ("created_at", search.created),
         ("scheduled_at", search.scheduled),

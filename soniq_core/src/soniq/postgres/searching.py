@@ -75,15 +75,13 @@ async def _go(
 def _page(search: Search, found: list[Walk], size: int) -> Page:
     """What all walks have come past, in order."""
     last_first = search.order in LAST_FIRST
-    places = [walk.place for walk in found if not walk.ended and walk.place is not None]
     rows = sorted(
         ((walk.key(row), row) for walk in found for row in walk.found),
         key=lambda each: each[0],
         reverse=last_first,
     )
-    end: Place | None = None
-    if places:
-        end = max(places) if last_first else min(places)
+    end = _end(found, last_first)
+    if end is not None:
         rows = [each for each in rows if (each[0] >= end if last_first else each[0] <= end)]
 
     complete = end is None or len(rows) >= size
@@ -96,6 +94,14 @@ def _page(search: Search, found: list[Walk], size: int) -> Page:
         complete=complete,
         looked_back_to=None if end is None else _time(end),
     )
+
+
+def _end(found: list[Walk], last_first: bool) -> Place | None:
+    """How far all walks have come; None where they are at their ends."""
+    places = [walk.place for walk in found if not walk.ended and walk.place is not None]
+    if not places:
+        return None
+    return max(places) if last_first else min(places)
 
 
 def _found(row: asyncpg.Record) -> FoundJob:

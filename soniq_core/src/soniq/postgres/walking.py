@@ -256,18 +256,23 @@ async def walks(connection: "Connection", search: Search, schema: str) -> list[W
         live = ()
     finished = tuple(status for status in chosen if status in FINISHED)
 
-    if search.order == "due":
-        lanes = await _lanes(connection, search, schema) if live else []
-        return [Walk(search, schema, "job", live, "status = 'queued'", lanes)] if lanes else []
-    if search.order == "started":
-        return (
-            [Walk(search, schema, "job", live, f"status = 'running' and id > '{UUID(int=0)}'")]
-            if live
-            else []
-        )
+    if search.order == "newest":
+        return _newest(search, schema, live, finished)
     if search.order == "finished":
         return [Walk(search, schema, "history", finished, "status <> 'done'")] if finished else []
+    if not live:
+        return []
+    if search.order == "started":
+        running = f"status = 'running' and id > '{UUID(int=0)}'"
+        return [Walk(search, schema, "job", live, running)]
+    lanes = await _lanes(connection, search, schema)
+    return [Walk(search, schema, "job", live, "status = 'queued'", lanes)] if lanes else []
 
+
+def _newest(
+    search: Search, schema: str, live: tuple[Status, ...], finished: tuple[Status, ...]
+) -> list[Walk]:
+    """The walks by creation: of each status that ends badly one of its own, which has an index."""
     found = []
     if live:
         found.append(Walk(search, schema, "job", live))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from soniq_dashboard.plugin import Dashboard
+from soniq_dashboard.collector import Collector
 from soniq_dashboard.reading import Point
 from soniq_dashboard.web.view import View
 
@@ -48,7 +48,7 @@ async def read_one(view: View) -> Mapping[str, object]:
     return {"name": name, **await charts(view, "/names/one", name=name)}
 
 
-async def _names(counts: Dashboard, window: str) -> Sequence[Name]:
+async def _names(counts: Collector, window: str) -> Sequence[Name]:
     until = datetime.now(UTC)
     points = await counts.series(until - WINDOWS[window].length, until, by=["name"])
     of_name: dict[str, list[Point]] = defaultdict(list)

@@ -63,6 +63,17 @@ async def _recently_dead(view: View) -> str:
 
 def _alerts(view: View, now: Overview, dead: str) -> Iterator[Alert]:
     """What needs a person, the most urgent first."""
+    yield from _unserved(view, now)
+    yield from _late(view, now)
+    if dead != "0":
+        text = f"{dead} {'job has' if dead == '1' else 'jobs have'} died within the last hour"
+        yield Alert("warn", text, view.url("/failures"))
+    for queue in now["paused"]:
+        yield Alert("warn", f"The queue {queue} is paused", view.url("/queues", queue=queue))
+
+
+def _unserved(view: View, now: Overview) -> Iterator[Alert]:
+    """Jobs that nobody will run."""
     live = any(each["waiting"] or each["running"] for each in now["backlog"].values())
     if live and not now["workers"]:
         yield Alert("bad", "Jobs wait, and no worker is alive", view.url("/workers"))
@@ -76,17 +87,14 @@ def _alerts(view: View, now: Overview, dead: str) -> Iterator[Alert]:
         text = f"No live worker has the plugin {plugin}, which {number(jobs)} jobs need"
         yield Alert("bad", text, view.url("/workers"))
 
+
+def _late(view: View, now: Overview) -> Iterator[Alert]:
+    """What has waited for long."""
     for queue, backlog in sorted(now["backlog"].items()):
         if backlog["oldest_waiting"] > STALE and queue not in now["paused"]:
-            late = (
-                f"A job of the queue {queue} has been due for {duration(backlog['oldest_waiting'])}"
-            )
-            yield Alert("warn", late, view.url("/queues", queue=queue))
-    if dead != "0":
-        text = f"{dead} {'job has' if dead == '1' else 'jobs have'} died within the last hour"
-        yield Alert("warn", text, view.url("/failures"))
-    for queue in now["paused"]:
-        yield Alert("warn", f"The queue {queue} is paused", view.url("/queues", queue=queue))
+            late = duration(backlog["oldest_waiting"])
+            text = f"A job of the queue {queue} has been due for {late}"
+            yield Alert("warn", text, view.url("/queues", queue=queue))
     for plugin, owed in now["owed"].items():
         if owed["waiting"] > STALE:
             events = f"{number(owed['events'])} events have waited for {duration(owed['waiting'])}"

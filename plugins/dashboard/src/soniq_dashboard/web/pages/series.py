@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 
 from soniq.errors import PluginNotLoaded
+from soniq_dashboard.collector import Collector
 from soniq_dashboard.durations import Durations
-from soniq_dashboard.plugin import Dashboard
 from soniq_dashboard.reading import Gauge, Point
 from soniq_dashboard.web.charts import Chart, Line, chart
 from soniq_dashboard.web.render import duration, number
@@ -34,10 +34,10 @@ WINDOWS = {
 }
 
 
-def collector(view: View) -> Dashboard | None:
+def collector(view: View) -> Collector | None:
     """The plugin that counts; None where the app does not have it."""
     try:
-        return view.app.plugin(Dashboard)
+        return view.app.plugin(Collector)
     except PluginNotLoaded:
         return None
 
@@ -61,7 +61,7 @@ async def charts(
 
 
 async def _charts(
-    counts: Dashboard, window: str, queue: str | None, name: str | None
+    counts: Collector, window: str, queue: str | None, name: str | None
 ) -> Sequence[Chart]:
     chosen, until = WINDOWS[window], datetime.now(UTC)
     since = until - chosen.length

@@ -1,0 +1,99 @@
+"""Counts what is settled, writes it down, and reads it."""
+
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Literal
+
+from soniq import Soniq
+from soniq.errors import AppNotStarted
+from soniq.plugin import Migration, Outcome, Task, hookimpl
+
+from .counters import Counters
+from .database import NAME, migration
+from .reading import Gauge, Point, read_gauges, read_series
+from .sampling import keep_samples, keep_short
+from .settings import INTERVAL, KEEP, seconds
+from .writing import Writer
+
+
+class Collector:
+    """What jobs did, minute by minute. See `Dashboard`, which it is a part of."""
+
+    name = NAME
+
+    def __init__(
+        self,
+        *,
+        keep_1m: float | None = None,
+        keep_10m: float | None = None,
+        keep_1h: float | None = None,
+        interval: float | None = None,
+    ) -> None:
+        given = {1: keep_1m, 10: keep_10m, 60: keep_1h}
+        self._keep = {tier: seconds(setting, given[tier]) for tier, setting in KEEP.items()}
+        self._interval = seconds(INTERVAL, interval)
+        self._counters = Counters()
+        self._app: Soniq | None = None
+        self._writer: Writer | None = None
+
+    async def series(
+        self,
+        since: datetime,
+        until: datetime | None = None,
+        *,
+        queue: str | None = None,
+        name: str | None = None,
+        by: Sequence[Literal["queue", "name"]] = (),
+        step: Literal[1, 10, 60] | None = None,
+    ) -> Sequence[Point]:
+        """What was settled from one time to another (now), of one queue and one job or of all, in
+        the order of time; times have a zone. A point for each time in which there was something.
+
+        `by`: a point for each queue, for each job, or both, instead of one for all. `step`: minutes
+        of a point; None: the finest that is kept, and is not too many: minutes for six hours, ten
+        for seven days, then hours. The last minute is not complete.
+        """
+        return await read_series(self._started(), self._keep, since, until, queue, name, by, step)
+
+    async def gauges(
+        self, since: datetime, until: datetime | None = None, *, queue: str | None = None
+    ) -> Sequence[Gauge]:
+        """How much waited in a queue, or in all, and how busy the workers were, minute by minute
+        from one time to another (now).
+        """
+        return await read_gauges(self._started(), since, until, queue)
+
+    @hookimpl
+    def settled(self, outcomes: Sequence[Outcome]) -> Coroutine[Any, Any, None] | None:
+        """Count what was settled; where no worker writes it down later, do that now."""
+        self._counters.add(outcomes)
+        writer = self._writer
+        return None if writer is None or writer.goes_on else writer.write()
+
+    @hookimpl
+    async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
+        self._app, self._writer = app, Writer(app, self._counters, self._interval)
+        try:
+            yield
+        finally:
+            self._app = self._writer = None
+
+    @hookimpl
+    def background_tasks(self, app: Soniq) -> Sequence[Task]:
+        """Each worker writes what it counted; one samples and forgets for all."""
+        assert self._writer is not None
+        return [
+            Task(name="write", run=self._writer.run),
+            Task(name="sample", run=partial(keep_samples, app), elected=True),
+            Task(name="forget", run=partial(keep_short, app, self._keep), elected=True),
+        ]
+
+    @hookimpl
+    def migrations(self) -> Sequence[Migration]:
+        return [Migration(version=1, sql=migration("0001_series"))]
+
+    def _started(self) -> Soniq:
+        if self._app is None:
+            raise AppNotStarted("the app of this dashboard is not in use")
+        return self._app
