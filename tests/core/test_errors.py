@@ -25,9 +25,9 @@ INVARIANT = "what cannot be"
 TESTS = "of a job or a hook of the checker's, as it should"
 
 REASONS: dict[str, str] = {
-    "soniq/client.py Client._ready NotImplementedError": ABSTRACT,
+    "soniq/changes.py Changes._ready NotImplementedError": ABSTRACT,
+    "soniq/changes.py Changes._loop_elsewhere NotImplementedError": ABSTRACT,
     "soniq/client.py Client.close NotImplementedError": ABSTRACT,
-    "soniq/client.py Client._loop_elsewhere NotImplementedError": ABSTRACT,
     "soniq/client.py Client._loop_in_use NotImplementedError": ABSTRACT,
     "soniq/fields.py _Finders._make AssertionError": INVARIANT,
     "soniq/life.py Life._is_of_sync NotImplementedError": ABSTRACT,

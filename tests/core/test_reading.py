@@ -38,7 +38,7 @@ Connection = asyncpg.Connection
 KEYS = {
     "job_id", "job_name", "status", "result", "error", "queue", "priority", "attempt",
     "max_attempts", "created_at", "scheduled_at", "started_at", "finished_at", "worker_id", "tags",
-    "progress", "held_by",
+    "progress", "held_by", "attempts",
 }  # fmt: skip
 
 
@@ -385,7 +385,7 @@ async def test_jobs_are_listed_newest_first_wherever_they_are(
         "done",
     ]
     for job in jobs:
-        assert {**await known(app, job["job_id"]), "result": None} == job
+        assert {**await known(app, job["job_id"]), "result": None, "attempts": []} == job
 
 
 async def test_jobs_are_listed_by_status_name_queue_and_tag(

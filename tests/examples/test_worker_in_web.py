@@ -159,10 +159,11 @@ async def test_a_server_whose_worker_fails_ends_as_well(
     async with httpx.AsyncClient(base_url=url) as client:
         await jobs.wait_for(await serves(client, "Ada", 0.0), LIMIT)
         async with jobs.connection() as connection:
-            claims = await connection.fetchval(
-                "select oid::regprocedure from pg_proc where proname ~ '^settle_and_claim' "
+            claims = await connection.fetch(
+                "select oid::regprocedure as it from pg_proc where proname ~ '^settle_and_claim' "
                 "and pronamespace = $1::regnamespace",
                 schema,
             )
-            await connection.execute(f"alter function {claims} rename to is_gone")
+            for each in claims:
+                await connection.execute(f"drop function {each['it']}")
         await asyncio.to_thread(process.wait, LIMIT)

@@ -162,6 +162,10 @@ class Hostile:
         await self.harm_later("present")
 
     @hookimpl
+    async def acted(self, action: object) -> None:
+        await self.harm_later("acted")
+
+    @hookimpl
     def adapt_connection(self, obj: object) -> None:
         self.harm("adapt_connection")
 
@@ -247,7 +251,7 @@ ENQUEUE = (
 )  # fmt: skip
 APART = (
     "database_url", "background_tasks", "register_commands", "leaving lifespan", "status_fields",
-    "inspect_fields", "present", "forgotten_tx", "owed_tx",
+    "inspect_fields", "present", "acted", "forgotten_tx", "owed_tx",
 )  # fmt: skip
 FAILS_ATTEMPTS = ("around_job", "entering a provider", "leaving a provider")
 
@@ -481,6 +485,17 @@ async def test_whatever_present_does_nothing_is_shown_of_the_value(
     shown = await in_time(presented(app, "good", "args", {"a": "b"}))
     assert hostile.harmed > 0
     assert shown == "*** (present of hostile failed)"
+
+
+@pytest.mark.parametrize("kind", [*KINDS, None], ids=by_name)
+async def test_whatever_acted_does_what_a_person_did_stays(
+    make_app: MakeApp, kind: type[BaseException] | None
+) -> None:
+    hostile = Hostile("acted", kind)
+    app = make_app(plugins=[hostile], hook_timeout=0.1)
+    await in_time(app.pause("mail"))
+    assert hostile.harmed > 0
+    assert [*(await app.overview())["paused"]] == ["mail"]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None], ids=by_name)

@@ -24,7 +24,7 @@ async def test_a_worker_counts_samples_and_forgets_with_the_rights_of_the_page(
         async with Soniq(own, discover=False, plugins=[Dashboard]):
             pass
         role = f"test_{uuid.uuid4().hex[:12]}"
-        (of_plugin,) = blocks(DOCS / "how-to" / "dashboard.md", "sql")
+        (of_plugin,) = blocks(DOCS / "how-to" / "over-time.md", "sql")
         owner = await asyncpg.connect(own)
         try:
             await owner.execute(f"create role {role} login password 'test'")

@@ -7,7 +7,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from soniq import Soniq
+from soniq import InvalidOption, Soniq
 from soniq_dashboard.web import User, anyone, dashboard
 from soniq_dashboard.web.actions import ACTIONS
 from soniq_dashboard.web.app import PAGES
@@ -60,7 +60,7 @@ async def test_what_is_no_user_is_nobody(app: Soniq, browse: Browse) -> None:
 
 
 def test_permissions_are_checked_where_they_are_given() -> None:
-    with pytest.raises(ValueError, match="'retyr'; there are cancel, delete, pause, retry"):
+    with pytest.raises(InvalidOption, match="'retyr'; there are cancel, delete, pause, retry"):
         anyone("retyr")  # type: ignore[arg-type]
 
 

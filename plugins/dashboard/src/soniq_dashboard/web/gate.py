@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from soniq import InvalidOption
+
 Permission = Literal["see_arguments", "retry", "cancel", "delete", "pause"]
 PERMISSIONS: frozenset[Permission] = frozenset(get_args(Permission))
 """What a user may do beyond looking at jobs. `see_arguments` is to see what belongs to them: their
@@ -24,7 +26,9 @@ USER = "soniq_dashboard.user"
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who looks at the dashboard; `name` is written down with what they do."""
+    """Who looks at the dashboard; `name` is written down with what they do. Raises
+    `InvalidOption` for a permission that there is not.
+    """
 
     name: str
     may: frozenset[Permission] = frozenset()
@@ -32,7 +36,9 @@ class User:
     def __post_init__(self) -> None:
         if unknown := set(self.may) - PERMISSIONS:
             there_are = ", ".join(sorted(PERMISSIONS))
-            raise ValueError(f"there is no permission {min(unknown)!r}; there are {there_are}")
+            raise InvalidOption(
+                f"there is no permission {min(unknown)!r}; there are {there_are}", option="may"
+            )
 
 
 Authorize = Callable[[Request], User | Awaitable[User | None] | None]
