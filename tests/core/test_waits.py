@@ -65,6 +65,7 @@ REASONS: dict[str, str] = {
     "soniq_limits/plugin.py Limits._declare_later while True": FOR_LIFE,
     "soniq_limits/looking.py Looking.beside self.locked.wait": "for work, as long as the worker runs",
     "soniq_limits/looking.py Looking.elected while True": FOR_LIFE,
+    "soniq_dashboard/running.py keep_running while True": FOR_LIFE,
     "soniq_dashboard/sampling.py keep_samples while True": FOR_LIFE,
     "soniq_dashboard/sampling.py keep_short while True": FOR_LIFE,
     "soniq_dashboard/web/shared.py Shared.get asyncio.shield": "a reading, whose statements have a limit, as pages have",

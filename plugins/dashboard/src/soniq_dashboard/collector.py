@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from soniq import Soniq
 from soniq.errors import AppNotStarted
-from soniq.plugin import Migration, Outcome, Task, hookimpl
+from soniq.plugin import Action, Migration, Outcome, Task, hookimpl
 
+from . import audit
 from .counters import Counters
 from .database import NAME, migration
 from .reading import Gauge, Point, read_gauges, read_series
+from .running import keep_running
 from .sampling import keep_samples, keep_short
 from .settings import INTERVAL, KEEP, seconds
 from .writing import Writer
@@ -72,6 +74,11 @@ class Collector:
         return None if writer is None or writer.goes_on else writer.write()
 
     @hookimpl
+    async def acted(self, action: Action) -> None:
+        """Keep what somebody did."""
+        await audit.write(self._started(), action)
+
+    @hookimpl
     async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
         self._app, self._writer = app, Writer(app, self._counters, self._interval)
         try:
@@ -81,17 +88,21 @@ class Collector:
 
     @hookimpl
     def background_tasks(self, app: Soniq) -> Sequence[Task]:
-        """Each worker writes what it counted; one samples and forgets for all."""
+        """Each worker writes what it counted; one samples, forgets and carries out operations for
+        all.
+        """
         assert self._writer is not None
         return [
             Task(name="write", run=self._writer.run),
             Task(name="sample", run=partial(keep_samples, app), elected=True),
             Task(name="forget", run=partial(keep_short, app, self._keep), elected=True),
+            Task(name="operate", run=partial(keep_running, app), elected=True),
         ]
 
     @hookimpl
     def migrations(self) -> Sequence[Migration]:
-        return [Migration(version=1, sql=migration("0001_series"))]
+        steps = ("0001_series", "0002_operations")
+        return [Migration(version=n, sql=migration(each)) for n, each in enumerate(steps, 1)]
 
     def _started(self) -> Soniq:
         if self._app is None:

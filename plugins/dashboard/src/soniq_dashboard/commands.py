@@ -26,7 +26,8 @@ MISSING = "the pages need some more packages: pip install 'soniq-dashboard[web]'
     default="",
     metavar="ACTIONS",
     help="What users may do beyond looking at jobs, with commas: see_arguments (and results,"
-    " headers and errors), retry, cancel, delete, pause; or all.",
+    " headers and errors), retry, cancel, delete, pause, bulk (what they may do, with all jobs that"
+    " match a search); or all.",
 )
 @click.option("--prefix", default="", help="The path below which a proxy shows the dashboard.")
 @click.option(

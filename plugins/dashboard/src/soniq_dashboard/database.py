@@ -1,13 +1,26 @@
 """The statements on the plugin's tables, each in a file of its own."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from soniq import Soniq
 
 from .durations import BOUNDS
 
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
 NAME = "dashboard"
 """The plugin's name."""
+
+PATIENCE = 5.0
+"""Seconds for a statement for people, or for an operation."""
 
 OF_BUCKETS = re.compile(r"\{(added|summed):(\w+)\}")
 """What stands in a statement for an expression for each bucket: PostgreSQL has no sum of arrays,
@@ -38,3 +51,21 @@ def _of_buckets(match: re.Match[str]) -> str:
 def migration(name: str) -> str:
     """A file of migrations/."""
     return (files(__package__) / "migrations" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@asynccontextmanager
+async def bounded(app: Soniq, idle: float = PATIENCE) -> "AsyncIterator[Connection]":
+    """A connection in a transaction, of which each statement may take five seconds, and the time
+    between two so many. Raises `TimeoutError` for a statement that takes longer.
+    """
+    limits = (
+        f"set local statement_timeout = {round(PATIENCE * 1000)};"
+        f" set local idle_in_transaction_session_timeout = {round(idle * 1000)};"
+        " set local plan_cache_mode = force_custom_plan"
+    )
+    try:
+        async with app.connection() as connection, connection.transaction():
+            await connection.execute(limits)
+            yield connection
+    except asyncpg.QueryCanceledError as error:
+        raise TimeoutError(f"a statement took longer than {PATIENCE:g} s") from error

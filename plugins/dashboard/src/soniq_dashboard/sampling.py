@@ -8,6 +8,7 @@ import msgspec
 
 from soniq import QueueBacklog, Soniq
 
+from .audit import KEPT
 from .counters import OTHER
 from .database import NAME, statement
 
@@ -96,8 +97,13 @@ async def forget(app: Soniq, keep: Mapping[int, float]) -> int:
     long as rows of ten minutes.
     """
     series = [("forget_series", [tier, seconds]) for tier, seconds in keep.items()]
+    others = [
+        ("forget_gauges", [keep[10]]),
+        ("forget_audit", [KEPT]),
+        ("forget_operations", [KEPT]),
+    ]
     total = 0
-    for query, values in [*series, ("forget_gauges", [keep[10]])]:
+    for query, values in [*series, *others]:
         rows = AT_ONCE
         while rows == AT_ONCE:
             async with app.connection() as connection:

@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from soniq import Soniq
+from soniq import Search, Soniq
 from soniq_dashboard.durations import BOUNDS
+from soniq_dashboard.operations import Act, begin, frozen, stop, time_of
+from soniq_dashboard.running import run_batch
 
 NAMES = {
     "mail.send": ("mail", 320, 0.12, 0.004),
@@ -125,3 +127,36 @@ async def write_jobs(app: Soniq) -> None:
     await app.enqueue_many(render, [{"invoice": n} for n in range(7_030, 7_042)])
     for n in range(6):
         await app.enqueue(sync, n + 1, tags=["us", "retry"])
+
+
+async def write_operations(app: Soniq) -> None:
+    """What people have done, and what is still under way."""
+    made = []
+    everything: list[tuple[Act, Search, str]] = [
+        ("retry", Search(statuses=["dead"], names=["customer.sync"]), "eva"),
+        ("cancel", Search(queues=["documents"], statuses=["queued"]), "bob"),
+        ("delete", Search(names=["mail.send"], statuses=["dead"]), "eva"),
+    ]
+    for action, search, by in everything:
+        at = await time_of(app)
+        meant = frozen(action, search, at)
+        count = await app.count(meant)
+        made.append(
+            await begin(
+                app, action, meant, at, secret=False, by=by, reason=None, found=count.value,
+                exact=True,
+            )
+        )  # fmt: skip
+        if action == "cancel":
+            await stop(app, made[-1] or 0, "eva")
+        elif action == "retry":
+            await run_batch(app)
+    async with app.connection() as connection:
+        await connection.execute(
+            f"update {app.plugin_schema('dashboard')}.operation set found = 48210, seen = 31500,"
+            " changed = 31488, kept = 12, due_at = now() + interval '1 day' where id = $1",
+            made[-1],
+        )
+    await app.pause("reports", reason="the disk is full", by="bob")
+    for job in (await app.search(Search(statuses=["queued"], queues=["sync"]), limit=3)).jobs:
+        await app.cancel(job.job_id, "customer has left", by="eva@ops")

@@ -14,7 +14,7 @@ from soniq import Soniq
 from soniq_dashboard import Dashboard
 from soniq_embedded import EmbeddedServer
 from tests.plugins.dashboard.web.browser import opened, served, window
-from tests.plugins.dashboard.web.day import write_day, write_jobs
+from tests.plugins.dashboard.web.day import write_day, write_jobs, write_operations
 from tests.support.jobs import working
 
 PAGES = {
@@ -26,6 +26,8 @@ PAGES = {
     "name": "/names/one?name=mail.send&window=24h",
     "running": "/running",
     "workers": "/workers",
+    "operations": "/operations",
+    "audit": "/audit",
 }
 LOOKS = {"light": (1440, "light"), "dark": (1440, "dark"), "phone": (390, "light")}
 
@@ -38,6 +40,7 @@ async def main(folder: Path, url: str) -> None:
     await write_day(connection, "soniq")
     await write_jobs(app)
     await connection.close()
+    await write_operations(app)
 
     @app.job(name="search.index", queue="default")
     async def index(part: int) -> None:

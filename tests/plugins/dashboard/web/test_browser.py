@@ -8,12 +8,16 @@ import axe_playwright_python
 import pytest
 from playwright.async_api import Browser, Dialog
 
-from soniq import Soniq
+from soniq import Search, Soniq
+from soniq_dashboard import Dashboard
+from soniq_dashboard.operations import ACTS, begin, frozen, time_of
+from soniq_dashboard.running import run_batch
 from soniq_dashboard.web import anyone
 from soniq_dashboard.web.serve import listening
+from tests.conftest import MakeApp
 from tests.plugins.dashboard.web.browser import opened, served, window
 from tests.plugins.dashboard.web.test_pages import LISTS
-from tests.support.jobs import status_of
+from tests.support.jobs import status_of, working
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 
@@ -22,6 +26,11 @@ AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 async def browser() -> AsyncIterator[Browser]:
     async with opened() as browser:
         yield browser
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Soniq:
+    return make_app(unknown_jobs="allow", plugins=[Dashboard()])
 
 
 @pytest.fixture
@@ -40,8 +49,20 @@ async def paths(app: Soniq) -> list[str]:
     ids.append(await app.enqueue(send, to="later" * 30, delay=600))
     await app.enqueue("unheard-of.name-" + "x" * 100, args={}, queue="a-queue-" + "q" * 80)
     await app.pause("mail")
+    await app.retry(ids[1], by="eva-" + "e" * 80)
+    await app.run_worker(run_once=True)
+    at = await time_of(app)
+    for action in ACTS:
+        search = frozen(action, Search(queues=["mail"]), at)
+        made = await begin(
+            app, action, search, at, secret=False, by="eva", reason="r" * 80, found=9, exact=True
+        )
+    await run_batch(app)
     return [
         *LISTS,
+        f"/operations/{made}",
+        *(f"/operations/new/{each}?q=queue:mail" for each in ACTS),
+        "/operations/new/retry?q=nonsense:1",
         "/jobs?q=status:dead+nonsense:1",
         "/nowhere",
         *(f"/jobs/{each}" for each in ids),
@@ -188,6 +209,44 @@ async def test_a_server_that_goes_away_is_said_and_found_again(
         seen.complaints.clear()  # the browser says what it could not reach
 
 
+async def test_all_that_match_are_changed_while_somebody_looks(
+    app: Soniq, browser: Browser
+) -> None:
+    await app.start()
+    await app.enqueue_many("later", [{"n": n} for n in range(120)], queue="idle", delay=600)
+    async with served(app) as base, window(browser, base, width=390) as seen:
+        await seen.go("/jobs?q=queue:idle")
+        await seen.page.click("text=Cancel…")
+        await seen.page.fill("input[name=reason]", "not needed")
+        await seen.page.click("[data-action=start]")  # the browser asks for the number
+        assert "/operations/new/cancel" in seen.page.url
+        await seen.page.fill("input[name=typed]", "120")
+        await seen.page.click("[data-action=start]")
+        await seen.page.wait_for_url("**/operations/1")
+        await seen.page.wait_for_selector("text=0 of 120")
+        assert not await seen.scrolls_sideways()
+        async with working(app, queues=["default"]):
+            await seen.page.wait_for_selector(".status-done")  # by itself
+        assert await seen.page.locator("[data-action=stop]").count() == 0
+
+        await seen.go("/audit")
+        await seen.page.click("text=operation 1")
+        await seen.page.wait_for_selector("text=120 of 120")
+
+
+async def test_an_operation_is_stopped_without_a_script(app: Soniq, browser: Browser) -> None:
+    job_id = await app.enqueue("later", args={}, queue="idle", delay=600)
+    async with served(app) as base, window(browser, base, java_script_enabled=False) as seen:
+        await seen.go("/jobs?q=queue:idle")
+        await seen.page.click("text=Delete…")
+        await seen.page.click("[data-action=start]")
+        await seen.page.wait_for_url("**/operations/1")
+        await seen.page.click("[data-action=stop]")
+        await seen.page.wait_for_selector("text=stopped by anyone")
+    await run_batch(app)
+    assert (await status_of(app, job_id))["status"] == "queued"
+
+
 FOREIGN = """<form method=post action="{target}/queues/pause"><input name=queue value=mail></form>
 <script>document.forms[0].submit()</script>"""
 
@@ -224,7 +283,7 @@ async def test_who_may_only_look_sees_nothing_to_press(
     async with served(app, anyone()) as base, window(browser, base) as seen:
         for path in [*LISTS, paths[-2]]:
             await seen.go(path)
-            assert await seen.page.locator("main form").count() == 0
+            assert await seen.page.locator("main form[method]").count() == 0
 
 
 async def test_windows_that_look_all_the_time_ask_the_database_once(

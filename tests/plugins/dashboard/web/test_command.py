@@ -123,7 +123,7 @@ def test_nobody_from_elsewhere_is_let_in_by_mistake(run: Run, host: str) -> None
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--allow", "everything"], "'everything' is none of cancel, delete, pause, retry"),
+        (["--allow", "everything"], "'everything' is none of bulk, cancel, delete, pause, retry"),
         (["--proxy", "10.0.0.1"], "--proxy goes with --behind-proxy-auth"),
         (["--prefix", "jobs"], "it begins with a /"),
         (["--port", "70000"], "70000 is not in the range"),

@@ -60,7 +60,9 @@ async def test_what_is_no_user_is_nobody(app: Soniq, browse: Browse) -> None:
 
 
 def test_permissions_are_checked_where_they_are_given() -> None:
-    with pytest.raises(InvalidOption, match="'retyr'; there are cancel, delete, pause, retry"):
+    with pytest.raises(
+        InvalidOption, match="'retyr'; there are bulk, cancel, delete, pause, retry"
+    ):
         anyone("retyr")  # type: ignore[arg-type]
 
 

@@ -60,7 +60,7 @@ ELEMENTS = {
     "html", "head", "meta", "title", "link", "script", "body", "a", "header", "img", "nav", "form",
     "input", "div", "button", "svg", "path", "circle", "main", "h1", "h2", "section", "p", "dl",
     "dt", "dd", "table", "thead", "tr", "th", "tbody", "td", "span", "time", "footer", "ol", "li",
-    "b", "figure", "figcaption", "pre", "code", "details", "summary", "rect",
+    "b", "figure", "figcaption", "pre", "code", "details", "summary", "rect", "progress", "label",
 }  # fmt: skip
 """All that a page is made of."""
 
@@ -106,7 +106,8 @@ async def jobs(app: Soniq) -> dict[str, str]:
 async def test_a_page_without_jobs_says_so(app: Soniq, browse: Browse, path: str) -> None:
     page = checked(await browse(app).get(path))
     assert re.search(
-        r"No job|There are no charts|There is no queue yet|No worker is alive|Nothing needs",
+        r"No job|There are no charts|There is no queue yet|No worker is alive|Nothing needs"
+        r"|This app has no plugin",
         page.text,
     ), page.text
 
@@ -192,7 +193,7 @@ async def test_who_may_only_look_sees_nothing_that_belongs_to_a_job(
     assert "customer" not in page.text
     assert "no account" not in page.text
     assert "Traceback" not in page.text
-    assert {each["action"] for tag, each in page.elements if tag == "form"} == {"/jobs"}
+    assert not [each for tag, each in page.elements if tag == "form" and "method" in each]
 
 
 @pytest.mark.parametrize("text", ['"no account"', "args.customer:7", "headers.a:1", "args:7"])

@@ -1,55 +1,13 @@
 """What users do: each is a form, checked here for what its user may do."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from urllib.parse import parse_qs
-
-from starlette.exceptions import HTTPException
+from collections.abc import Awaitable, Sequence
 
 from soniq import SoniqError
 
-from .gate import MOST_BYTES, Permission
+from .forms import MOST_JOBS, Action, Form, text_of
+from .operating import OPERATING
 from .pages.job import REFUSALS
-from .view import MOST_TEXT, BadRequest, View, checked
-
-MOST_JOBS = 1_000
-"""Jobs of one form."""
-
-Form = Mapping[str, Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """Something to do; `act` says where the browser goes then."""
-
-    path: str
-    permission: Permission
-    act: Callable[[View, Form], Awaitable[str]]
-
-    async def __call__(self, view: View) -> str:
-        """Do it, if the user may; 403 otherwise. Raises `BadRequest`."""
-        if not view.may(self.permission):
-            raise HTTPException(403)
-        return await self.act(view, await _form(view))
-
-
-async def _form(view: View) -> Form:
-    """What a form says. Raises `BadRequest`."""
-    body = b""
-    async for part in view.request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise BadRequest("the form is too long")
-    try:
-        return parse_qs(body.decode(), max_num_fields=MOST_JOBS + 100)
-    except ValueError:
-        raise BadRequest("the form cannot be read") from None
-
-
-def _text(form: Form, name: str) -> str:
-    """A text of a form; empty where it is not there. Raises `BadRequest`."""
-    return checked(name, form.get(name, [""])[0], MOST_TEXT)
-
+from .view import BadRequest, View
 
 # --- one job -------------------------------------------------------------------------------------
 
@@ -60,7 +18,7 @@ async def _retry(view: View, form: Form) -> str:
 
 
 async def _cancel(view: View, form: Form) -> str:
-    job_id, reason = view.request.path_params["id"], _text(form, "reason")
+    job_id, reason = view.request.path_params["id"], text_of(form, "reason")
     return await _with_job(view, job_id, view.app.cancel(job_id, reason or None, by=view.user.name))
 
 
@@ -111,19 +69,19 @@ def _ids(form: Form) -> Sequence[str]:
 
 def _list(view: View, form: Form, did: str, jobs: int, left: int) -> str:
     """The list that the jobs were ticked in, and what was done."""
-    return view.url("/jobs", q=_text(form, "q"), did=did, jobs=jobs, left=left)
+    return view.url("/jobs", q=text_of(form, "q"), did=did, jobs=jobs, left=left)
 
 
 # --- queues --------------------------------------------------------------------------------------
 
 
 async def _pause(view: View, form: Form) -> str:
-    queue, reason = _text(form, "queue"), _text(form, "reason")
+    queue, reason = text_of(form, "queue"), text_of(form, "reason")
     return await _with_queue(view, view.app.pause(queue, reason=reason or None, by=view.user.name))
 
 
 async def _resume(view: View, form: Form) -> str:
-    return await _with_queue(view, view.app.resume(_text(form, "queue"), by=view.user.name))
+    return await _with_queue(view, view.app.resume(text_of(form, "queue"), by=view.user.name))
 
 
 async def _with_queue(view: View, act: Awaitable[object]) -> str:
@@ -143,4 +101,5 @@ ACTIONS = (
     Action("/jobs/delete", "delete", _delete_many),
     Action("/queues/pause", "pause", _pause),
     Action("/queues/resume", "pause", _resume),
+    *OPERATING,
 )

@@ -16,10 +16,11 @@ from starlette.types import ASGIApp
 from soniq import Soniq
 from soniq.errors import DatabaseError, InvalidJobId
 
-from .actions import ACTIONS, Action
+from .actions import ACTIONS
 from .assets import Assets
+from .forms import Action
 from .gate import Authorize, Gate, Headed
-from .pages import Page, failures, job, jobs, names, overview, queues, workers
+from .pages import Page, audit, failures, job, jobs, names, operations, overview, queues, workers
 from .render import environment
 from .shared import Shared
 from .view import BadRequest, View
@@ -34,8 +35,12 @@ PAGES = (
     failures.PAGE,
     names.PAGE,
     workers.PAGE,
+    operations.PAGE,
+    audit.PAGE,
     job.PAGE,
     names.ONE,
+    operations.ONE,
+    operations.NEW,
 )
 LONGEST = 10.0
 """Seconds that a page may take."""
@@ -82,6 +87,7 @@ class Dashboard:
         return await self._guarded(view, self._read(page, view))
 
     async def _read(self, page: Page, view: View) -> Response:
+        await self._app.start()
         shown = await page.read(view)
         if goto := shown.get("goto"):
             return RedirectResponse(str(goto), 303)
@@ -91,6 +97,7 @@ class Dashboard:
         view = View(request, self._app, self._shared)
 
         async def acted() -> Response:
+            await self._app.start()
             then = await act(view)
             self._shared.forget()
             return RedirectResponse(then, 303)

@@ -14,10 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from soniq import InvalidOption
 
-Permission = Literal["see_arguments", "retry", "cancel", "delete", "pause"]
+Permission = Literal["see_arguments", "retry", "cancel", "delete", "pause", "bulk"]
 PERMISSIONS: frozenset[Permission] = frozenset(get_args(Permission))
 """What a user may do beyond looking at jobs. `see_arguments` is to see what belongs to them: their
-arguments, results, headers and errors.
+arguments, results, headers and errors. `bulk` is to do with all jobs that match a search what they
+may do with one.
 """
 
 USER = "soniq_dashboard.user"

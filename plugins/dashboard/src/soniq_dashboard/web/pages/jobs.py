@@ -41,8 +41,15 @@ async def read(view: View) -> Mapping[str, object]:
         "older": found.next and view.url("/jobs", q=text, cursor=found.next),
         "tabs": _tabs(view, text),
         "acts": [act for act in ("retry", "cancel", "delete") if view.may(act)],
+        "all_that_match": all_that_match(view, text) if found.jobs else [],
         "done": _done(view),
     }
+
+
+def all_that_match(view: View, text: str) -> list[tuple[str, str]]:
+    """What this user may do with all that a search finds: label, and where it is asked for."""
+    acts = [act for act in ("retry", "cancel", "delete") if view.may(act) and view.may("bulk")]
+    return [(act.capitalize(), view.url(f"/operations/new/{act}", q=text)) for act in acts]
 
 
 def _done(view: View) -> str:
