@@ -88,18 +88,16 @@ async def retry_many(operations: Operations, job_ids: Iterable[object], by: str 
     """
     check_by(by)
     done: Retried = {"queued": 0, "left": {}}
-    for ids in _split(job_ids):
-        waiting: Sequence[str] = ids
-        while waiting:
-            changed = await operations.retry_those(waiting, by)
-            if changed is None:
-                done["queued"] += await _retry_each(
-                    operations, waiting, by, done["left"], told=True
-                )
-                break
-            done["queued"] += sum(changed.values())
-            rest = [id_ for id_ in waiting if id_ not in changed]
-            waiting = await _changed_meanwhile(operations, rest, _not_retryable, done["left"])
+
+    async def retry(ids: Sequence[str]) -> Collection[str]:
+        changed = await operations.retry_those(ids, by)
+        if changed is None:
+            done["queued"] += await _retry_each(operations, ids, by, done["left"], told=True)
+            return ids
+        done["queued"] += sum(changed.values())
+        return changed
+
+    await _change(operations, job_ids, retry, _not_retryable, done["left"])
     return done
 
 
@@ -109,14 +107,14 @@ async def cancel_many(
     """Cancel those that wait, and ask the workers of those that run to end them."""
     check_by(by)
     done: Cancelled = {"cancelled": 0, "asked": 0, "left": {}}
-    for ids in _split(job_ids):
-        waiting: Sequence[str] = ids
-        while waiting:
-            cancelled, asked = await operations.cancel_those(waiting, reason, by)
-            done["cancelled"] += len(cancelled)
-            done["asked"] += len(asked)
-            rest = [id_ for id_ in waiting if id_ not in cancelled and id_ not in asked]
-            waiting = await _changed_meanwhile(operations, rest, _finished, done["left"])
+
+    async def cancel(ids: Sequence[str]) -> Collection[str]:
+        cancelled, asked = await operations.cancel_those(ids, reason, by)
+        done["cancelled"] += len(cancelled)
+        done["asked"] += len(asked)
+        return {*cancelled, *asked}
+
+    await _change(operations, job_ids, cancel, _finished, done["left"])
     return done
 
 
@@ -124,16 +122,32 @@ async def delete_many(operations: Operations, job_ids: Iterable[object], by: str
     """Delete these; those that run are told."""
     check_by(by)
     done: Deleted = {"deleted": 0, "left": {}}
+
+    async def delete(ids: Sequence[str]) -> Collection[str]:
+        deleted = await operations.delete_those(ids, by)
+        done["deleted"] += len(deleted)
+        return deleted
+
+    await _change(operations, job_ids, delete, operations.undeletable, done["left"])
+    return done
+
+
+async def _change(
+    operations: Operations,
+    job_ids: Iterable[object],
+    change: Callable[[Sequence[str]], Awaitable[Collection[str]]],
+    why: Why,
+    left: dict[str, str],
+) -> None:
+    """Change these, batch by batch; `change` says which of a batch are done with. Those that cannot
+    be changed are added to `left`; others, whose status changed in between, are tried again.
+    """
     for ids in _split(job_ids):
         waiting: Sequence[str] = ids
         while waiting:
-            deleted = await operations.delete_those(waiting, by)
-            done["deleted"] += len(deleted)
-            rest = [id_ for id_ in waiting if id_ not in deleted]
-            waiting = await _changed_meanwhile(
-                operations, rest, operations.undeletable, done["left"]
-            )
-    return done
+            changed = await change(waiting)
+            rest = [id_ for id_ in waiting if id_ not in changed]
+            waiting = await _changed_meanwhile(operations, rest, why, left)
 
 
 def _split(job_ids: Iterable[object]) -> Iterator[list[str]]:
