@@ -463,6 +463,33 @@ async def test_a_search_that_does_not_come_past_its_first_jobs_is_an_error(
     assert (await much.search(Search())).jobs  # the connection is as good as before
 
 
+async def test_a_page_of_what_runs_whose_time_is_over_has_what_was_found_and_leads_on(
+    much: Soniq, connection: "Connection", schema: str
+) -> None:
+    await connection.execute(
+        f"update {schema}.job set status = 'running', started_at = now() - random() * interval '1 h'"
+    )
+    await connection.execute(
+        f"create or replace function {schema}.jsonb_1(data bytea) returns jsonb language plpgsql"
+        " volatile as $$ begin perform pg_sleep(0.001); return '{}'; end $$"
+    )
+    search = Search(order="started", args={})
+    page = await much.search(search, seconds=0.4, limit=70)
+    assert (len(page.jobs), page.complete) == (70, False)
+    assert page.looked_back_to is not None
+
+    pages = [page]
+    while (cursor := pages[-1].next) is not None:
+        pages.append(await much.search(search, cursor=cursor, seconds=2, limit=900))
+    assert [page.complete for page in pages] == [False, False, False, True]
+    assert pages[-1].looked_back_to is None
+    for page in pages:
+        starts = [job.started_at for job in page.jobs if job.started_at]
+        assert starts == sorted(starts)
+    found = await connection.fetch(f"select id::text from {schema}.job")
+    assert sorted(ids(pages)) == sorted(row["id"] for row in found)
+
+
 async def test_readers_leave_connections_to_those_who_enqueue(
     make_app: MakeApp, connection: "Connection", schema: str
 ) -> None:

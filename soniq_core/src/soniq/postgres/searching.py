@@ -24,6 +24,11 @@ PATIENCE = 5.0
 that each page leads on.
 """
 MOST_ROWS = 10_000_000
+MOST_RUNNING = 10_000
+"""The most jobs that are sorted by their start."""
+
+Start = tuple[datetime, UUID]
+"""The place of a job among those that run: when it started, and its id."""
 
 
 async def search(
@@ -34,7 +39,10 @@ async def search(
     check_integer("limit", size, 1, 1_000)
     check_integer("rows", rows, 1, MOST_ROWS)
     check_seconds("seconds", seconds)
-    begin = None if cursor is None else _place(cursor, search)
+    if search.order == "started":
+        return await _running(reading, search, cursor, size, seconds)
+    kind: Any = tuple[str, UUID] if search.order == "newest" else tuple[str, datetime, UUID]
+    begin = None if cursor is None else _decoded(cursor, search, kind)
 
     async with reading.snapshot(max(seconds, PATIENCE)) as connection:
         found = await walks(connection, search, quote(reading.database.settings.schema))
@@ -42,6 +50,61 @@ async def search(
             walk.place = begin
         await _go(connection, found, size + 1, rows, seconds)
     return _page(search, found, size)
+
+
+async def _running(
+    reading: Reading, search: Search, cursor: str | None, size: int, seconds: float
+) -> Page:
+    """The page of those that have run for the longest time: all that is alive is looked through for
+    each page. Where the time ends first, the page is of what was found, and those behind it go on
+    by creation.
+    """
+    begin: tuple[UUID | None, Start | None] = (None, None)
+    if cursor is not None:
+        begin = _decoded(cursor, search, tuple[str, UUID | None, Start | None])
+
+    async with reading.snapshot(max(seconds, PATIENCE)) as connection:
+        found = await walks(connection, search, quote(reading.database.settings.schema))
+        for walk in found:
+            walk.place = None if begin[0] is None else (begin[0],)
+        await _go(connection, found, MOST_RUNNING, MOST_ROWS, seconds)
+    rows = [row for walk in found for row in walk.found]
+    return _page_by_start(search, rows, size, begin, _end(found, last_first=False))
+
+
+def _page_by_start(
+    search: Search,
+    rows: list[asyncpg.Record],
+    size: int,
+    begin: tuple[UUID | None, Start | None],
+    end: Place | None,
+) -> Page:
+    """The page of those found, which are in the order of their creation, as far as `end`."""
+    walked, after = begin
+    if after is not None:
+        rows = [row for row in rows if _start(row) > after]
+    whole = walked is None and end is None
+    page = sorted(rows, key=_start)[:size] if whole else sorted(rows[:size], key=_start)
+
+    following: Place | None = None
+    if len(rows) > size:
+        following = (None, _start(page[-1])) if whole else (rows[size - 1]["id"], after)
+    elif end is not None:
+        following = (*end, after)
+    return Page(
+        jobs=[_found(row) for row in page],
+        next=None if following is None else _cursor(search, following),
+        complete=whole or following is None,
+        looked_back_to=None if following is None else _reached(*following),
+    )
+
+
+def _reached(walked: UUID | None, start: Start | None) -> datetime:
+    return _time((walked,) if start is None or walked is not None else start)
+
+
+def _start(row: asyncpg.Record) -> Start:
+    return row["started_at"], row["id"]
 
 
 async def _go(
@@ -140,12 +203,11 @@ def _cursor(search: Search, place: Place) -> str:
     )
 
 
-def _place(cursor: object, search: Search) -> Place:
+def _decoded(cursor: object, search: Search, kind: Any) -> Place:
     """The place that a cursor stands for. Raises `InvalidOption`."""
-    kinds: Any = tuple[str, UUID] if search.order == "newest" else tuple[str, datetime, UUID]
     try:
         text = str(cursor) + "=" * (-len(str(cursor)) % 4)
-        order, *place = msgspec.json.decode(base64.urlsafe_b64decode(text), type=kinds)
+        order, *place = msgspec.json.decode(base64.urlsafe_b64decode(text), type=kind)
     except (ValueError, msgspec.MsgspecError):
         order, place = None, []
     if order != search.order:
