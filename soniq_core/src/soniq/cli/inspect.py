@@ -8,6 +8,7 @@ from uuid import UUID
 import click
 
 from soniq.app import Soniq
+from soniq.cli.masked import shown_error
 from soniq.cli.options import EXIT_CODES, job_id, json_option, reports, takes_app, use
 from soniq.cli.output import (
     Failure,
@@ -22,6 +23,7 @@ from soniq.cli.output import (
 )
 from soniq.errors import JobNotFound, SerializationError
 from soniq.plugin import Presentable, presented
+from soniq.status import JobStatus
 from soniq.text import cut
 
 SHORTEST_PREFIX = 8
@@ -71,41 +73,35 @@ async def _read(app: Soniq, job_id: str, secrets: bool) -> dict[str, Any]:
     with a warning.
     """
     job_id = await _whole(app, job_id)
-    status = await app.get_job_status(job_id, result=False)
-    row = await (await app._ready()).lookup.row(job_id)
-    if status is None or row is None:
+    job = await app.get_job(job_id)
+    if job is None:
         raise JobNotFound(job_id)
-    name, serializer = status["job_name"], row["serializer"]
 
-    async def shown(what: Presentable, value: object) -> Any:
+    async def show(what: Presentable, value: object) -> Any:
         if secrets:
             return await value() if callable(value) else value
-        written_by = serializer if what in ("args", "result") else None
-        return await presented(app, name, what, value, serializer=written_by)
+        written_by = job["serializer"] if what in ("args", "result") else None
+        return await presented(app, job["job_name"], what, value, serializer=written_by)
 
-    plugins = await reports(app, "inspect_fields", status)
-    found: dict[str, Any] = {**status, "arguments": None, "plugins": plugins}
-    found["progress"] = await shown("progress", status["progress"])
+    async def read(what: Presentable, value: object) -> Any:
+        try:
+            return await show(what, value)
+        except SerializationError as unread:
+            warn(str(unread))
+            return None
 
-    async def failure(error: Mapping[str, Any]) -> dict[str, Any]:
-        message = await shown("error", error["message"])
-        return {
-            **error,
-            "message": message,
-            "traceback": await shown("traceback", error["traceback"]),
-        }
+    status = {**job, "result": None}
+    found: dict[str, Any] = {name: status[name] for name in JobStatus.__annotations__}
+    found["plugins"] = await reports(app, "inspect_fields", found)
+    found["progress"] = await show("progress", job["progress"])
+    found["error"] = job["error"] and await shown_error(show, job["error"])
+    found["attempts"] = [await shown_error(show, each) for each in job["attempts"]]
 
-    if status["error"] is not None:
-        found["error"] = await failure(status["error"])
-    found["attempts"] = [await failure(each) for each in status["attempts"]]
-    try:
-        found["arguments"] = await shown("args", partial(app.get_args, job_id))
-    except SerializationError as unread:
-        warn(str(unread))
-    try:
-        found["result"] = await shown("result", partial(app.get_result, job_id))
-    except SerializationError as unread:
-        warn(str(unread))
+    # Of arguments that are long, or that cannot be read here, `get_job` has none
+    known = job["args"] is not None
+    found["arguments"] = await read("args", job["args"] if known else partial(app.get_args, job_id))
+    if job["result_size"] is not None:
+        found["result"] = await read("result", partial(app.get_result, job_id))
     return found
 
 

@@ -1,19 +1,19 @@
 """`soniq jobs`: list jobs."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import click
 import msgspec
 
 from soniq.app import Soniq
+from soniq.cli.masked import shown_in_short, shown_job
 from soniq.cli.options import EXIT_CODES, job_id, json_option, point, takes_app, use
 from soniq.cli.output import as_json, one_line, plain, table
 from soniq.search import ORDERS, Page, Range, Search
-from soniq.status import STATUSES, JobStatus, Status
+from soniq.status import STATUSES, Status
 
 HEAD = ("id", "status", "name", "queue", "attempt", "created", "scheduled", "finished", "error")
 
@@ -133,7 +133,8 @@ def jobs(
 
     From --name-prefix on the options search: a page at a time, which says with which --cursor it
     goes on. At most 1000 jobs are on a page. They do not go with --since and --before. With --json
-    a search prints its page, and a list without one a list.
+    a search prints its page, and a list without one a list. What `soniq inspect` masks is masked
+    here, too.
     """
     cursor = others.pop("cursor")
     given = {option: value for option, value in others.items() if value not in (None, ())}
@@ -142,21 +143,12 @@ def jobs(
             raise click.UsageError("a search goes neither with --since nor with --before")
         chosen = {"statuses": status, "names": name, "queues": queue, "tags": tag}
         given |= {option: [value] for option, value in chosen.items() if value is not None}
-        page = use(app, partial(app.search, Search(**given), cursor=cursor, limit=limit))
+        page = use(app, lambda: _searched(app, Search(**given), cursor, limit))
         click.echo(as_json(asdict(page)) if as_json_ else _page(page))
         return
 
-    matching = partial(
-        app.jobs,
-        status=status,
-        name=name,
-        queue=queue,
-        tag=tag,
-        since=since,
-        before=before,
-        limit=limit,
-    )
-    found = use(app, matching)
+    filters = {"status": status, "name": name, "queue": queue, "tag": tag}
+    found = use(app, lambda: _listed(app, **filters, since=since, before=before, limit=limit))
 
     if as_json_:
         click.echo(as_json(found))
@@ -164,6 +156,15 @@ def jobs(
         click.echo(table(HEAD, [_row(job) for job in found]))
     else:
         click.echo("no job matches")
+
+
+async def _searched(app: Soniq, search: Search, cursor: str | None, limit: int) -> Page:
+    page = await app.search(search, cursor=cursor, limit=limit)
+    return replace(page, jobs=[await shown_in_short(app, job) for job in page.jobs])
+
+
+async def _listed(app: Soniq, **which: Any) -> list[dict[str, Any]]:
+    return [await shown_job(app, job) for job in await app.jobs(**which)]
 
 
 def _page(page: Page) -> str:
@@ -191,7 +192,7 @@ def _page(page: Page) -> str:
     return f"{text}\n\nlooked as far as {looked}; to go on: --cursor {page.next}"
 
 
-def _row(job: JobStatus) -> list[object]:
+def _row(job: Mapping[str, Any]) -> list[object]:
     """The columns of `HEAD`."""
     error = job["error"]
     return [
