@@ -238,9 +238,7 @@ async def test_a_list_of_jobs_leaves_them_out(app: Soniq, ends: Ends) -> None:
 async def test_a_worker_of_the_release_before_goes_on_beside_a_new_one(
     app: Soniq, ends: Ends, connection: "Connection", schema: str
 ) -> None:
-    """It calls the functions that it knows: what it fails is not written down, and what was is not
-    lost.
-    """
+    """It calls the functions that it knows."""
     ends += [ValueError("new"), ValueError("new"), None]
     job_id = await app.enqueue("work", max_attempts=3)
     await app.run_worker(run_once=True, max_jobs=1)
@@ -265,12 +263,21 @@ async def test_a_worker_of_the_release_before_goes_on_beside_a_new_one(
 
     status = await status_of(app, job_id)
     assert (status["attempt"], status["error"] and status["error"]["message"]) == (2, "old")
-    assert await told(app, job_id) == [(1, "retry", "new")]
+    before = [(1, "retry", "new"), (2, "retry", "old")]
+    assert await told(app, job_id) == before
     await app.run_worker(run_once=True)
-    assert await told(app, job_id) == [(1, "retry", "new"), (3, "dead", "new")]
+    assert await told(app, job_id) == [*before, (3, "dead", "new")]
     (came,) = await connection.fetch(
         f"select changed, owed, id from {schema}.retry_1($1, null, null, null, null, null)",
         [job_id.uuid],
     )
     assert tuple(came) == (True, False, job_id.uuid)
     assert (await told(app, job_id))[-1] == (None, "retried", None)
+    (claimed,) = await connection.fetch(statement, old, [], [], [], [], [], 1)
+    done = statement.replace("$1, '{}', '{}', null, '{}'", "$1, $8, $9, null, array[null::bytea]")
+    await connection.fetch(
+        done.replace("'{}', $2", "array[1.5], $2"),
+        old, [], [], [], [], [], 0, [claimed["r_id"]], [claimed["r_claim"]],
+    )  # fmt: skip
+    assert (await status_of(app, job_id))["status"] == "done"
+    assert await told(app, job_id) == [*before, (3, "dead", "new"), (None, "retried", None)]
