@@ -24,16 +24,16 @@ class JobError(TypedDict):
 
 
 class Attempt(TypedDict):
-    """An attempt that failed, was lost or ended the job; or that a person ran it again."""
+    """An attempt that failed, was lost or ended the job; or that it was run again by hand."""
 
     n: int | None
-    """Which attempt it was, from 1 after each retry by a person; None for that."""
+    """Which attempt it was, from 1 after each retry by hand; None for that."""
     kind: str
     """"retry": it failed, or asked for one; "dead", "cancel": it ended the job so; "lost": its
-    worker died; "retried": a person ran the finished job again.
+    worker died; "retried": the finished job was run again by hand.
     """
     at: datetime
-    """When it started, or the person did so."""
+    """When it started, or was run again."""
     took: float | None
     """Seconds."""
     worker_id: str | None

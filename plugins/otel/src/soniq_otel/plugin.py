@@ -102,7 +102,7 @@ class OtelPlugin:
 
     @hookimpl
     def settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Count what jobs came to, also by a rescue or a person."""
+        """Count what jobs came to, also by a rescue or an operator."""
         if not self._telemetry.recording:
             return
         for outcome in outcomes:

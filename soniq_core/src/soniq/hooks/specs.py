@@ -314,8 +314,8 @@ def settled(outcomes: Sequence[Outcome]) -> None:
 
 @hook("observer", since=2)
 def acted(action: Action) -> None:
-    """After a person has retried, cancelled or deleted jobs, or paused or resumed a queue: through
-    a call of the app or a command, for an audit trail.
+    """After an operator has retried, cancelled or deleted jobs, or paused or resumed a queue, by a
+    call of the app or a command: for an audit trail.
 
     Of many jobs it is called for each batch, with those that changed, before their result is known
     to the caller. What workers and plugins do by themselves is not told. An error is logged.

@@ -25,7 +25,7 @@ Presentable = Literal["args", "result", "headers", "error", "traceback", "progre
 """What of a job is shown to operators: of `error` the message."""
 
 ActionKind = Literal["retry", "cancel", "delete", "pause", "resume"]
-"""What a person does."""
+"""What an operator does."""
 
 OwedKind = Literal["enqueued", "replaced", "retried", "settled", "first", "note"]
 """What a plugin is told of later. `enqueued`: a job came in that it marked and holds, or a worker
@@ -170,7 +170,7 @@ class ForgottenJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person did, or a program in their name: with jobs, or with a queue."""
+    """What an operator did, or a program in their name: with jobs, or with a queue."""
 
     kind: ActionKind
     job_ids: Sequence[str] = ()

@@ -1,5 +1,5 @@
 -- oldest: 1
--- What a person does to many jobs at once: which they are, what they are now, and what becomes of each.
+-- What is done to many jobs at once, by hand: which they are, what they are now, and what becomes of each.
 
 -- The ids of the newest jobs that match, found as jobs_1 finds them, and nothing else of them.
 create function {schema}.ids_1(

@@ -2,7 +2,7 @@
 -- The attempts of a job that failed, were lost or ended it: the error of a job is that of the latest alone.
 
 -- A list, in order; null where there was none, so that a job that succeeds at once has nothing to pay. An attempt that is not
--- charged is not in it. Where a person ran a finished job again, an entry of the kind "retried" says so.
+-- charged is not in it. Where a finished job was run again by hand, an entry of the kind "retried" says so.
 alter table {schema}.job add column attempts jsonb;
 alter table {schema}.history add column attempts jsonb;
 
