@@ -231,8 +231,11 @@ class Client(Changes):
     async def overview(self) -> Overview:
         """Counts by queue and status, the live workers, the oldest waiting job, and names that no
         live worker knows.
+
+        Where there are many jobs they are not all counted, as by `counts`: `at_least` says of which
+        there may be more.
         """
-        return await overview((await self._ready()).database)
+        return await overview((await self._ready()).reading)
 
     @bridged
     async def backlog(self) -> dict[str, QueueBacklog]:

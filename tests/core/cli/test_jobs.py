@@ -102,6 +102,31 @@ async def test_status_ends_with_a_code_of_its_own_where_a_job_has_waited_for_too
     assert (paused.returncode, paused.stderr) == (0, "")
 
 
+async def test_status_says_where_there_are_more_jobs_than_are_counted(
+    project: Project, producer: Soniq, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await producer.start()
+    for status, count in (("running", 10), ("queued", 50_500)):
+        await connection.execute(
+            f"insert into {schema}.job (id, name, queue, max_attempts, serializer, keep, args, status,"
+            f" started_at) select {schema}.new_id_1(), 'unheard of', 'bulk', 5, 'json', 60, '', $1,"
+            " now() from generate_series(1, $2) n",
+            status,
+            count,
+        )
+    project.start("worker", "app:eq", "--queues", "sums").logged("started")
+    shown = project.soniq("status").stdout.splitlines()
+    assert shown[1].split() == ["bulk", "50000+", "0", "0+", "10+", "0", "0", "0"]
+    assert shown[2] == "10000+ is 10000 or more: there are more jobs than are counted here"
+    assert shown[-2:] == [
+        "no live worker knows 'unheard of': 10000 or more jobs wait",
+        "no live worker serves queue 'bulk': 50000 or more jobs wait",
+    ]
+    found = project.json("status")
+    assert found["at_least"] == {"bulk": ["held", "queued", "running", "waiting"]}
+    assert found["queues"] == {"bulk": {"queued": 50_000, "running": 10}}
+
+
 @pytest.mark.parametrize("wrong", ["-1", "5m", "nan"])
 def test_a_longest_wait_that_is_none_is_wrong_usage(project: Project, wrong: str) -> None:
     done = project.soniq("status", f"--max-wait={wrong}")
@@ -272,6 +297,13 @@ async def test_inspect_masks_what_is_secret_unless_it_is_asked_for_it(
     assert "hunter2" not in project.soniq("inspect", job_id).stdout
     found = project.json("inspect", refused, *app)
     assert found["error"]["message"] == found["attempts"][0]["message"] == "no error"
+
+    (listed,) = project.json("jobs", "--name", "refuse", *app)
+    assert listed["error"]["message"] == "no error"
+    (found,) = project.json("jobs", "--error", "ValueError", *app)["jobs"]
+    assert found["error_message"] == "no error"
+    for options in (["--name", "refuse"], ["--error", "ValueError"]):
+        assert "hunter2" not in project.soniq("jobs", *options, *app).stdout
 
     found = project.json("inspect", job_id, "--show-secrets")
     assert found["arguments"] == arguments

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from soniq import Count, Search, Soniq
-from soniq.postgres import counting
+from soniq.postgres import counting, live
 from tests.core.postgres.conftest import FINISHED_JOBS, LIVE_JOBS
 from tests.support.jobs import working
 from tests.support.waiting import eventually
@@ -39,7 +39,8 @@ async def test_many_jobs_are_counted_so_far_and_those_done_are_estimated(
     much: Soniq, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "FEW", 500)
-    monkeypatch.setattr(counting, "OF_LANES", 1_500)  # of ten lanes: 150 of each
+    monkeypatch.setattr(live, "FEW", 500)
+    monkeypatch.setattr(live, "OF_LANES", 1_500)  # of ten lanes: 150 of each
     monkeypatch.setattr(counting, "OF_A_STATUS", 50)
     counts = await much.counts()
     assert counts["usual"]["dead"] == at_least(50)
@@ -63,14 +64,15 @@ async def test_those_done_are_estimated_before_postgresql_has_looked_at_them(
     assert 5_000 < done.value < 80_000
 
 
-async def test_counts_scan_no_table(much: Soniq, plans: list[str]) -> None:
+async def test_counts_scan_no_table(
+    much: Soniq, plans: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for few in (500, 1_000_000):
-        counting_few, counting.FEW = counting.FEW, few
-        try:
-            await much.counts()
-            await much.queues()
-        finally:
-            counting.FEW = counting_few
+        monkeypatch.setattr(counting, "FEW", few)
+        monkeypatch.setattr(live, "FEW", few)
+        await much.counts()
+        await much.queues()
+        await much.overview()
     for search in (
         Search(),
         Search(tags=["seven"]),

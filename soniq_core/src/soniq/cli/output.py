@@ -12,6 +12,8 @@ from uuid import UUID
 import click
 import msgspec
 
+from soniq.status import Count
+
 
 class Failure(click.ClickException):
     """Ends a command with a message and exit code 1."""
@@ -64,6 +66,8 @@ def plain(value: object) -> str:
     """A value in one line."""
     if value is None or value == []:
         return "-"
+    if isinstance(value, Count):
+        return f"{value.value}{'' if value.exact else '+'}"
     if isinstance(value, datetime):
         return value.astimezone().isoformat(" ", "seconds")
     if isinstance(value, str | UUID):
@@ -103,7 +107,10 @@ def one_line(text: str, longest: int) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows under a head, in columns; those that hold only numbers are set to the right."""
     rows = list(rows)
-    right = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(head))]
+    right = [
+        bool(rows) and all(isinstance(row[i], int | Count) for row in rows)
+        for i in range(len(head))
+    ]
     lines = [
         [name.upper() for name in head],
         *([plain(value).replace("\n", " ") for value in row] for row in rows),

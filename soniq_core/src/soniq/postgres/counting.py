@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from soniq.checks import check_integer, check_seconds
-from soniq.postgres.reading import Reading, limit
-from soniq.postgres.sql import quote
+from soniq.postgres.live import OF_LANES, Counted, counted, live
+from soniq.postgres.reading import TIME_LIMIT, Reading, limit
+from soniq.postgres.sql import Statements, quote
 from soniq.postgres.walking import FIRST, GROWTH, walks
 from soniq.search import Search, check_search
 from soniq.status import Count, LaneStatus, QueueStatus, Status
@@ -20,17 +21,13 @@ if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
 
 FEW = 10_000
-"""Where no more jobs are alive, or finished, all of them are counted."""
-OF_LANES = 50_000
-"""The most jobs of all lanes that are counted, of those due and of those that are due later."""
+"""Where no more jobs are finished, all of them are counted."""
 OF_A_STATUS = 10_000
 """The most dead, and the most cancelled jobs that are counted."""
 BY_INDEX = 50_000
 """The rows that are looked at before an index of what is searched for is asked."""
 ROWS_A_PAGE = 20
 """Of tables that PostgreSQL has not looked at yet."""
-TIME_LIMIT = 2.0
-"""Seconds for each statement that counts all queues, or tells of them."""
 
 
 async def count(reading: Reading, search: Search, most: int, seconds: float) -> Count:
@@ -63,7 +60,8 @@ async def count(reading: Reading, search: Search, most: int, seconds: float) -> 
 async def counts(reading: Reading) -> dict[str, dict[Status, Count]]:
     """How many jobs there are of each queue and status."""
     async with reading.snapshot(TIME_LIMIT) as connection:
-        found = [*await _live(reading, connection), *await _finished(reading, connection)]
+        alive = await live(reading.database.sql, connection)
+        found = [*counted(alive.queues), *await finished(reading.database.sql, connection)]
     result: dict[str, dict[Status, Count]] = {}
     for queue, status, jobs in sorted(found, key=lambda each: each[:2]):
         if jobs.value or not jobs.exact:
@@ -71,33 +69,8 @@ async def counts(reading: Reading) -> dict[str, dict[Status, Count]]:
     return result
 
 
-async def _live(reading: Reading, connection: "Connection") -> list[tuple[str, Status, Count]]:
-    sql = reading.database.sql
-    rows = await connection.fetch(sql["oldest_live"], FEW)
-    few = sum(row["jobs"] for row in rows) < FEW
-    found = [
-        (row["queue"], row["status"], Count(value=row["jobs"], exact=few))
-        for row in rows
-        if few or row["status"] != "queued"
-    ]
-    if few:
-        return found
-    lanes = await connection.fetch(sql["lane_counts"], OF_LANES)
-    return [*found, *((queue, "queued", jobs) for queue, jobs in _queued(lanes).items())]
-
-
-def _queued(lanes: Sequence[asyncpg.Record]) -> dict[str, Count]:
-    """The jobs of each queue, of its lanes."""
-    queued: dict[str, Count] = {}
-    for lane in lanes:
-        before = queued.get(lane["queue"], Count(value=0, exact=True))
-        jobs = [_of_lane(lane, each) for each in ("waiting", "scheduled")]
-        queued[lane["queue"]] = _sum([before, *jobs])
-    return queued
-
-
-async def _finished(reading: Reading, connection: "Connection") -> list[tuple[str, Status, Count]]:
-    sql = reading.database.sql
+async def finished(sql: Statements, connection: "Connection") -> list[Counted]:
+    """How many finished jobs there are of each queue and status."""
     newest = await connection.fetch(sql["newest_finished"], FEW)
     if sum(row["jobs"] for row in newest) < FEW:
         return [

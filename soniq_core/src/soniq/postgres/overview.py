@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 import asyncpg
 import msgspec
 
-from soniq.postgres.connections import transaction
+from soniq.postgres import counting
 from soniq.postgres.database import Database
+from soniq.postgres.live import FEW, Counted, Live, LiveQueue, by_queue, counted, live
+from soniq.postgres.reading import TIME_LIMIT, Reading
 from soniq.status import HeldJob, OldestJob, Owed, Pause, QueueBacklog, WorkerStatus
 
 
@@ -18,8 +20,13 @@ class Overview(TypedDict):
     queues: dict[str, dict[str, int]]
     """How many jobs there are, by queue and status."""
     exact: bool
-    """Whether the jobs that are done were counted: where many are kept, their number is an estimate
-    from a sample.
+    """Whether the jobs that are done were counted: where many are kept, their number is an
+    estimate.
+    """
+    at_least: dict[str, list[str]]
+    """By queue, which of its counts in `queues` and `backlog` ended at their bound: there are at
+    least so many. Empty where all were counted; else `held_by`, `missing_plugins` and
+    `unknown_names` may be of at least so many, too.
     """
     backlog: dict[str, QueueBacklog]
     """What each queue holds that is not finished: of those that are queued, how many are due, and
@@ -44,36 +51,46 @@ class Overview(TypedDict):
     """Queues of which no worker claims."""
 
 
-async def overview(database: Database) -> Overview:
+OF_THE_OLDEST = ("held", "marked")
+"""Statements that look at the oldest of what is alive."""
+OF_ALL = ("oldest", "owed", "workers", "paused")
+
+
+class Snapshot(NamedTuple):
+    """What an overview is made of."""
+
+    alive: Live
+    finished: list[Counted]
+    rows: Mapping[str, list[asyncpg.Record]]
+    """What each statement found."""
+
+
+async def overview(reading: Reading) -> Overview:
     """Counts by queue and status, the live workers, and what may need attention: of one moment, so
     that a job which is settled meanwhile is counted once.
     """
-    alive, finished, oldest, held, owed, missing, live, paused = await database.guard(
-        _snapshot(database)
-    )
-    queues: dict[str, dict[str, int]] = {}
-    for row in sorted(
-        [*(row for row in alive if row["queue"] is not None), *finished],
-        key=lambda row: (row["queue"], row["status"]),
-    ):
-        queues.setdefault(row["queue"], {})[row["status"]] = row["jobs"]
-    backlog = _backlog(alive)
-
-    workers = [_worker(row) for row in live]
+    alive, finished, rows = await _snapshot(reading)
+    workers = [_worker(row) for row in rows["workers"]]
+    backlog = _backlog(alive.queues)
     return {
-        "queues": queues,
-        "exact": all(row["exact"] for row in finished),
+        "queues": _queues(alive.queues, finished),
+        "exact": all(jobs.exact for _, status, jobs in finished if status == "done"),
+        "at_least": _at_least(alive.queues, finished),
         "backlog": backlog,
         "workers": workers,
-        "oldest_waiting": _oldest(oldest[0]) if oldest else None,
-        "oldest_held": _oldest_held(held),
-        "held_by": {row["holder"]: row["jobs"] for row in held if row["holder"] is not None},
+        "oldest_waiting": _oldest(rows["oldest"][0]) if rows["oldest"] else None,
+        "oldest_held": _oldest_held(rows["held"]),
+        "held_by": {
+            row["holder"]: row["jobs"] for row in rows["held"] if row["holder"] is not None
+        },
         "owed": {
             row["plugin"]: {"events": row["events"], "waiting": max(0.0, row["waiting"])}
-            for row in owed
+            for row in rows["owed"]
         },
-        "missing_plugins": {row["mark"]: row["jobs"] for row in missing},
-        "unknown_names": {row["name"]: row["jobs"] for row in alive if row["queue"] is None},
+        "missing_plugins": _unknown(
+            {row["mark"]: row["jobs"] for row in rows["marked"]}, workers, "plugins"
+        ),
+        "unknown_names": _unknown(alive.names, workers, "names"),
         "unserved_queues": _unserved(backlog, workers),
         "paused": {
             row["queue"]: {
@@ -81,46 +98,58 @@ async def overview(database: Database) -> Overview:
                 "by": row["paused_by"],
                 "reason": row["reason"],
             }
-            for row in paused
+            for row in rows["paused"]
         },
     }
 
 
-async def _snapshot(database: Database) -> Sequence[list[asyncpg.Record]]:
-    """What the statements of an overview find, all in one snapshot."""
-    statements = (
-        "overview", "finished", "oldest", "held", "owed", "missing_plugins", "workers", "paused",
-    )  # fmt: skip
-    async with database.acquire() as connection, transaction(connection, "repeatable_read"):
-        return [await connection.fetch(database.sql[each]) for each in statements]
+async def _snapshot(reading: Reading) -> Snapshot:
+    """What there is at one moment."""
+    sql = reading.database.sql
+    async with reading.snapshot(TIME_LIMIT) as connection:
+        alive = await live(sql, connection)
+        finished = await counting.finished(sql, connection)
+        rows = {each: await connection.fetch(sql[each], FEW) for each in OF_THE_OLDEST}
+        rows |= {each: await connection.fetch(sql[each]) for each in OF_ALL}
+    return Snapshot(alive, finished, rows)
+
+
+def _queues(
+    alive: Mapping[str, LiveQueue], finished: Sequence[Counted]
+) -> dict[str, dict[str, int]]:
+    queues: dict[str, dict[str, int]] = {}
+    for queue, status, jobs in sorted([*counted(alive), *finished], key=lambda each: each[:2]):
+        if jobs.value:
+            queues.setdefault(queue, {})[status] = jobs.value
+    return queues
+
+
+def _at_least(alive: Mapping[str, LiveQueue], finished: Sequence[Counted]) -> dict[str, list[str]]:
+    found = {name: set(queue.at_least) for name, queue in alive.items()}
+    for queue, status, jobs in finished:
+        if status != "done" and not jobs.exact:
+            found.setdefault(queue, set()).add(status)
+    return {queue: sorted(counts) for queue, counts in sorted(found.items()) if counts}
 
 
 async def backlog(database: Database) -> dict[str, QueueBacklog]:
     """What each queue holds that is not finished. Reads the live jobs only, whatever is
     kept.
     """
-    return _backlog(await database.fetch("backlog"))
+    return _backlog(by_queue(await database.fetch("backlog")))
 
 
-def _backlog(rows: Sequence[asyncpg.Record]) -> dict[str, QueueBacklog]:
-    """What each queue holds that is not finished, from counts by queue and status."""
-    backlog: dict[str, QueueBacklog] = {}
-    for row in rows:
-        if row["queue"] is None:
-            continue
-        queue = backlog.setdefault(
-            row["queue"],
-            {"waiting": 0, "scheduled": 0, "running": 0, "held": 0, "oldest_waiting": 0.0},
-        )
-        if row["status"] == "queued":
-            queue["waiting"] = row["due"]
-            queue["scheduled"] = row["jobs"] - row["due"]
-            queue["oldest_waiting"] = max(0.0, row["waiting"])
-        elif row["status"] == "running":
-            queue["running"] = row["jobs"]
-        else:
-            queue["held"] = row["jobs"]
-    return backlog
+def _backlog(alive: Mapping[str, LiveQueue]) -> dict[str, QueueBacklog]:
+    return {
+        name: {
+            "waiting": queue.waiting,
+            "scheduled": queue.scheduled,
+            "running": queue.running,
+            "held": queue.held,
+            "oldest_waiting": queue.oldest_waiting,
+        }
+        for name, queue in sorted(alive.items())
+    }
 
 
 def _worker(row: asyncpg.Record) -> WorkerStatus:
@@ -160,6 +189,16 @@ def _oldest(row: asyncpg.Record) -> OldestJob:
 def _oldest_held(rows: Sequence[asyncpg.Record]) -> HeldJob | None:
     found = [row for row in rows if row["holder"] is None]
     return {**_oldest(found[0]), "held_by": found[0]["held_by"]} if found else None
+
+
+def _unknown(
+    jobs: Mapping[str, int], workers: Sequence[WorkerStatus], what: Literal["names", "plugins"]
+) -> dict[str, int]:
+    """Of jobs by name, or by plugin, those that no live worker has; nothing where there is no
+    worker.
+    """
+    known = {each for worker in workers for each in worker[what]}
+    return {each: count for each, count in sorted(jobs.items()) if workers and each not in known}
 
 
 def _unserved(

@@ -20,6 +20,9 @@ and workers have the others, so that no number of readers keeps them waiting. A 
 would do the same with more connections to the server.
 """
 
+TIME_LIMIT = 2.0
+"""Seconds for each statement that counts all queues, or tells of them."""
+
 SETTINGS = "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off"
 """What is read is found by an index, whatever the planner takes the tables for."""
 

@@ -5,16 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from markupsafe import escape
 
-from soniq_dashboard.web.render import (
-    clock,
-    duration,
-    environment,
-    moment,
-    number,
-    pretty,
-    size,
-    visible,
-)
+from soniq import Count
+from soniq_dashboard.figures import duration, number, size
+from soniq_dashboard.web.render import clock, environment, moment, pretty, visible
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 
@@ -40,6 +33,8 @@ def test_bytes_have_a_unit(count: int | None, text: str) -> None:
 
 def test_numbers_have_their_thousands_apart() -> None:
     assert [number(each) for each in (0, 1_234_567, 1.25, None)] == ["0", "1,234,567", "1.2", "–"]
+    counts = [Count(value=10_000, exact=False), Count(value=7, exact=True)]
+    assert [number(each) for each in counts] == ["10,000+", "7"]
 
 
 def test_a_moment_is_told_from_now_with_the_time_itself_beside_it() -> None:

@@ -1,7 +1,6 @@
 """How values are written into pages: each as text, whatever it holds."""
 
 import json
-import math
 import unicodedata
 from datetime import UTC, datetime
 from typing import Any
@@ -9,13 +8,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from soniq_dashboard.figures import duration as duration
+from soniq_dashboard.figures import number as number
+from soniq_dashboard.figures import size as size
+
 from .query import quoted
 
 MOST_SHOWN = 4_000
 """Characters of a value on a page."""
 
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
-SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB"))
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Kinds of characters that cannot be seen, or that turn others around."""
 
@@ -37,43 +38,6 @@ def _visible(character: str) -> str:
         if character > "\x7f"
         else (f"\\x{ord(character):02x}")
     )
-
-
-def number(value: float | None) -> str:
-    """A number with its thousands apart: `12,345`."""
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
-
-
-def duration(seconds: float | None) -> str:
-    """A time in the two units that tell most: `1.4 ms`, `12.3 s`, `3 m 20 s`, `2 d 4 h`."""
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    if seconds < 0:
-        return f"-{duration(-seconds)}"
-    if seconds < 1:
-        return f"{seconds * 1000:.1f} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-
-    left = int(seconds)
-    parts: list[str] = []
-    for size, unit in UNITS:
-        if left >= size or parts:
-            parts.append(f"{left // size} {unit}")
-            left %= size
-    return " ".join(parts[:2])
-
-
-def size(count: int | None) -> str:
-    """Bytes: `12.3 kB`."""
-    if count is None:
-        return "–"
-    for unit, name in SIZES:
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} bytes"
 
 
 def moment(at: datetime | None, now: datetime | None = None) -> str:

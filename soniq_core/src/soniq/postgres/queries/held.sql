@@ -1,6 +1,8 @@
--- How many jobs each holder holds, and of all that are due the one that has been so for the longest time.
+-- Of the oldest of what is alive, `$1` of them: how many jobs each holder holds, and of those held that are due the one that
+-- has been so for the longest time.
 with held as materialized (
-    select id, name, queue, scheduled_at, held_by from {schema}.job where status = 'held'
+    select * from (select id, name, queue, scheduled_at, held_by, status from {schema}.job order by id limit $1) as oldest
+    where status = 'held'
 ), first as (
     select * from held where scheduled_at <= now() order by scheduled_at, id limit 1
 )

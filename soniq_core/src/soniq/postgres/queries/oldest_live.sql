@@ -1,3 +1,6 @@
--- How many of the oldest of what is alive there are of each queue and status; `$1` are looked at.
-select queue, status, count(*) as jobs
-from (select queue, status from {schema}.job order by id limit $1) as oldest group by queue, status
+-- What the oldest of what is alive are, `$1` of them: by queue, name and status, how many, how many of them are due, and for
+-- how long the first has been so.
+select
+    queue, name, status, count(*) as jobs, count(*) filter (where scheduled_at <= now()) as due,
+    date_part('epoch', now() - min(scheduled_at)) as waiting
+from (select queue, name, status, scheduled_at from {schema}.job order by id limit $1) as oldest group by queue, name, status

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from soniq import FoundJob, InvalidJobId, InvalidOption, Search
 from soniq import Page as Found
 from soniq.plugin import presented
+from soniq_dashboard.figures import number
 from soniq_dashboard.web.query import NotUnderstood, Query, parsed
-from soniq_dashboard.web.render import number
 from soniq_dashboard.web.view import View
 
 from . import Page

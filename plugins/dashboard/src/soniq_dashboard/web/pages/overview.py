@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from soniq import Overview, Search
+from soniq_dashboard.figures import duration, number
+from soniq_dashboard.standing import queues_of, together
 from soniq_dashboard.web.query import quoted
-from soniq_dashboard.web.render import duration, number
 from soniq_dashboard.web.view import View
 
 from . import Page
@@ -36,19 +37,18 @@ async def overview_of(view: View) -> Overview:
 async def read(view: View) -> Mapping[str, object]:
     now = await overview_of(view)
     dead = await view.shared.get("dead", lambda: _recently_dead(view))
-    backlog = now["backlog"].values()
+    queues = queues_of(now)
     return {
         **await charts(view, "/"),
         "alerts": [*_alerts(view, now, dead)],
-        "waiting": sum(each["waiting"] for each in backlog),
-        "scheduled": sum(each["scheduled"] for each in backlog),
-        "running": sum(each["running"] for each in backlog),
-        "held": sum(each["held"] for each in backlog),
-        "oldest": max((each["oldest_waiting"] for each in backlog), default=0.0),
+        "waiting": together(each.waiting for each in queues),
+        "scheduled": together(each.scheduled for each in queues),
+        "running": together(each.running for each in queues),
+        "held": together(each.held for each in queues),
+        "oldest": max((each.oldest_waiting for each in queues), default=0.0),
         "slots": sum(each["concurrency"] for each in now["workers"]),
         "workers": len(now["workers"]),
-        "backlog": sorted(now["backlog"].items()),
-        "paused": set(now["paused"]),
+        "queues": [each for each in queues if each.name in now["backlog"]],
         "dead": dead,
     }
 
@@ -58,7 +58,7 @@ async def _recently_dead(view: View) -> str:
     since = datetime.now(UTC) - RECENT
     search = Search(statuses=["dead"], finished=(since, None), order="finished")
     found = await view.app.count(search)
-    return f"{number(found.value)}{'' if found.exact else '+'}"
+    return number(found)
 
 
 def _alerts(view: View, now: Overview, dead: str) -> Iterator[Alert]:

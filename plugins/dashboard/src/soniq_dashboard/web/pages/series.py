@@ -8,9 +8,9 @@ from itertools import zip_longest
 from soniq.errors import PluginNotLoaded
 from soniq_dashboard.collector import Collector
 from soniq_dashboard.durations import Durations
+from soniq_dashboard.figures import duration, number
 from soniq_dashboard.reading import Gauge, Point
 from soniq_dashboard.web.charts import Chart, Line, chart
-from soniq_dashboard.web.render import duration, number
 from soniq_dashboard.web.view import View
 
 FRESH = 15.0

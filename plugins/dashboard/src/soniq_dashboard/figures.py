@@ -1,0 +1,47 @@
+"""How figures are written, in a browser and in a terminal."""
+
+import math
+
+from soniq import Count
+
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB"))
+
+
+def number(value: float | Count | None) -> str:
+    """A number with its thousands apart: `12,345`; `10,000+` where there may be more."""
+    if value is None:
+        return "–"
+    if isinstance(value, Count):
+        return f"{value.value:,}{'' if value.exact else '+'}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in the two units that tell most: `1.4 ms`, `12.3 s`, `3 m 20 s`, `2 d 4 h`."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+
+    left = int(seconds)
+    parts: list[str] = []
+    for size, unit in UNITS:
+        if left >= size or parts:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2])
+
+
+def size(count: int | None) -> str:
+    """Bytes: `12.3 kB`."""
+    if count is None:
+        return "–"
+    for unit, name in SIZES:
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"
