@@ -39,7 +39,7 @@ from soniq.hooks.implementation import (
 )
 from soniq.hooks.own_spec import OwnSpec, check_specs, namespace
 from soniq.hooks.specs import HOOKS
-from soniq.hooks.validation import check_functions, implementing, marked
+from soniq.hooks.validation import Manager, Marked, check_functions, implementing, marked
 
 CONTROL = re.compile("[\x00-\x1f\x7f]")
 RESERVED = (APPLICATION, "soniq")
@@ -104,7 +104,7 @@ class Hooks:
 
     def __init__(self, made: Instances | None = None) -> None:
         self._made: Instances = {} if made is None else made
-        self._manager = pluggy.PluginManager(GROUP)
+        self._manager = Manager(GROUP)
         self._manager.add_hookspecs(specs)
         self._traced = trace.is_on()
         self._groups: dict[str, int] = {}  # in the order of registration
@@ -142,12 +142,12 @@ class Hooks:
             *(_Offered(name, plugin, PASSED) for name, plugin in given.items()),
             *(_Offered(plugin_name(each, ()), each, DEFAULT, "soniq-core") for each in defaults),
         ]
-        for each in offered:
+        found = [marked(each.plugin) if each.blocked is None else {} for each in offered]
+        for each, functions in zip(offered, found, strict=True):
+            self._specify(each, functions)
+        for each, functions in zip(offered, found, strict=True):
             if each.blocked is None:
-                self._specify(each)
-        for each in offered:
-            if each.blocked is None:
-                self._register(each)
+                self._register(each, functions)
             else:
                 self.plugins.append(each.listed())
 
@@ -201,14 +201,12 @@ class Hooks:
             ) from error
         return _Offered(found.name, plugin, DISCOVERED, distribution, version)
 
-    def _specify(self, offered: "_Offered") -> None:
+    def _specify(self, offered: "_Offered", found: Marked) -> None:
         """Add the hooks that a plugin specifies itself, so that others may implement them."""
         name, plugin = offered.name, offered.plugin
-        attributes = implementing(plugin, "hookspecs")
-        check_functions(
-            name, plugin, offered.where, offered.distribution, self._arguments, attributes
-        )
-        for attribute in attributes:
+        found = implementing(found, "hookspecs")
+        check_functions(name, plugin, offered.where, offered.distribution, self._arguments, found)
+        for attribute in found:
             try:
                 returned = list(getattr(plugin, attribute)() or ())
             except BaseException as error:
@@ -220,7 +218,7 @@ class Hooks:
             self.own.update((spec.name, (name, spec)) for spec in checked)
             self._arguments.update((spec.name, spec.arguments) for spec in checked)
 
-    def _register(self, offered: "_Offered") -> None:
+    def _register(self, offered: "_Offered", found: Marked) -> None:
         name, plugin, distribution = offered.name, offered.plugin, offered.distribution
         where = offered.where
         if not name.strip() or CONTROL.search(name):
@@ -234,7 +232,7 @@ class Hooks:
                 distribution=distribution,
             )
 
-        for attribute in marked(plugin):
+        for attribute in found:
             if self._manager.parse_hookimpl_opts(plugin, attribute) is None:
                 raise PluginError(
                     f"the plugin {name!r}{where}: {attribute} is marked @hookimpl and is no"
@@ -243,7 +241,7 @@ class Hooks:
                     plugin=name,
                     distribution=distribution,
                 )
-        check_functions(name, plugin, where, distribution, self._arguments)
+        check_functions(name, plugin, where, distribution, self._arguments, found)
 
         try:
             self._manager.register(plugin, name)

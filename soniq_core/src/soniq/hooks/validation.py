@@ -5,14 +5,22 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+import pluggy
+
 from soniq.errors import PluginError
 from soniq.hooks.specs import HOOKS
 
+OF_EVERY_OBJECT = frozenset(dir(object))
+"""Names of attributes that are no hook's functions: looking at each takes a start its time."""
 
-def marked(plugin: object) -> dict[str, Mapping[str, Any]]:
-    """The attributes of a plugin that are marked `@hookimpl`, and the marker's options."""
+Marked = Mapping[str, Mapping[str, Any]]
+"""The attributes of a plugin that are marked `@hookimpl`, with the marker's options."""
+
+
+def marked(plugin: object) -> Marked:
+    """What of a plugin is marked `@hookimpl`."""
     found = {}
-    for attribute in dir(plugin):
+    for attribute in (each for each in dir(plugin) if each not in OF_EVERY_OBJECT):
         value = inspect.getattr_static(plugin, attribute, None)
         options = getattr(value, "soniq_impl", None)
         if not options:
@@ -20,6 +28,13 @@ def marked(plugin: object) -> dict[str, Mapping[str, Any]]:
         if isinstance(options, Mapping):
             found[attribute] = options
     return found
+
+
+class Manager(pluggy.PluginManager):
+    """pluggy's, which looks at no more of a plugin than `marked` does."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        return None if name in OF_EVERY_OBJECT else super().parse_hookimpl_opts(plugin, name)
 
 
 def is_plugin(kind: type) -> bool:
@@ -31,10 +46,9 @@ def is_plugin(kind: type) -> bool:
     )
 
 
-def implementing(plugin: object, hook: str) -> list[str]:
-    """The attributes of a plugin that implement a hook."""
-    found = marked(plugin).items()
-    return [attribute for attribute, options in found if (options["specname"] or attribute) == hook]
+def implementing(found: Marked, hook: str) -> Marked:
+    """Those that implement a hook."""
+    return {each: of for each, of in found.items() if (of["specname"] or each) == hook}
 
 
 def check_functions(
@@ -43,14 +57,12 @@ def check_functions(
     where: str,
     origin: str | None,
     known: Mapping[str, tuple[str, ...]],
-    attributes: Iterable[str] | None = None,
+    found: Marked,
 ) -> None:
-    """Raise `PluginError` for what pluggy lets pass, or says less clearly. `known` are all hooks,
-    with their arguments; `attributes` those to look at, where that is not all.
+    """Raise `PluginError` for what pluggy lets pass, or says less clearly, of what was `found` in
+    a plugin. `known` are all hooks, with their arguments.
     """
-    found = marked(plugin)
-    for attribute in found if attributes is None else attributes:
-        options = found[attribute]
+    for attribute, options in found.items():
         hook = options["specname"] or attribute
         if problem := _problem(hook, getattr(plugin, attribute), options, known):
             message = f"the plugin {name!r}{where}: {problem}"
