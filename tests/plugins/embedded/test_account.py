@@ -29,10 +29,10 @@ def closed(tmp_path: Path) -> Path:
     return closed
 
 
-async def test_the_server_never_runs_as_root(folder: Path) -> None:
-    with EmbeddedServer(folder, options=THROW_AWAY):
-        postmaster = psutil.Process(postmaster_pid(folder))
-        assert postmaster.uids().effective == (folder / "pgdata").stat().st_uid
+async def test_the_server_never_runs_as_root(new_folder: Path) -> None:
+    with EmbeddedServer(new_folder, options=THROW_AWAY):
+        postmaster = psutil.Process(postmaster_pid(new_folder))
+        assert postmaster.uids().effective == (new_folder / "pgdata").stat().st_uid
         assert postmaster.uids().effective != 0
         assert 0 not in {
             *postmaster.gids(),
@@ -57,7 +57,7 @@ async def test_an_ordinary_user_changes_no_permission(closed: Path) -> None:
     assert mode(closed / "open/server") == 0o700
 
 
-async def test_nobody_else_can_reach_the_socket_the_data_or_the_log(folder: Path) -> None:
-    with EmbeddedServer(folder, options=THROW_AWAY):
-        assert mode(folder / "pgdata") == 0o700
-        assert mode(folder / "server.log") == 0o600
+async def test_nobody_else_can_reach_the_socket_the_data_or_the_log(new_folder: Path) -> None:
+    with EmbeddedServer(new_folder, options=THROW_AWAY):
+        assert mode(new_folder / "pgdata") == 0o700
+        assert mode(new_folder / "server.log") == 0o600

@@ -83,9 +83,9 @@ async def test_an_app_whose_start_failed_halfway_starts_again_with_the_same_use(
     assert postmaster_pid(folder) is None
 
 
-async def test_an_app_with_a_url_of_its_own_starts_nothing(folder: Path) -> None:
-    async with asynccontextmanager(EmbeddedPlugin(folder).lifespan)(App()):
-        assert not folder.exists()
+async def test_an_app_with_a_url_of_its_own_starts_nothing(new_folder: Path) -> None:
+    async with asynccontextmanager(EmbeddedPlugin(new_folder).lifespan)(App()):
+        assert not new_folder.exists()
 
 
 @pytest.mark.filterwarnings("ignore::soniq.errors.SoniqWarning")

@@ -22,14 +22,6 @@ def snapshot(folder: Path) -> list[tuple[str, int, int, int]]:
     ]
 
 
-@pytest.fixture
-def used(folder: Path) -> Path:
-    """A folder in which a server has been."""
-    with EmbeddedServer(folder, options=THROW_AWAY):
-        pass
-    return folder
-
-
 def refusal(folder: Path) -> str:
     """The message with which a start is refused, after which nothing has changed."""
     before = snapshot(folder)
@@ -43,17 +35,17 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_another_major_version_is_refused(used: Path) -> None:
-    (used / "pgdata/PG_VERSION").write_text("15\n")
-    message = refusal(used)
+def test_another_major_version_is_refused(folder: Path) -> None:
+    (folder / "pgdata/PG_VERSION").write_text("15\n")
+    message = refusal(folder)
     assert "PostgreSQL 15" in message
     assert "PostgreSQL 18" in message
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_data_of_another_owner_are_refused(used: Path) -> None:
-    os.chown(used / "pgdata", 12345, 12345)
-    assert "belong to uid 12345" in refusal(used)
+def test_data_of_another_owner_are_refused(folder: Path) -> None:
+    os.chown(folder / "pgdata", 12345, 12345)
+    assert "belong to uid 12345" in refusal(folder)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may enter everything")
@@ -76,23 +68,23 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     assert "no PostgreSQL data folder" in refusal(tmp_path)
 
 
-def test_a_failed_start_shows_the_end_of_the_log(used: Path) -> None:
+def test_a_failed_start_shows_the_end_of_the_log(folder: Path) -> None:
     with pytest.raises(
         EmbeddedServerError, match='unrecognized configuration parameter "nonsense"'
     ) as caught:
-        EmbeddedServer(used, options={"nonsense": "1"}).start()
-    assert str(used / "server.log") in str(caught.value)
-    with EmbeddedServer(used, options=THROW_AWAY):
+        EmbeddedServer(folder, options={"nonsense": "1"}).start()
+    assert str(folder / "server.log") in str(caught.value)
+    with EmbeddedServer(folder, options=THROW_AWAY):
         pass
 
 
-def test_waiting_for_another_process_has_a_limit(used: Path) -> None:
-    with (used / "change.lock").open("r+b") as lock:
+def test_waiting_for_another_process_has_a_limit(folder: Path) -> None:
+    with (folder / "change.lock").open("r+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(
             EmbeddedServerError, match=r"has been starting or stopping .* for 0\.1 s"
         ):
-            EmbeddedServer(used, timeout=0.1).start()
+            EmbeddedServer(folder, timeout=0.1).start()
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:

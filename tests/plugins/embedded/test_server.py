@@ -12,9 +12,9 @@ from tests.plugins.embedded.processes import fetch, is_alive, kill_server, postm
 THROW_AWAY = {"fsync": "off"}
 
 
-async def test_a_server_runs_for_the_block_and_is_gone_afterwards(folder: Path) -> None:
-    with EmbeddedServer(folder, options=THROW_AWAY) as server:
-        pid = postmaster_pid(folder)
+async def test_a_server_runs_for_the_block_and_is_gone_afterwards(new_folder: Path) -> None:
+    with EmbeddedServer(new_folder, options=THROW_AWAY) as server:
+        pid = postmaster_pid(new_folder)
         assert pid
         version = await fetch(server.start(), "show server_version_num")
     assert str(version).startswith("18")
@@ -100,11 +100,11 @@ async def test_a_stale_or_half_written_pid_file_is_no_obstacle(folder: Path, con
     server.stop()
 
 
-async def test_a_data_folder_that_was_never_finished_is_made_anew(folder: Path) -> None:
-    (folder / "pgdata.new-left_over/base").mkdir(parents=True)
-    with EmbeddedServer(folder, options=THROW_AWAY) as server:
+async def test_a_data_folder_that_was_never_finished_is_made_anew(new_folder: Path) -> None:
+    (new_folder / "pgdata.new-left_over/base").mkdir(parents=True)
+    with EmbeddedServer(new_folder, options=THROW_AWAY) as server:
         assert await fetch(server.start(), "select 1") == 1
-    assert not list(folder.glob("pgdata.new-*"))
+    assert not list(new_folder.glob("pgdata.new-*"))
 
 
 def test_removing_the_folder_of_a_running_server_does_not_break_stop(

@@ -20,13 +20,13 @@ MakePeer = Callable[[], Peer]
 
 
 async def test_two_processes_share_one_server_and_the_last_one_stops_it(
-    folder: Path, peers: MakePeer
+    new_folder: Path, peers: MakePeer
 ) -> None:
     first, second = peers(), peers()
     url = first.start()
-    pid = postmaster_pid(folder)
+    pid = postmaster_pid(new_folder)
     assert second.start() == url
-    assert postmaster_pid(folder) == pid
+    assert postmaster_pid(new_folder) == pid
     first.do("server.stop()")
     assert await fetch(url, "select 1") == 1
     second.do("server.stop()")
@@ -91,15 +91,15 @@ def test_a_process_that_ends_without_a_word_stops_the_server(folder: Path, peers
 
 @pytest.mark.parametrize("sign", ["pgdata.new-*", "pgdata/postmaster.pid", "change.lock"])
 async def test_a_process_killed_while_it_starts_the_server_leaves_no_harm(
-    folder: Path, peers: MakePeer, sign: str
+    new_folder: Path, peers: MakePeer, sign: str
 ) -> None:
     starter = peers()
     starter.say("server.start()")
-    assert eventually(lambda: list(folder.glob(sign)))
+    assert eventually(lambda: list(new_folder.glob(sign)))
     starter.kill()
-    with EmbeddedServer(folder, options={"fsync": "off"}) as server:
+    with EmbeddedServer(new_folder, options={"fsync": "off"}) as server:
         assert await fetch(server.start(), "select 1") == 1
-    assert postmaster_pid(folder) is None
+    assert postmaster_pid(new_folder) is None
 
 
 RACE = """
@@ -118,14 +118,14 @@ print(answers)
 """
 
 
-def test_starting_and_stopping_do_not_race(folder: Path, peers: MakePeer) -> None:
+def test_starting_and_stopping_do_not_race(new_folder: Path, peers: MakePeer) -> None:
     racers = [peers() for _ in range(4)]
     for racer in racers:
         racer.say(f"exec({RACE!r})")
     assert [racer.answer() for racer in racers] == ["8\n"] * 4
     for racer in racers:
         racer.end()
-    assert postmaster_pid(folder) is None
+    assert postmaster_pid(new_folder) is None
 
 
 FORK_THAT_ENDS = """
