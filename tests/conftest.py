@@ -24,7 +24,7 @@ from psycopg import sql
 from soniq import Soniq
 from soniq.cli.commands import soniq
 from soniq_embedded import EmbeddedServer
-from tests.support.forked_commands import ForkedCommands
+from tests.support.forks import Forks
 from tests.support.proxy import Proxy
 from tests.support.schemas import Schemas, new_name
 from tests.support.urls import of_database
@@ -208,7 +208,7 @@ def proxy(database_url: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="session")
-def forked_commands() -> Iterator[ForkedCommands]:
-    """The process that commands are forked from."""
-    with ForkedCommands() as commands:
-        yield commands
+def forks() -> Iterator[Forks]:
+    """The process that others are forked from."""
+    with Forks() as forks:
+        yield forks

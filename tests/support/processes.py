@@ -3,11 +3,10 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+from tests.support.forks import Forks
 from tests.support.waiting import LIMIT
 
 
@@ -22,14 +21,11 @@ def signal_self(number: signal.Signals) -> None:
 class Process:
     """A worker in a process of its own, made from a script; it says on its output what happens."""
 
-    def __init__(self, script: Path, environment: dict[str, str]) -> None:
+    def __init__(self, forks: Forks, script: Path, environment: dict[str, str]) -> None:
         self.output = script.with_suffix(f".{time.monotonic_ns()}.log")
         with self.output.open("w") as output:
-            self.popen = subprocess.Popen(
-                [sys.executable, str(script)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
+            self.fork = forks.start(
+                [str(script)], cwd=Path.cwd(), env=os.environ | environment, output=(output, output)
             )
 
     def said(self) -> str:
@@ -40,19 +36,19 @@ class Process:
         ends = time.monotonic() + limit
         while words not in self.said():
             assert time.monotonic() < ends, f"it did not say {words!r} but:\n{self.said()}"
-            assert self.popen.poll() is None or words in self.said(), (
+            assert self.fork.poll() is None or words in self.said(), (
                 f"it ended, and said:\n{self.said()}"
             )
             await asyncio.sleep(0.02)
 
     def send(self, number: signal.Signals) -> None:
-        self.popen.send_signal(number)
+        self.fork.send_signal(number)
 
     async def ended(self, limit: float = LIMIT) -> int:
         """Wait for its end; the exit code."""
-        return await asyncio.to_thread(self.popen.wait, limit)
+        return await asyncio.to_thread(self.fork.wait, limit)
 
     def close(self) -> None:
-        if self.popen.poll() is None:
-            self.popen.kill()
-        self.popen.wait(10)
+        if self.fork.poll() is None:
+            self.fork.kill()
+        self.fork.wait(10)

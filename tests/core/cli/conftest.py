@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +15,7 @@ import pytest
 
 from soniq import Soniq
 from tests.conftest import MakeApp
-from tests.support.forked_commands import ForkedCommands
+from tests.support.forks import Fork, Forks
 
 APP = """
 import asyncio, time
@@ -73,7 +73,7 @@ LIMIT = 60
 class Running:
     """A command that runs on."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str] | Fork") -> None:
         self.process = process
         self.errors = ""
         """What was read of stderr."""
@@ -90,7 +90,7 @@ class Running:
         """Wait for its end; the exit code."""
         _, errors = self.process.communicate(timeout=LIMIT)
         self.errors += errors
-        return self.process.returncode
+        return self.process.wait(LIMIT)
 
     def _read(self, stream: IO[str] | None, text: str) -> str:
         assert stream is not None
@@ -105,9 +105,9 @@ class Running:
 class Project:
     """A folder with the module `app`, and the environment in which commands run there."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], commands: ForkedCommands) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], forks: Forks) -> None:
         self.folder = folder
-        self._commands = commands
+        self._forks = forks
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SONIQ_")},
             "SONIQ_PLUGINS": "",
@@ -144,8 +144,11 @@ class Project:
 
     def soniq(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
-        return self._commands.run(
-            arguments, cwd=self.folder, env=self.environment | environment, timeout=LIMIT
+        return self._forks.run(
+            ["-m", "soniq", *arguments],
+            cwd=self.folder,
+            env=self.environment | environment,
+            timeout=LIMIT,
         )
 
     def json(self, *arguments: str, **environment: str) -> Any:
@@ -156,10 +159,17 @@ class Project:
 
     def start(self, *arguments: str, **environment: str) -> Running:
         """Start a command; it is killed at the end of the test if it has not ended."""
+        process = self._forks.start(
+            ["-m", "soniq", *arguments], cwd=self.folder, env=self.environment | environment
+        )
+        self._running.append(Running(process))
+        return self._running[-1]
+
+    def launch(self, *arguments: str, preexec_fn: Callable[[], object]) -> Running:
+        """Start a command in a process that inherits nothing but what this function does in it."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "soniq", *arguments],
-            cwd=self.folder, env=self.environment | environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "soniq", *arguments], cwd=self.folder, env=self.environment,
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=preexec_fn,
         )  # fmt: skip
         self._running.append(Running(process))
         return self._running[-1]
@@ -171,12 +181,10 @@ class Project:
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path, database_url: str, schema: str, forked_commands: ForkedCommands
-) -> Iterator[Project]:
+def project(tmp_path: Path, database_url: str, schema: str, forks: Forks) -> Iterator[Project]:
     """A project whose environment leads to this test's schema."""
     environment = {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
-    project = Project(tmp_path, environment, forked_commands)
+    project = Project(tmp_path, environment, forks)
     yield project
     project.close()
 

@@ -220,14 +220,9 @@ def test_a_signal_while_the_app_is_imported_ends_the_process(
     project: Project, number: signal.Signals, swallows: bool
 ) -> None:
     project.write("app.py", SLOW_IMPORT.format(swallows=swallows))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "soniq", "worker", "app:eq"], cwd=project.folder,
-        env=project.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=ignore_signals,
-    )  # fmt: skip
-    running = Running(process)
+    running = project.launch("worker", "app:eq", preexec_fn=ignore_signals)
     running.printed("importing")
-    process.send_signal(number)
+    running.process.send_signal(number)
     assert running.end() == 128 + number
     assert "Traceback" not in running.errors
 
@@ -352,11 +347,9 @@ async def test_a_terminal_that_is_closed_stops_a_worker_as_a_deploy_does(
 
 
 async def test_a_worker_under_nohup_goes_on(slow: Project, producer: Soniq) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        running = slow.start("worker", "app:eq")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    running = slow.launch(
+        "worker", "app:eq", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
     running.logged("started")
     running.process.send_signal(signal.SIGHUP)
     job_id = await producer.enqueue("done")

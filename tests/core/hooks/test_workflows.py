@@ -19,6 +19,7 @@ from soniq_limits import Limit, Limits
 from soniq_testing import check_plugin
 from tests.conftest import MakeApp
 from tests.core.hooks.workflow import AFTER, NAME, Step, Workflow
+from tests.support.forks import Forks
 from tests.support.jobs import finished, status_of, working
 from tests.support.processes import Process
 from tests.support.waiting import eventually, in_time
@@ -373,7 +374,13 @@ asyncio.run(app.run_worker())
 
 @pytest.mark.parametrize("where", ["handler", "settle_tx", "owed_tx"])
 async def test_a_step_runs_once_where_the_worker_of_its_parents_is_killed(
-    make_app: MakeApp, seen: Seen, tmp_path: Path, database_url: str, schema: str, where: str
+    make_app: MakeApp,
+    seen: Seen,
+    tmp_path: Path,
+    database_url: str,
+    schema: str,
+    forks: Forks,
+    where: str,
 ) -> None:
     """While parents run, before their end is committed, and after that, before it was told."""
     app = make_app(plugins=[Workflow()], lease=1)
@@ -389,7 +396,7 @@ async def test_a_step_runs_once_where_the_worker_of_its_parents_is_killed(
             "PYTHONPATH": str(ROOT),
             "DIES_IN": where,
         }
-        process = Process(script, environment)
+        process = Process(forks, script, environment)
         try:
             assert await process.ended() == -signal.SIGKILL
         finally:

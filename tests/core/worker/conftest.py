@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from soniq.worker import interrupts
+from tests.support.forks import Forks
 from tests.support.processes import Process
 
 StartWorker = Callable[..., Process]
@@ -35,7 +36,9 @@ def _nobody_listens_for_signals() -> None:
 
 
 @pytest.fixture
-def start_worker(database_url: str, schema: str, tmp_path: Path) -> Iterator[StartWorker]:
+def start_worker(
+    database_url: str, schema: str, tmp_path: Path, forks: Forks
+) -> Iterator[StartWorker]:
     """Starts a process that defines the jobs of `code` on an app called `app`, and works. All are
     ended.
     """
@@ -50,7 +53,8 @@ def start_worker(database_url: str, schema: str, tmp_path: Path) -> Iterator[Sta
             + textwrap.dedent(code)
             + END.format(options=options or {})
         )
-        made.append(Process(script, {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}))
+        environment = {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
+        made.append(Process(forks, script, environment))
         return made[-1]
 
     yield start

@@ -94,7 +94,7 @@ async def test_a_second_signal_ends_the_grace_time(
     await process.says("does_not began")
     process.send(signal.SIGTERM)
     await asyncio.sleep(0.3)
-    assert process.popen.poll() is None
+    assert process.fork.poll() is None
     process.send(signal.SIGTERM)
     assert await process.ended(20) == 0
     status = await status_of(app, job_id)

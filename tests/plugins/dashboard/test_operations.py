@@ -27,7 +27,7 @@ from soniq_dashboard.sampling import AT_ONCE, forget
 from soniq_dashboard.settings import KEEP
 from tests.conftest import MakeApp
 from tests.core.cli.conftest import Project
-from tests.support.forked_commands import ForkedCommands
+from tests.support.forks import Forks
 from tests.support.jobs import status_of, working
 from tests.support.waiting import eventually
 
@@ -381,16 +381,14 @@ eq = Soniq(plugins=[Dashboard], discover=False, lease=2, unknown_jobs="allow")
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path, database_url: str, schema: str, forked_commands: ForkedCommands
-) -> Iterator[Project]:
+def project(tmp_path: Path, database_url: str, schema: str, forks: Forks) -> Iterator[Project]:
     environment = {
         "SONIQ_DATABASE_URL": database_url,
         "SONIQ_SCHEMA": schema,
         "SONIQ_APP": "shop:eq",
         "SONIQ_PLUGINS": "dashboard",
     }
-    project = Project(tmp_path, environment, forked_commands)
+    project = Project(tmp_path, environment, forks)
     project.write("shop.py", APP)
     yield project
     project.close()

@@ -17,6 +17,7 @@ from soniq_dashboard import Dashboard
 from soniq_dashboard.counters import Counters
 from soniq_dashboard.writing import Writer
 from tests.conftest import MakeApp
+from tests.support.forks import Forks
 from tests.support.jobs import finished, run_job, working
 from tests.support.processes import Process
 from tests.support.proxy import Proxy
@@ -262,7 +263,7 @@ asyncio.run(eq.run_worker())
 
 
 async def test_what_a_worker_had_written_stays_when_it_is_killed_and_another_goes_on(
-    app: Soniq, dashboard: Dashboard, tmp_path: Path, database_url: str, schema: str
+    app: Soniq, dashboard: Dashboard, tmp_path: Path, database_url: str, schema: str, forks: Forks
 ) -> None:
     app.job(name="one")(nothing)
     script = tmp_path / "worker.py"
@@ -273,7 +274,7 @@ async def test_what_a_worker_had_written_stays_when_it_is_killed_and_another_goe
         return sum(each.done for each in await dashboard.series(LONG_AGO)) == jobs
 
     await app.enqueue_many("one", [{}] * 30)
-    first = Process(script, environment)
+    first = Process(forks, script, environment)
     try:
         await eventually(lambda: counted(30))
         first.send(signal.SIGKILL)
@@ -282,7 +283,7 @@ async def test_what_a_worker_had_written_stays_when_it_is_killed_and_another_goe
         first.close()
 
     ids = await app.enqueue_many("one", [{}] * 20)
-    second = Process(script, environment)
+    second = Process(forks, script, environment)
     try:
         for each in ids:
             await finished(app, each)

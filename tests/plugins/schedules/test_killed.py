@@ -8,6 +8,7 @@ from pathlib import Path
 
 from soniq import Soniq
 from soniq_schedules import Every, Schedules
+from tests.support.forks import Forks
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 
@@ -29,17 +30,17 @@ asyncio.run(eq.run_worker())
 
 
 async def test_when_the_worker_that_ticks_is_killed_another_goes_on_within_ten_seconds(
-    app: Soniq, tmp_path: Path, database_url: str, schema: str
+    app: Soniq, tmp_path: Path, database_url: str, schema: str, forks: Forks
 ) -> None:
     app.job(Every(seconds=1, catch_up="all"), name="second")(nothing)
     await app.start()
     script = tmp_path / "worker.py"
     script.write_text(PROGRAM)
     environment = {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
-    first = Process(script, environment)
+    first = Process(forks, script, environment)
     try:
         await eventually(lambda: ticked(app, None))
-        second = Process(script, environment)
+        second = Process(forks, script, environment)
         try:
             async with app.connection() as connection:
 

@@ -19,6 +19,7 @@ from soniq_sentry import SentryPlugin
 from tests.conftest import MakeApp
 from tests.plugins.sentry.backend import Backend, exceptions
 from tests.plugins.sentry.conftest import Init, Run
+from tests.support.forks import Forks
 from tests.support.jobs import status_of, working
 from tests.support.processes import Process
 from tests.support.waiting import eventually
@@ -217,10 +218,15 @@ class TestProcesses:
             thread.join(10)
 
     async def test_with_a_dsn_errors_arrive_before_the_app_has_closed(
-        self, tmp_path: Path, environment: dict[str, str], received: tuple[str, list[Envelope]]
+        self,
+        tmp_path: Path,
+        environment: dict[str, str],
+        received: tuple[str, list[Envelope]],
+        forks: Forks,
     ) -> None:
         dsn, envelopes = received
         process = _start(
+            forks,
             tmp_path / "sender.py",
             SENDER,
             {**environment, "SONIQ_SENTRY_DSN": dsn, "no_proxy": "*"},
@@ -233,7 +239,12 @@ class TestProcesses:
         assert exceptions(event)[0]["value"] == "to be seen"
 
     async def test_a_job_that_dies_with_its_worker_is_reported_by_the_one_that_rescues(
-        self, make_app: MakeApp, backend: Backend, tmp_path: Path, environment: dict[str, str]
+        self,
+        make_app: MakeApp,
+        backend: Backend,
+        tmp_path: Path,
+        environment: dict[str, str],
+        forks: Forks,
     ) -> None:
         app = make_app(lease=1, plugins=[SentryPlugin()])
 
@@ -249,7 +260,7 @@ class TestProcesses:
             for deaths in range(3):
                 if (await status_of(app, job_id))["status"] == "dead":
                     break
-                process = _start(tmp_path / f"worker{deaths}.py", WORKER, environment)
+                process = _start(forks, tmp_path / f"worker{deaths}.py", WORKER, environment)
                 try:
                     await process.ended()
                 finally:
@@ -286,6 +297,6 @@ async def _nothing() -> None:
     """A job that does nothing."""
 
 
-def _start(script: Path, code: str, environment: dict[str, str]) -> Process:
+def _start(forks: Forks, script: Path, code: str, environment: dict[str, str]) -> Process:
     script.write_text(code)
-    return Process(script, environment)
+    return Process(forks, script, environment)

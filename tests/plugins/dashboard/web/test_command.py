@@ -14,7 +14,7 @@ import pytest
 
 from tests.core.cli.conftest import Project, Running
 from tests.support.commands import Run, runner
-from tests.support.forked_commands import ForkedCommands
+from tests.support.forks import Forks
 
 APP = """
 from soniq import Soniq
@@ -30,16 +30,14 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path, database_url: str, schema: str, forked_commands: ForkedCommands
-) -> Iterator[Project]:
+def project(tmp_path: Path, database_url: str, schema: str, forks: Forks) -> Iterator[Project]:
     environment = {
         "SONIQ_DATABASE_URL": database_url,
         "SONIQ_SCHEMA": schema,
         "SONIQ_APP": "shop:eq",
         "SONIQ_PLUGINS": "dashboard",
     }
-    project = Project(tmp_path, environment, forked_commands)
+    project = Project(tmp_path, environment, forks)
     project.write("shop.py", APP)
     assert project.soniq("setup").returncode == 0
     yield project
