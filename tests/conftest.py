@@ -8,6 +8,7 @@ afterwards.
 import gc
 import logging
 import os
+import shutil
 import signal
 import tempfile
 import uuid
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 from psycopg import sql
@@ -32,7 +34,16 @@ from tests.support.urls import of_database
 MakeApp = Callable[..., Soniq]
 
 # No test takes away the machine's power
-OPTIONS = {"max_connections": "200", "fsync": "off", "full_page_writes": "off"}
+OPTIONS = {
+    "max_connections": "200",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "128MB",
+}
+
+MEMORY = Path("/dev/shm")
+ENOUGH = 6 * 1024**3
+"""Bytes of it, so that the servers of several processes find room there."""
 
 
 def pytest_configure() -> None:
@@ -76,10 +87,17 @@ def database_url() -> Iterator[str]:
             yield url
         return
     with (
-        tempfile.TemporaryDirectory(prefix="soniq-tests-") as folder,
+        tempfile.TemporaryDirectory(prefix="soniq-tests-", dir=_in_memory()) as folder,
         EmbeddedServer(Path(folder), options=OPTIONS) as server,
     ):
         yield server.start()
+
+
+def _in_memory() -> Path | None:
+    """A folder in memory, where there is much: making and dropping tables is making files."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ENOUGH:
+        return None
+    return MEMORY if psutil.virtual_memory().available > ENOUGH else None
 
 
 @contextmanager
