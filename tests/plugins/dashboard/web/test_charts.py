@@ -8,9 +8,10 @@ import pytest
 
 from soniq import Soniq
 from soniq_dashboard import BOUNDS, Dashboard, Durations
+from soniq_dashboard.durations import together
 from soniq_dashboard.figures import duration, number
 from soniq_dashboard.web.charts import HEIGHT, WIDTH, Line, chart
-from soniq_dashboard.web.pages.series import WINDOWS, together
+from soniq_dashboard.web.pages.series import WINDOWS
 from tests.conftest import MakeApp
 from tests.plugins.dashboard.web.conftest import Browse
 from tests.plugins.dashboard.web.day import NAMES, write_day

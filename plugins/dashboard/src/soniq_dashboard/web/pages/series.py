@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import zip_longest
 
 from soniq.errors import PluginNotLoaded
 from soniq_dashboard.collector import Collector
-from soniq_dashboard.durations import Durations
 from soniq_dashboard.figures import duration, number
 from soniq_dashboard.reading import Gauge, Point
 from soniq_dashboard.web.charts import Chart, Line, chart
@@ -134,9 +132,3 @@ def _backlog(times: Sequence[datetime], seen: Mapping[datetime, Gauge]) -> Seque
         Line("waiting", "busy", [seen[time].waiting if time in seen else None for time in times]),
         Line("running", "good", [seen[time].running if time in seen else None for time in times]),
     ]
-
-
-def together(several: Sequence[Durations]) -> Durations:
-    """Durations of several times as those of one."""
-    buckets = [sum(each) for each in zip_longest(*(each.buckets for each in several), fillvalue=0)]
-    return Durations(sum(each.seconds for each in several), buckets)

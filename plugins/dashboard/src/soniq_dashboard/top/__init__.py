@@ -1,0 +1,1 @@
+"""The dashboard at a glance, in a terminal: `soniq top`."""
