@@ -87,9 +87,7 @@ class Database:
         )
         self.lease_ms = milliseconds(settings.lease)
         self.handlers = 0
-        """The most connections that handlers of this process hold at once: the slots of its
-        workers.
-        """
+        """The most connections that handlers hold at once: the slots of the process's workers."""
 
     async def open(self) -> None:
         """Open the pool and check the server. Raises `DatabaseUnavailable` or
@@ -166,15 +164,11 @@ class Database:
         except (ValueError, asyncpg.PostgresError) as error:
             raise DatabaseError(f"{cannot}{error}") from error
 
-    @contextlib.asynccontextmanager
-    async def acquire(self) -> "AsyncIterator[Connection]":
+    def acquire(self) -> "contextlib.AbstractAsyncContextManager[Connection]":
         """A connection of the pool, for Soniq's own statements. Raises `DatabaseUnavailable` if
         none is free, or none can be made, in time.
         """
-        if self._pool is None:
-            raise DatabaseUnavailable("the app is closed")
-        async with self._of(self._pool) as connection:
-            yield connection
+        return self._of(self._open())
 
     @contextlib.asynccontextmanager
     async def apart(self) -> "AsyncIterator[Connection]":
@@ -194,15 +188,16 @@ class Database:
         """A connection for statements of the application's or a plugin's, of a pool as large as
         Soniq's own; what they set in the session is undone.
         """
-        if self._pool is None:
-            raise DatabaseUnavailable("the app is closed")
+        self._open()
         async with self._making:
             if self._sessions is None:
                 self._sessions = await self._make_pool(
                     self.settings.pool_size, self._connect_session, None
                 )
             pool = self._sessions
-        async with self._of(pool) as connection:
+        async with self._of(
+            pool, "a session of the application's or a plugin's ends"
+        ) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
@@ -210,8 +205,7 @@ class Database:
         """A connection for a handler, of a pool that has one for each; what it sets in the session
         is undone.
         """
-        if self._pool is None:
-            raise DatabaseUnavailable("the app is closed")
+        self._open()
         async with self._making:
             if not self._lent or self._lent[-1].get_max_size() < self.handlers:  # a worker has come
                 self._lent.append(
@@ -231,20 +225,26 @@ class Database:
         return pool
 
     @contextlib.asynccontextmanager
-    async def _of(self, pool: "Pool") -> "AsyncIterator[Connection]":
+    async def _of(self, pool: "Pool", tell: str | None = None) -> "AsyncIterator[Connection]":
+        """A connection in use; `tell`: what is logged to follow where it is lost meanwhile."""
         checkout = await self._check_out(pool)
         try:
             yield checkout.connection
         except BaseException as error:
+            if tell and is_lost(error) and checkout.itself.is_closed():
+                self.lost(error, tell)
             await self.check_in(checkout, error)
             raise
         await self.check_in(checkout)
 
     async def check_out(self) -> "Checkout":
         """A connection of the pool, as of `acquire`, which is in use until its `check_in`."""
+        return await self._check_out(self._open())
+
+    def _open(self) -> "Pool":
         if self._pool is None:
             raise DatabaseUnavailable("the app is closed")
-        return await self._check_out(self._pool)
+        return self._pool
 
     async def check_in(self, checkout: "Checkout", error: BaseException | None = None) -> None:
         """Give a connection back after its use, which ended with this error."""

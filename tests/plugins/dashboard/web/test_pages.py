@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from soniq import Soniq
+from soniq import Soniq, hookimpl
 from soniq_dashboard.web import anyone
 from soniq_dashboard.web.app import PAGES
 from tests.conftest import MakeApp
@@ -219,6 +219,27 @@ async def test_failures_of_the_same_kind_are_one_line(app: Soniq, browse: Browse
 
     (link,) = {each for each in page.attributes("href") if "error%3A%22ConnectionError" in each}
     assert len(re.findall(r"data-row", (await browse(app).get(link)).text)) == 4
+
+
+async def test_what_may_not_be_shown_of_an_error_is_in_no_list_of_failures(
+    make_app: MakeApp, browse: Browse
+) -> None:
+    class NoCards:
+        @hookimpl
+        def present(self, job_name: str, what: str, value: object) -> object:
+            return re.sub(r"card \S+", "card ***", value) if isinstance(value, str) else None
+
+    app = make_app(plugins=[NoCards()])
+
+    @app.job(name="charge", max_attempts=1)
+    async def charge() -> None:
+        raise ValueError("card secret-number was refused")
+
+    await run_job(app, charge)
+    for path in ("/failures", "/jobs?q=status:dead"):
+        page = checked(await browse(app).get(path))
+        assert "card *** was refused" in page.text
+        assert "secret-number" not in page.text
 
 
 async def test_a_worker_and_what_it_runs_are_shown(app: Soniq, browse: Browse) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from soniq import FoundJob, Search
+from soniq.plugin import presented
 from soniq_dashboard.web.query import quoted
 from soniq_dashboard.web.view import View
 
@@ -36,8 +37,9 @@ class Group:
 
 async def read(view: View) -> Mapping[str, object]:
     period = view.choice("period", PERIODS, "24h")
+    messages = view.may("see_arguments")
     found, complete = await view.shared.get(("failures", period), lambda: _newest(view, period))
-    groups = grouped(found, messages=view.may("see_arguments"))
+    groups = grouped(found, await _messages(view, found) if messages else {})
     return {
         "groups": groups,
         "jobs": len(found),
@@ -64,11 +66,22 @@ async def _newest(view: View, period: str) -> tuple[Sequence[FoundJob], bool]:
     return found, cursor is None
 
 
-def grouped(jobs: Sequence[FoundJob], *, messages: bool) -> Sequence[Group]:
-    """Those of the same kind together, the most frequent first; without messages by type alone."""
+async def _messages(view: View, jobs: Sequence[FoundJob]) -> Mapping[tuple[str, str], str]:
+    """What errors say as it may be shown, by the job's name and what they said."""
+    said = {(job.job_name, job.error_message) for job in jobs if job.error_message}
+    return {
+        (name, message): str(await presented(view.app, name, "error", message))
+        for name, message in said
+    }
+
+
+def grouped(jobs: Sequence[FoundJob], shown: Mapping[tuple[str, str], str]) -> Sequence[Group]:
+    """Those of the same kind together, the most frequent first; by type alone where nothing of the
+    messages is shown. `shown` has what may be shown of each message, by the job's name and it.
+    """
     of_kind: dict[tuple[str, str, str], list[FoundJob]] = defaultdict(list)
     for job in jobs:
-        message = VARYING.sub("…", job.error_message or "") if messages else ""
+        message = VARYING.sub("…", shown.get((job.job_name, job.error_message or ""), ""))
         of_kind[job.job_name, job.error_type or "", message].append(job)
     groups = [
         Group(
