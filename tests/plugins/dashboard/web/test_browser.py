@@ -1,6 +1,7 @@
 """The dashboard in a real browser."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -98,6 +99,22 @@ async def test_a_page_shows_what_is_new_by_itself(app: Soniq, browser: Browser) 
         await app.enqueue("later", args={}, queue="brand-new")
         await seen.page.wait_for_selector("text=brand-new")
         assert await seen.page.evaluate("document.activeElement.name") == "q"
+
+
+async def test_what_has_not_changed_is_not_sent_again(app: Soniq, browser: Browser) -> None:
+    await app.enqueue("there-already")
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/jobs")
+        ago = seen.page.locator("time[data-ago]").first
+        first = await ago.text_content()
+        async with seen.page.expect_response(lambda answer: answer.status == 304):
+            pass
+        await seen.page.wait_for_function(
+            "(first) => document.querySelector('time[data-ago]').textContent !== first", arg=first
+        )
+        assert re.fullmatch(r"\d+ s ago", await ago.text_content() or "")
+        await app.enqueue("brand-new")
+        await seen.page.wait_for_selector("text=brand-new")
 
 
 async def test_what_somebody_writes_into_is_not_replaced(app: Soniq, browser: Browser) -> None:

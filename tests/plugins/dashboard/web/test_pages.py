@@ -1,5 +1,6 @@
 """What the pages show, to whom, and that whatever they show is text."""
 
+import asyncio
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -240,6 +241,21 @@ async def test_what_may_not_be_shown_of_an_error_is_in_no_list_of_failures(
         page = checked(await browse(app).get(path))
         assert "card *** was refused" in page.text
         assert "secret-number" not in page.text
+
+
+async def test_a_page_that_is_shown_already_is_not_sent_again(app: Soniq, browse: Browse) -> None:
+    await app.enqueue("old")
+    client = browse(app)
+    shown = (await client.get("/jobs")).headers["etag"]
+    await asyncio.sleep(1.1)  # how long ago something was is no news
+    again = await client.get("/jobs", headers={"If-None-Match": shown})
+    assert (again.status_code, again.content) == (304, b"")
+    assert "default-src 'none'" in again.headers["content-security-policy"]
+
+    await app.enqueue("new")
+    changed = await client.get("/jobs", headers={"If-None-Match": shown})
+    assert "new" in checked(changed).text
+    assert changed.headers["etag"] != shown
 
 
 async def test_a_worker_and_what_it_runs_are_shown(app: Soniq, browse: Browse) -> None:

@@ -21,7 +21,7 @@ from .assets import Assets
 from .forms import Action
 from .gate import Authorize, Gate, Headed
 from .pages import Page, audit, failures, job, jobs, names, operations, overview, queues, workers
-from .render import environment
+from .render import environment, tag
 from .shared import Shared
 from .view import BadRequest, View
 
@@ -153,4 +153,7 @@ class Dashboard:
             page=page,
             menu=[each for each in PAGES if each.key],
         )
-        return HTMLResponse(html, status)
+        name = tag(html)
+        if status == 200 and view.request.headers.get("if-none-match") == name:
+            return Response(status_code=304)  # it is shown there already
+        return HTMLResponse(html, status, {"ETag": name})

@@ -1,8 +1,10 @@
 """How values are written into pages: each as text, whatever it holds."""
 
 import json
+import re
 import unicodedata
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,6 +19,7 @@ from .query import quoted
 MOST_SHOWN = 4_000
 """Characters of a value on a page."""
 
+AGO = re.compile(r'(?<= data-ago=)"-?\d+">[^<]*')
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Kinds of characters that cannot be seen, or that turn others around."""
 
@@ -41,13 +44,23 @@ def _visible(character: str) -> str:
 
 
 def moment(at: datetime | None, now: datetime | None = None) -> str:
-    """A time as seen from now, with the time itself beside it: `3 m 20 s ago`."""
+    """A time as seen from now, with the time itself beside it: `3 m 20 s ago`. A script of the page
+    lets it go on.
+    """
     if at is None:
         return "–"
     text, since = _iso(at), ((now or datetime.now(UTC)) - at).total_seconds()
     long = duration(abs(since)) if abs(since) >= 60 else f"{abs(since):.0f} s"
     seen = f"{long} ago" if since >= 0 else f"in {long}"
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(text, _utc(at), seen)
+    return Markup('<time datetime="{}" title="{}" data-ago="{:.0f}">{}</time>').format(
+        text, _utc(at), since, seen
+    )
+
+
+def tag(html: str) -> str:
+    """What a page is called, of all that it shows but how long ago it was."""
+    lasting = AGO.sub("", html).encode()
+    return f'"{blake2b(lasting, digest_size=12).hexdigest()}"'
 
 
 def clock(at: datetime | None) -> str:

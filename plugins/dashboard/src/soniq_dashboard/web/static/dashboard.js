@@ -22,6 +22,24 @@ const clocks = (within) => {
     each.dataset.utc ??= each.textContent;
     each.textContent = local ? new Date(each.dateTime).toLocaleString() : each.dataset.utc;
   }
+  for (const each of within.querySelectorAll("time[data-ago]")) each.read ??= performance.now();
+};
+
+/* How long ago something was, while the page that says so stays */
+const UNITS = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
+const long = (seconds) => {
+  const parts = [];
+  for (const [size, unit] of UNITS) {
+    if (seconds >= size || parts.length) parts.push(`${Math.floor(seconds / size)} ${unit}`);
+    seconds %= size;
+  }
+  return parts.slice(0, 2).join(" ") || "0 s";
+};
+const goOn = () => {
+  for (const each of document.querySelectorAll("time[data-ago]")) {
+    const ago = Math.round(Number(each.dataset.ago) + (performance.now() - each.read) / 1000);
+    each.textContent = ago >= 0 ? `${long(ago)} ago` : `in ${long(-ago)}`;
+  }
 };
 
 /* Looking again: regions whose content differs are put in place, but not under somebody's hands. */
@@ -30,14 +48,18 @@ const busy = (region) =>
   || region.querySelector("[name=id]:checked")
   || region.contains(getSelection().anchorNode) && !getSelection().isCollapsed;
 
+let shown = "";  // what the server calls the page that is here, where all of it is
 const lookAgain = async () => {
-  const answer = await fetch(location.href, { headers: { "Soniq-Poll": "1" }, redirect: "error" });
+  const answer = await fetch(location.href, { headers: shown ? { "If-None-Match": shown } : {}, redirect: "error" });
+  if (answer.status === 304) { goOn(); return; }
   if (!answer.ok) throw new Error(String(answer.status));
+  shown = answer.headers.get("ETag") ?? "";
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   clocks(page);
   for (const fresh of page.querySelectorAll("[data-region]")) {
     const old = document.querySelector(`[data-region="${fresh.dataset.region}"]`);
-    if (!old || old.innerHTML === fresh.innerHTML || busy(old)) continue;
+    if (!old || old.innerHTML === fresh.innerHTML) continue;
+    if (busy(old)) { shown = ""; continue; }
     const at = [...old.querySelectorAll("a, button")].indexOf(document.activeElement);
     const row = [...old.querySelectorAll("[data-row]")].findIndex((each) => "at" in each.dataset);
     old.replaceChildren(...document.adoptNode(fresh).childNodes);
