@@ -405,12 +405,39 @@ async def test_a_result_and_headers_are_shown_and_masked(app: Soniq, browse: Bro
     assert not [each for each in ("acme", "user", "***") if each in page.text]
 
 
-async def test_a_large_result_is_not_read_for_a_page(app: Soniq, browse: Browse) -> None:
+async def test_a_large_result_is_not_read_for_a_page_but_can_be_had_as_a_file(
+    app: Soniq, browse: Browse
+) -> None:
     @app.job(name="export")
-    async def export() -> str:
-        return "x" * 300_000
+    async def export(note: str) -> dict[str, str]:
+        return {"text": "x" * 300_000 + "<script>", "token": "t0ps3cret"}
 
-    job_id = (await run_job(app, export))["job_id"]
+    job_id = (await run_job(app, export, note="short"))["job_id"]
     answer = await browse(app).get(f"/jobs/{job_id}")
-    assert "293.0 kB, which are not shown here" in checked(answer).text
+    page = checked(answer)
+    assert "293.0 kB, which are not shown here" in page.text
     assert len(answer.text) < 20_000
+    assert [each for each in page.attributes("href") if each.endswith("/args")] == []
+
+    (link,) = [each for each in page.attributes("href") if each.endswith("/result")]
+    file = await browse(app).get(link)
+    assert file.json() == {"text": "x" * 300_000 + "<script>", "token": "***"}
+    assert file.headers["content-type"] == "application/octet-stream"
+    assert file.headers["content-disposition"] == f'attachment; filename="{job_id}-result.json"'
+    assert (await browse(app).get(f"/jobs/{job_id}/args")).json() == {"note": "short"}
+
+
+async def test_who_may_not_see_arguments_has_them_in_no_file(app: Soniq, browse: Browse) -> None:
+    job_id = await app.enqueue("later", args={"customer": "eva"})
+    for what in ("args", "result"):
+        answer = await browse(app, anyone("retry", "delete")).get(f"/jobs/{job_id}/{what}")
+        assert "eva" not in checked(answer, 403).text
+
+
+@pytest.mark.parametrize(
+    "path", ["{id}/result", "01a22b36-af8b-70ef-abb4-2accb21d721e/args", "no-id/args"]
+)
+async def test_a_file_that_is_not_there_is_said(app: Soniq, browse: Browse, path: str) -> None:
+    job_id = await app.enqueue("later", args={}, delay=600)
+    answer = await browse(app).get("/jobs/" + path.format(id=job_id))
+    checked(answer, 400 if path.startswith("no-id") else 404)

@@ -18,6 +18,7 @@ from soniq.errors import DatabaseError, InvalidJobId
 
 from .actions import ACTIONS
 from .assets import Assets
+from .downloads import FILES, File, download
 from .forms import Action
 from .gate import Authorize, Gate, Headed
 from .pages import Page, audit, failures, job, jobs, names, operations, overview, queues, workers
@@ -68,6 +69,7 @@ class Dashboard:
         inside = Starlette(
             routes=[
                 *(Route(each.path, partial(self._page, each), name=each.path) for each in PAGES),
+                *(Route(f"/jobs/{{id}}/{each}", partial(self._file, each)) for each in FILES),
                 *(
                     Route(each.path, partial(self._action, each), methods=["POST"])
                     for each in ACTIONS
@@ -85,6 +87,10 @@ class Dashboard:
     async def _page(self, page: Page, request: Request) -> Response:
         view = View(request, self._app, self._shared)
         return await self._guarded(view, self._read(page, view))
+
+    async def _file(self, what: File, request: Request) -> Response:
+        view = View(request, self._app, self._shared)
+        return await self._guarded(view, download(view, what))
 
     async def _read(self, page: Page, view: View) -> Response:
         await self._app.start()

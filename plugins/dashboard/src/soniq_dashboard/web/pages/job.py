@@ -9,6 +9,8 @@ from starlette.exceptions import HTTPException
 
 from soniq import InvalidJobId, JobDetail
 from soniq.plugin import presented
+from soniq_dashboard.web.downloads import LARGEST as LARGEST_FILE
+from soniq_dashboard.web.downloads import File
 from soniq_dashboard.web.gate import Permission
 from soniq_dashboard.web.view import View
 
@@ -16,6 +18,8 @@ from . import Page
 
 LARGEST = 50_000
 """Bytes of arguments and results that are read for a page."""
+FROM = 1_000
+"""Bytes above which they can be had as a file, as a page may cut them."""
 
 REFUSALS = {
     "JobNotFound": "The job is not there any more",
@@ -39,6 +43,7 @@ async def read(view: View) -> Mapping[str, object]:
         raise HTTPException(404)
     return {
         "job": job,
+        "files": _files(view, job),
         "belongs": await _belongings(view, job) if may_see else None,
         "actions": _actions(view, job),
         "history": _history(job),
@@ -61,6 +66,16 @@ async def _belongings(view: View, job: JobDetail) -> Mapping[str, Any]:
         found["message"] = await shown("error", error["message"])
         found["traceback"] = await shown("traceback", error["traceback"])
     return found
+
+
+def _files(view: View, job: JobDetail) -> Mapping[File, str | None]:
+    """The addresses of what can be had as a file; None of what is short, or kept elsewhere."""
+    in_row = job["result_size"] if job["result_store"] == "row" else None
+    sizes: dict[File, int] = {"args": job["args_size"], "result": in_row or 0}
+    return {
+        what: view.url(f"/jobs/{job['job_id']}/{what}") if FROM < size <= LARGEST_FILE else None
+        for what, size in sizes.items()
+    }
 
 
 def _actions(view: View, job: JobDetail) -> Sequence[Permission]:
