@@ -29,6 +29,7 @@ from tests.conftest import MakeApp
 from tests.core.cli.conftest import Project
 from tests.support.forks import Forks
 from tests.support.jobs import status_of, working
+from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
 from .conftest import Connection
@@ -424,6 +425,33 @@ async def test_a_worker_that_is_killed_is_taken_over_from(app: Soniq, project: P
     assert JOBS - running.BATCH <= found.changed <= JOBS
     cancelled = await app.count(Search(queues=["idle"], statuses=["cancelled"]))
     assert cancelled.value == JOBS
+
+
+@pytest.mark.usefixtures("small")
+async def test_a_database_that_goes_away_puts_it_off(
+    app: Soniq, make_app: MakeApp, proxy: Proxy, database_url: str
+) -> None:
+    ids = await dead(app, 9)
+    made = await asked(app, "retry")
+    away = make_app(
+        database_url=proxy.url(database_url), plugins=[Dashboard()], unknown_jobs="allow"
+    )
+    async with working(away, queues=["nothing"]):
+
+        async def begun() -> bool:
+            return (await seen(app, made)).seen > 0
+
+        async def done() -> bool:
+            return (await seen(app, made)).state == "done"
+
+        await eventually(begun)
+        proxy.refuse()
+        await asyncio.sleep(1)
+        proxy.restore()
+        await eventually(done)
+    assert set(await statuses(app, ids)) == {"queued"}
+    attempts = [(await status_of(app, each))["attempts"] for each in ids]
+    assert [[attempt["kind"] for attempt in each].count("retried") for each in attempts] == [1] * 9
 
 
 async def test_what_was_done_is_kept_with_a_name_on_it(app: Soniq) -> None:

@@ -1,4 +1,4 @@
-"""What people did, and who it was: kept as the hook `acted` tells it, and read."""
+"""What operators did, and who it was: kept as the hook `acted` tells it, and read."""
 
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -14,7 +14,7 @@ from .database import NAME, bounded, statement
 
 Kind = Literal["retry", "cancel", "delete", "pause", "resume", "stop"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""What people do; `stop` is of an operation."""
+"""What operators do; `stop` is of an operation."""
 
 KEPT = 90 * 86_400.0
 """Seconds for which it is kept, and operations after their end."""

@@ -20,7 +20,7 @@ NAME = "dashboard"
 """The plugin's name."""
 
 PATIENCE = 5.0
-"""Seconds for a statement for people, or for an operation."""
+"""Seconds for a statement of a page, or for an operation."""
 
 OF_BUCKETS = re.compile(r"\{(added|summed):(\w+)\}")
 """What stands in a statement for an expression for each bucket: PostgreSQL has no sum of arrays,

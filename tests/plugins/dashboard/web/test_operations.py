@@ -123,6 +123,24 @@ async def test_above_a_hundred_their_number_is_to_be_typed(app: Soniq, browse: B
     assert "not needed" in page.text
 
 
+async def test_all_failures_of_a_type_are_retried_from_their_page(
+    app: Soniq, browse: Browse
+) -> None:
+    ids = await dead(app, 3)
+    client = browse(app)
+    page = checked(await client.get("/failures"))
+    links = [each for each in page.attributes("href") if "/operations/new/" in each]
+    assert len(links) == 2  # to retry, and to delete
+    (link,) = [each for each in links if "/retry?" in each]
+    form = form_of(checked(await client.get(link)))
+    assert form["shown"] == "3"
+    await send(client, "/operations/start", **form)
+    await carried_out(app)
+    assert await states(app, ids) == ["queued"] * 3
+    page = checked(await browse(app, without("bulk")).get("/failures"))
+    assert not [each for each in page.attributes("href") if "/operations/new/" in each]
+
+
 async def test_one_hundred_need_no_typing(app: Soniq, browse: Browse) -> None:
     await app.start()
     await app.enqueue_many("later", [{"n": n} for n in range(100)], delay=60)
@@ -336,6 +354,24 @@ async def test_examples_say_no_more_than_may_be_seen(app: Soniq, browse: Browse)
         await browse(app, without("see_arguments")).get("/operations/new/retry?q=name:pay")
     )
     assert "customer" not in page.text
+
+
+async def test_the_reason_of_a_cancel_is_for_those_who_see_what_belongs_to_jobs(
+    app: Soniq, browse: Browse
+) -> None:
+    """It is the message of the job's error, as its page has it."""
+    first, second = [await app.enqueue("later", args={}, delay=60) for _ in range(2)]
+    await send(browse(app), f"/jobs/{first}/cancel", reason="eva has left")
+    await send(browse(app), "/queues/pause", queue="mail", reason="smtp is down")
+    page = checked(await browse(app).get("/operations/new/cancel", params={"q": "name:later"}))
+    await send(browse(app), "/operations/start", **form_of(page), reason="eva has left")
+    await carried_out(app)
+    paths = [f"/jobs/{second}", "/operations/1", "/audit"]
+    for path in paths:
+        assert "eva has left" in checked(await browse(app).get(path)).text, path
+        blind = checked(await browse(app, without("see_arguments")).get(path))
+        assert "eva has left" not in blind.text, path
+    assert "smtp is down" in blind.text
 
 
 # --- following it --------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ create table {schema}.operation (
 create unique index operation_once on {schema}.operation (frozen_at, action); -- a form that is sent twice is one
 create index operation_open on {schema}.operation (due_at) where state = 'open';
 
--- What people did: with jobs, with queues, and with operations.
+-- What operators did: with jobs, with queues, and with operations.
 create table {schema}.audit (
     id           bigint      not null generated always as identity primary key,
     at           timestamptz not null default clock_timestamp(),

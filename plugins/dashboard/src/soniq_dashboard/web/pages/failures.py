@@ -12,11 +12,14 @@ from soniq_dashboard.web.query import quoted
 from soniq_dashboard.web.view import View
 
 from . import Page
+from .jobs import all_that_match
 
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 MOST = 2_000
 """The newest failures that are grouped."""
 AT_ONCE = 500
+MOST_ACTS = 50
+"""Groups beside which it is offered to change all of them."""
 VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+", re.IGNORECASE)
 """What differs between messages of the same kind: addresses, ids and numbers."""
 
@@ -46,7 +49,11 @@ async def read(view: View) -> Mapping[str, object]:
         "complete": complete,
         "period": period,
         "periods": [(each, view.url("/failures", period=each)) for each in PERIODS],
-        "searches": {each: _search(view, each, period) for each in groups},
+        "searches": {each: view.url("/jobs", q=_search(each, period)) for each in groups},
+        "acts": {
+            each: all_that_match(view, _search(each, period), ("retry", "delete"))
+            for each in groups[:MOST_ACTS]
+        },
     }
 
 
@@ -93,12 +100,12 @@ def grouped(jobs: Sequence[FoundJob], shown: Mapping[tuple[str, str], str]) -> S
     return sorted(groups, key=lambda group: -group.jobs)
 
 
-def _search(view: View, group: Group, period: str) -> str:
-    """Where the jobs of a group are listed."""
+def _search(group: Group, period: str) -> str:
+    """What finds the jobs of a group, and those with other messages."""
     words = ["status:dead", "order:finished", f"finished:{period}", f"name:{quoted(group.name)}"]
     if group.error_type:
         words.append(f"error:{quoted(group.error_type)}")
-    return view.url("/jobs", q=" ".join(words))
+    return " ".join(words)
 
 
 PAGE = Page("/failures", "failures.html", read, "Failures", "f")

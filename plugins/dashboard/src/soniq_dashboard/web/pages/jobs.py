@@ -6,6 +6,7 @@ from soniq import FoundJob, InvalidJobId, InvalidOption, Search
 from soniq import Page as Found
 from soniq.plugin import presented
 from soniq_dashboard.figures import number
+from soniq_dashboard.operations import Act
 from soniq_dashboard.web.query import NotUnderstood, Query, parsed
 from soniq_dashboard.web.view import View
 
@@ -46,10 +47,15 @@ async def read(view: View) -> Mapping[str, object]:
     }
 
 
-def all_that_match(view: View, text: str) -> list[tuple[str, str]]:
+def all_that_match(
+    view: View, text: str, acts: Sequence[Act] = ("retry", "cancel", "delete")
+) -> list[tuple[str, str]]:
     """What this user may do with all that a search finds: label, and where it is asked for."""
-    acts = [act for act in ("retry", "cancel", "delete") if view.may(act) and view.may("bulk")]
-    return [(act.capitalize(), view.url(f"/operations/new/{act}", q=text)) for act in acts]
+    return [
+        (act.capitalize(), view.url(f"/operations/new/{act}", q=text))
+        for act in acts
+        if view.may(act) and view.may("bulk")
+    ]
 
 
 def _done(view: View) -> str:
