@@ -1,6 +1,7 @@
 """Jobs that are searched for."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from soniq import FoundJob, InvalidJobId, InvalidOption, Search
 from soniq import Page as Found
@@ -15,34 +16,36 @@ from . import Page
 LIMIT = 50
 DONE = {"retry": "retried", "cancel": "cancelled", "delete": "deleted"}
 """What was done, by the action."""
-EMPTY = Found(jobs=[], next=None, complete=True, looked_back_to=None)
+EMPTY: Mapping[str, Any] = {
+    "found": Found(jobs=[], next=None, complete=True, looked_back_to=None),
+    "cursor": "",
+    "older": None,
+}
 NOT_YOURS = "You may not search in what belongs to jobs: arguments, headers and error messages"
 
 
 async def read(view: View) -> Mapping[str, object]:
-    text, cursor, wrong = view.text("q"), view.text("cursor", 2_000), ""
-    found, query = EMPTY, Query()
+    text, wrong = view.text("q"), ""
+    page, query = EMPTY, Query()
     try:
         query = parsed(text)
         if query.secret and not view.may("see_arguments"):
             raise NotUnderstood(NOT_YOURS)
         if query.job_id is None:
-            found = await view.app.search(query.search(), cursor=cursor or None, limit=LIMIT)
+            page = await _page_of(view, query.search(), "/jobs", q=text)
     except NotUnderstood as error:
         wrong = str(error)
     except (InvalidOption, InvalidJobId) as error:
         wrong = str(error)
     return {
+        **page,
         "q": text,
         "goto": None if query.job_id is None else view.url(f"/jobs/{query.job_id}"),
         "wrong": wrong,
-        "found": found,
-        "messages": await messages(view, found.jobs),
-        "cursor": cursor,
-        "older": found.next and view.url("/jobs", q=text, cursor=found.next),
+        "messages": await messages(view, page["found"].jobs),
         "tabs": _tabs(view, text),
         "acts": [act for act in ("retry", "cancel", "delete") if view.may(act)],
-        "all_that_match": all_that_match(view, text) if found.jobs else [],
+        "all_that_match": all_that_match(view, text) if page["found"].jobs else [],
         "done": _done(view),
     }
 
@@ -70,14 +73,15 @@ def _done(view: View) -> str:
 
 async def read_running(view: View) -> Mapping[str, object]:
     """The jobs that run, the longest first."""
+    return await _page_of(view, Search(statuses=["running"], order="started"), "/running")
+
+
+async def _page_of(view: View, search: Search, path: str, **parameters: str) -> Mapping[str, Any]:
+    """The page of a search that the address says, and where the one behind it is."""
     cursor = view.text("cursor", 2_000)
-    search = Search(statuses=["running"], order="started")
     found = await view.app.search(search, cursor=cursor or None, limit=LIMIT)
-    return {
-        "found": found,
-        "cursor": cursor,
-        "older": found.next and view.url("/running", cursor=found.next),
-    }
+    older = found.next and view.url(path, cursor=found.next, **parameters)
+    return {"found": found, "cursor": cursor, "older": older}
 
 
 async def messages(view: View, jobs: Sequence[FoundJob]) -> Mapping[str, str]:
