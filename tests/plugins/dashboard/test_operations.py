@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from soniq import Page, Search, Soniq
+from soniq.cli.person import this_person
 from soniq_dashboard import Dashboard, operations, running
 from soniq_dashboard.audit import KEPT, lines
 from soniq_dashboard.operations import (
@@ -476,6 +477,24 @@ async def test_what_was_done_is_kept_with_a_name_on_it(app: Soniq) -> None:
     assert [each.action for each in await lines(app, action="retry")] == ["retry", "retry"]
     newest = (await lines(app, most=1))[0].id
     assert len(await lines(app, before=newest)) == 4
+
+
+async def test_what_was_done_by_command_is_there_too(app: Soniq, project: Project) -> None:
+    first, _ = await dead(app, 2)
+    for command in (
+        ["retry", first],
+        ["cancel", first],
+        ["delete", "--status", "dead", "--name", "pay", "--all", "--yes"],
+        ["pause", "mail", "--reason", "smtp is down"],
+    ):
+        done = await asyncio.to_thread(project.soniq, *command)
+        assert done.returncode == 0, done.stderr
+        assert "failed" not in done.stderr
+    told = await lines(app)
+    assert [(each.action, each.jobs) for each in told] == [
+        ("pause", 0), ("delete", 1), ("cancel", 1), ("retry", 1),
+    ]  # fmt: skip
+    assert {each.by for each in told} == {this_person()}
 
 
 @pytest.mark.usefixtures("small")

@@ -5,8 +5,11 @@ import uuid
 
 import asyncpg
 
-from soniq import Soniq
+from soniq import Search, Soniq
 from soniq_dashboard import Dashboard
+from soniq_dashboard.audit import lines
+from soniq_dashboard.operations import begin, frozen, operations, time_of
+from soniq_dashboard.running import run_batch
 from soniq_dashboard.sampling import forget, sample
 from soniq_dashboard.settings import KEEP
 from tests.core.postgres.support import documented_rights, own_database
@@ -48,3 +51,15 @@ async def works(url: str) -> None:
         dashboard = app.plugin(Dashboard)
         assert [point.done for point in await dashboard.series(LONG_AGO)] == [1]
         assert await dashboard.gauges(LONG_AGO)
+
+        await app.enqueue("one", delay=60)
+        at = await time_of(app)
+        search = frozen("cancel", Search(names=["one"]), at)
+        made = await begin(
+            app, "cancel", search, at, secret=False, by="eva", reason=None, found=1, exact=True
+        )
+        assert await run_batch(app)
+        (operation,) = await operations(app, only=made)
+        assert (operation.state, operation.changed) == ("done", 1)
+        await app.pause("mail", by="eva")
+        assert [each.action for each in await lines(app)] == ["pause", "cancel"]
