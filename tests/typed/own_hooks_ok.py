@@ -47,6 +47,8 @@ async def rings(app: Soniq) -> None:
     await chimes_rang.call(app, "north", times=3)
     assert_type(await chimes_tune.call(app, "north"), str | None)
     assert_type(await chimes_wishes.call(app), list[tuple[str, list[str]]])
+    for _, ask in chimes_wishes.calls(app):
+        assert_type(await ask(), list[str] | None)
     assert_type(app.plugin(Listener), Listener)
 
     @app.hook(chimes_tune)

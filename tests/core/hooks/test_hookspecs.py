@@ -146,6 +146,28 @@ async def test_an_error_in_one_harms_nobody_or_goes_to_the_caller_by_its_kind(
         await bells_tune.call(make_app(plugins=plugins[:2], hook_timeout=0.05), "north")
 
 
+async def test_who_asks_one_by_one_goes_on_without_those_that_fail(
+    make_app: MakeApp, make_plugin: MakePlugin
+) -> None:
+    broken = make_plugin("broken", bells_wishes=lambda: fails())
+    hanging = make_plugin("hanging", bells_wishes=hangs)
+    silent = make_plugin("silent", bells_wishes=lambda: None)
+    app = make_app(plugins=[broken, hanging, Neighbour(), silent, Bells()], hook_timeout=0.05)
+    found: dict[str, object] = {}
+    for plugin, ask in bells_wishes.calls(app):
+        try:
+            found[plugin] = await ask()
+        except PluginError as error:
+            found[plugin] = error.plugin
+    assert found == {
+        "neighbour": ["silence"],
+        "broken": "broken",
+        "hanging": "hanging",
+        "silent": None,
+        "bells": ["westminster"],
+    }
+
+
 async def test_a_signal_in_an_observer_has_no_effect(
     make_app: MakeApp, make_plugin: MakePlugin, caplog: pytest.LogCaptureFixture
 ) -> None:

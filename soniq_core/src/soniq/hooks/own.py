@@ -1,6 +1,7 @@
 """`hookspec`: what a plugin specifies its own hooks with, and calls them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from soniq.hooks.dispatch import Observers, answer
@@ -59,12 +60,23 @@ class Collected(OwnSpec[P, R]):
         the caller: others than Soniq's as `PluginError`, which names the plugin.
         """
         results = []
-        values = self.values(args, keywords)
-        for each in _implementations(self, app):
-            result = await answer(self.name, each, values, app.settings.hook_timeout)
+        for plugin, ask in self.calls(app, *args, **keywords):
+            result = await ask()
             if result is not None:
-                results.append((each.plugin, result))
+                results.append((plugin, result))
         return results
+
+    def calls(
+        self, app: App, /, *args: P.args, **keywords: P.kwargs
+    ) -> list[tuple[str, Callable[[], Awaitable[R | None]]]]:
+        """What `call` asks, one by one, for who goes on without those that fail or take long: the
+        plugin's name, and a function that asks its implementation.
+        """
+        values, limit = self.values(args, keywords), app.settings.hook_timeout
+        return [
+            (each.plugin, partial(answer, self.name, each, values, limit))
+            for each in _implementations(self, app)
+        ]
 
 
 def _implementations(spec: OwnSpec[..., Any], app: App) -> tuple[Implementation, ...]:
