@@ -12,6 +12,7 @@ from soniq.plugin import Action, Migration, Outcome, Task, hookimpl
 from . import audit
 from .counters import Counters
 from .database import NAME, migration
+from .extending import HOOKS
 from .reading import Gauge, Point, read_gauges, read_series
 from .running import keep_running
 from .sampling import keep_samples, keep_short
@@ -98,6 +99,11 @@ class Collector:
             Task(name="forget", run=partial(keep_short, app, self._keep), elected=True),
             Task(name="operate", run=partial(keep_running, app), elected=True),
         ]
+
+    @hookimpl
+    def hookspecs(self) -> Sequence[Any]:
+        """What other plugins may add to the pages."""
+        return HOOKS
 
     @hookimpl
     def migrations(self) -> Sequence[Migration]:

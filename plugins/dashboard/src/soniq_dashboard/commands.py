@@ -10,6 +10,8 @@ import click
 from soniq import Soniq
 from soniq.plugin import takes_app, use
 
+from .permissions import PERMISSIONS
+
 if TYPE_CHECKING:
     from .web.gate import Authorize
 
@@ -83,7 +85,6 @@ def dashboard(
 def _authorize(host: str, allow: str, header: str | None, proxies: Sequence[str]) -> "Authorize":
     """Who may come in. Raises `click.UsageError` where that would be anybody."""
     from .web.entrance import SHORTEST, behind_proxy, is_loopback, local, with_password
-    from .web.gate import PERMISSIONS
 
     named = {each.strip() for each in allow.split(",") if each.strip()}
     if unknown := named - PERMISSIONS - {"all"}:

@@ -1,11 +1,16 @@
 """The plugin: its option, and the task that watches."""
 
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from soniq import ConfigurationError, Soniq, hookimpl
 from soniq.plugin import Task
 
 from .alarm import HorizonAlarm
+
+if TYPE_CHECKING:
+    from soniq_dashboard import Alert, Panel
 
 VARIABLE = "SONIQ_DOCTOR_HORIZON_ALARM"
 DEFAULT = 300.0
@@ -30,6 +35,18 @@ class DoctorPlugin:
             return []
         alarm = HorizonAlarm(app, self.horizon_alarm)
         return [Task(name="horizon", run=alarm.run, elected=True)]
+
+    @hookimpl(optionalhook=True)
+    async def dashboard_system_panels(self, app: Soniq) -> "Sequence[Panel]":
+        from .on_dashboard import panels
+
+        return await panels(app)
+
+    @hookimpl(optionalhook=True)
+    async def dashboard_alerts(self, app: Soniq) -> "Sequence[Alert]":
+        from .on_dashboard import alerts
+
+        return await alerts(app, self.horizon_alarm) if self.horizon_alarm else ()
 
 
 def _seconds(given: float | None) -> float:

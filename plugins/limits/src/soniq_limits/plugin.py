@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from soniq import JobContext, JobStatus, Snooze, Soniq
+from soniq import JobContext, JobDetail, JobStatus, Snooze, Soniq
 from soniq.errors import AppNotStarted
 from soniq.plugin import (
     EnqueueBatch,
@@ -27,6 +27,8 @@ from .state import LimitState, limit_states, set_limit
 
 if TYPE_CHECKING:
     import click
+
+    from soniq_dashboard import Page, Panel
 
 LEASE = 3.0
 """Seconds after which another worker looks in place of one that is silent."""
@@ -234,6 +236,19 @@ class Limits:
             f" {row['taken']} of {row['n']} taken{_in_time(row['per'])}"
             for row in rows
         }
+
+    @hookimpl(optionalhook=True)
+    def dashboard_pages(self) -> "Sequence[Page]":
+        from .on_dashboard import page
+
+        return [page()]
+
+    @hookimpl(optionalhook=True)
+    async def dashboard_job_panels(self, app: Soniq, job: JobDetail) -> "Sequence[Panel]":
+        """The job's keys, while it is not finished: then it has none."""
+        from .on_dashboard import of_job
+
+        return () if job["finished_at"] is not None else await of_job(app, job)
 
     @hookimpl
     def register_commands(self, cli: "click.Group") -> None:

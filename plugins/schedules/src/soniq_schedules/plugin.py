@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from soniq import InvalidArguments, JobContext, Soniq
+from soniq import InvalidArguments, JobContext, JobDetail, Soniq
 from soniq.errors import JobDefinitionError
 from soniq.plugin import JobDefinition, Migration, Task, hookimpl
 
@@ -19,6 +19,8 @@ from .when import When
 
 if TYPE_CHECKING:
     import click
+
+    from soniq_dashboard import Alert, Page, Panel
 
 
 class Schedules(AtRunTime):
@@ -90,9 +92,8 @@ class Schedules(AtRunTime):
     @hookimpl
     async def status_fields(self, app: Soniq) -> Mapping[str, object]:
         """How many schedules there are, and what keeps some from making jobs."""
-        async with app.connection() as connection:
-            (row,) = await connection.fetch(self._sql("status"), ALIVE)
-        return {name: value for name, value in row.items() if value or name == "schedules"}
+        status = await self._status(app)
+        return {name: value for name, value in status.items() if value or name == "schedules"}
 
     @hookimpl
     def register_commands(self, cli: "click.Group") -> None:
@@ -100,9 +101,42 @@ class Schedules(AtRunTime):
 
         cli.add_command(schedules)
 
+    @hookimpl(optionalhook=True)
+    def dashboard_pages(self) -> "Sequence[Page]":
+        from .on_dashboard import Schedules
+
+        return [Schedules(self).page()]
+
+    @hookimpl(optionalhook=True)
+    def dashboard_job_panels(self, job: JobDetail) -> "Sequence[Panel]":
+        from .on_dashboard import of_job
+
+        return of_job(job)
+
+    @hookimpl(optionalhook=True)
+    async def dashboard_queue_panels(self, queue: str) -> "Sequence[Panel]":
+        from .on_dashboard import of_queue
+
+        jobs = {
+            name for name, job in self._definitions.items() if (job.queue or "default") == queue
+        }
+        return await of_queue(self, jobs)
+
+    @hookimpl(optionalhook=True)
+    async def dashboard_alerts(self, app: Soniq) -> "Sequence[Alert]":
+        from .on_dashboard import alerts
+
+        return alerts(await self._status(app))
+
     @hookimpl
     def background_tasks(self, app: Soniq) -> Sequence[Task]:
         """One ticker for each version of the code: an older one does not know what is new."""
         ticker = Ticker(app, self._code, self._serializers())
         name = f"tick {ticker.version[:12]}"
         return [Task(name=name, run=ticker.run, elected=True, lease=LEASE)]
+
+    async def _status(self, app: Soniq) -> Mapping[str, Any]:
+        """How many schedules there are, and the names of those that make no jobs."""
+        async with app.connection() as connection:
+            (row,) = await connection.fetch(self._sql("status"), ALIVE)
+        return dict(row)

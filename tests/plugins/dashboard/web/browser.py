@@ -5,12 +5,14 @@ test.
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import axe_playwright_python
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright
 
@@ -25,6 +27,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--host-resolver-rules=MAP *.test 127.0.0.1",
 ]
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
@@ -107,3 +110,26 @@ async def window(
         assert seen.complaints == [], seen.complaints
     finally:
         await context.close()
+
+
+async def examine(
+    browser: Browser, base: str, paths: Sequence[str], *, width: int, scheme: str
+) -> None:
+    """Look at pages: none complains, is wider than the window, or hard to read for somebody. What is
+    said of pages that are not there is no complaint.
+    """
+    look: dict[str, Any] = {"width": width, "color_scheme": scheme}
+    async with window(browser, base, **look) as seen:
+        for path in paths:
+            await seen.go(path)
+            assert not await seen.scrolls_sideways(), path
+        seen.complaints = [each for each in seen.complaints if "404" not in each]
+
+    # axe is a script that the policy would refuse
+    async with window(browser, base, bypass_csp=True, **look) as seen:
+        for path in paths:
+            await seen.go(path)
+            await seen.page.evaluate(AXE)
+            found = await seen.page.evaluate("axe.run().then(each => each.violations)")
+            assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], path
+        seen.complaints.clear()  # axe has some of its own

@@ -1,6 +1,8 @@
 """A dashboard, asked as a browser would ask it, in the event loop of the test."""
 
+import re
 from collections.abc import AsyncIterator, Callable
+from html import unescape
 from typing import Any
 
 import httpx
@@ -46,3 +48,10 @@ async def send(
 ) -> httpx.Response:
     """Send a form, as a page of the dashboard would."""
     return await client.post(path, data=form or {"nothing": ""}, headers=headers)
+
+
+async def rows(client: httpx.AsyncClient, path: str) -> list[str]:
+    """The rows of the tables of plugins on a page, each as its text."""
+    html = (await client.get(path)).text
+    found = re.findall(r"<tr data-row>(<td class=\"wide\">.*?)</tr>", html)
+    return [" ".join(unescape(re.sub(r"<[^>]*>", " ", each)).split()) for each in found]

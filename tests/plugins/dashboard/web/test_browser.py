@@ -3,9 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
-import axe_playwright_python
 import pytest
 from playwright.async_api import Browser, Dialog
 
@@ -16,11 +14,9 @@ from soniq_dashboard.running import run_batch
 from soniq_dashboard.web import anyone
 from soniq_dashboard.web.serve import listening
 from tests.conftest import MakeApp
-from tests.plugins.dashboard.web.browser import opened, served, window
+from tests.plugins.dashboard.web.browser import examine, opened, served, window
 from tests.plugins.dashboard.web.test_pages import LISTS
 from tests.support.jobs import status_of, working
-
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 
 
 @pytest.fixture
@@ -74,22 +70,8 @@ async def paths(app: Soniq) -> list[str]:
 async def test_each_page_is_quiet_fits_and_can_be_read_by_everybody(
     app: Soniq, browser: Browser, paths: list[str], width: int, scheme: str
 ) -> None:
-    look = {"width": width, "color_scheme": scheme}
     async with served(app) as base:
-        async with window(browser, base, **look) as seen:  # type: ignore[arg-type]
-            for path in paths:
-                await seen.go(path)
-                assert not await seen.scrolls_sideways(), path
-            seen.complaints = [each for each in seen.complaints if "404" not in each]
-
-        # axe is a script that the policy would refuse
-        async with window(browser, base, bypass_csp=True, **look) as seen:  # type: ignore[arg-type]
-            for path in paths[:-1]:
-                await seen.go(path)
-                await seen.page.evaluate(AXE)
-                found = await seen.page.evaluate("axe.run().then(each => each.violations)")
-                assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], path
-            seen.complaints.clear()  # axe has some of its own
+        await examine(browser, base, paths, width=width, scheme=scheme)
 
 
 async def test_a_page_shows_what_is_new_by_itself(app: Soniq, browser: Browser) -> None:

@@ -3,7 +3,9 @@
 `app.mount("/jobs", dashboard(eq, authorize=...))` in an ASGI application, or `soniq dashboard`.
 """
 
+from soniq_dashboard.permissions import PERMISSIONS, Permission
+
 from .app import dashboard
-from .gate import PERMISSIONS, Authorize, Permission, User, anyone
+from .gate import Authorize, User, anyone
 
 __all__ = ["PERMISSIONS", "Authorize", "Permission", "User", "anyone", "dashboard"]

@@ -14,14 +14,28 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from soniq import Soniq
-from soniq.errors import DatabaseError, InvalidJobId
+from soniq.errors import DatabaseError, InvalidJobId, SchemaMissing, SchemaTooNew
 
 from .actions import ACTIONS
 from .assets import Assets
 from .downloads import FILES, File, download
+from .extensions import Extensions
 from .forms import Action
 from .gate import Authorize, Gate, Headed
-from .pages import Page, audit, failures, job, jobs, names, operations, overview, queues, workers
+from .pages import (
+    Page,
+    audit,
+    brought,
+    failures,
+    job,
+    jobs,
+    names,
+    operations,
+    overview,
+    queues,
+    system,
+    workers,
+)
 from .render import environment, tag
 from .shared import Shared
 from .view import BadRequest, View
@@ -38,10 +52,12 @@ PAGES = (
     workers.PAGE,
     operations.PAGE,
     audit.PAGE,
+    system.PAGE,
     job.PAGE,
     names.ONE,
     operations.ONE,
     operations.NEW,
+    brought.PAGE,
 )
 LONGEST = 10.0
 """Seconds that a page may take."""
@@ -64,6 +80,7 @@ class Dashboard:
     def __init__(self, app: Soniq, authorize: Authorize) -> None:
         self._app = app
         self._shared = Shared()
+        self._extensions = Extensions(app, self._shared)
         self._assets = Assets()
         self._templates = environment()
         inside = Starlette(
@@ -84,23 +101,27 @@ class Dashboard:
         ]
         self.application: ASGIApp = Headed(Starlette(routes=routes))
 
+    def _view(self, request: Request) -> View:
+        return View(request, self._app, self._shared, self._extensions)
+
     async def _page(self, page: Page, request: Request) -> Response:
-        view = View(request, self._app, self._shared)
+        view = self._view(request)
         return await self._guarded(view, self._read(page, view))
 
     async def _file(self, what: File, request: Request) -> Response:
-        view = View(request, self._app, self._shared)
+        view = self._view(request)
         return await self._guarded(view, download(view, what))
 
     async def _read(self, page: Page, view: View) -> Response:
         await self._app.start()
+        view.brought = await self._extensions.pages()
         shown = await page.read(view)
         if goto := shown.get("goto"):
             return RedirectResponse(str(goto), 303)
         return self._rendered(view, page.template, page, shown)
 
     async def _action(self, act: Action, request: Request) -> Response:
-        view = View(request, self._app, self._shared)
+        view = self._view(request)
 
         async def acted() -> Response:
             await self._app.start()
@@ -123,6 +144,9 @@ class Dashboard:
             raise
         except TimeoutError:
             return self._error(view, 504, "The database took too long to answer")
+        except (SchemaMissing, SchemaTooNew):
+            text = "The tables are not those of this Soniq: soniq setup --check says more"
+            return self._error(view, 503, text)
         except DatabaseError:
             number = secrets.token_hex(4)
             log.warning(
@@ -137,7 +161,7 @@ class Dashboard:
     def _refused(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         text = {404: "There is no such page, or no such job any more", 403: "You may not do this"}
-        view = View(request, self._app, self._shared)
+        view = self._view(request)
         return self._error(view, status, text.get(status, "This cannot be done"))
 
     def _error(self, view: View, status: int, text: str) -> Response:
@@ -157,7 +181,7 @@ class Dashboard:
             url=view.url,
             asset=lambda name: view.url(self._assets.path(name)),
             page=page,
-            menu=[each for each in PAGES if each.key],
+            menu=[*(each for each in PAGES if each.key), *view.plugin_pages],
         )
         name = tag(html)
         if status == 200 and view.request.headers.get("if-none-match") == name:

@@ -13,7 +13,9 @@ from ipaddress import ip_address
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from .gate import Authorize, Permission, User
+from soniq_dashboard.permissions import Permission
+
+from .gate import Authorize, User
 
 SHORTEST = 12
 """Characters of a password."""

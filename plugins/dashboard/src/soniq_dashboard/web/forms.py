@@ -6,7 +6,9 @@ from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 
-from .gate import MOST_BYTES, Permission
+from soniq_dashboard.permissions import Permission
+
+from .gate import MOST_BYTES
 from .view import MOST_TEXT, BadRequest, View, checked
 
 MOST_JOBS = 1_000

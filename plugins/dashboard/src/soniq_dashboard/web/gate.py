@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -13,13 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from soniq import InvalidOption
-
-Permission = Literal["see_arguments", "retry", "cancel", "delete", "pause", "bulk"]
-PERMISSIONS: frozenset[Permission] = frozenset(get_args(Permission))
-"""What a user may do beyond looking at jobs. `see_arguments` is to see what belongs to them: their
-arguments, results, headers and errors. `bulk` is to do with all jobs that match a search what they
-may do with one.
-"""
+from soniq_dashboard.permissions import PERMISSIONS, Permission
 
 USER = "soniq_dashboard.user"
 """Where a request has its user, in its scope."""

@@ -1,14 +1,17 @@
 """One request for a page: who asks, for what, and where the other pages are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 
 from soniq import Soniq
+from soniq_dashboard.permissions import Permission
 
-from .gate import USER, Permission, User
+from .extensions import Extensions, Found, PluginPage
+from .gate import USER, User
 from .shared import Shared
+from .written import Value
 
 MOST_TEXT = 500
 """Characters of a parameter."""
@@ -23,9 +26,14 @@ class BadRequest(Exception):
 class View:
     """What a page is made with."""
 
-    def __init__(self, request: Request, app: Soniq, shared: Shared) -> None:
+    def __init__(
+        self, request: Request, app: Soniq, shared: Shared, extensions: Extensions
+    ) -> None:
         self.app = app
         self.shared = shared
+        self.extensions = extensions
+        self.brought: Found[PluginPage] = ((), ())
+        """The pages of plugins, and what went wrong with those."""
         self.request = request
         self.user: User = request.scope[USER]
         self._root: str = request.scope.get("root_path", "").rstrip("/")
@@ -37,9 +45,22 @@ class View:
         given = {name: each for name, each in parameters.items() if each not in (None, "")}
         return self._root + path + (f"?{urlencode(given, doseq=True)}" if given else "")
 
+    def address(self, link: Value) -> str:
+        """Where a link of a plugin leads."""
+        return str(link.to) if link.elsewhere else self.url(str(link.to))
+
     def may(self, permission: Permission) -> bool:
         """Whether the user may do this."""
         return permission in self.user.may
+
+    @property
+    def plugin_pages(self) -> Sequence[PluginPage]:
+        """The pages of plugins that the user may see."""
+        return [
+            each
+            for each in self.brought[0]
+            if each.page.permission is None or self.may(each.page.permission)
+        ]
 
     def text(self, name: str, most: int = MOST_TEXT) -> str:
         """A parameter of the address; empty where it is not there. Raises `BadRequest`."""

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from starlette.exceptions import HTTPException
 
 from soniq import InvalidJobId, JobDetail
 from soniq.plugin import presented
+from soniq_dashboard.extending import dashboard_job_panels, dashboard_links
+from soniq_dashboard.permissions import Permission
 from soniq_dashboard.web.downloads import LARGEST as LARGEST_FILE
 from soniq_dashboard.web.downloads import File
-from soniq_dashboard.web.gate import Permission
 from soniq_dashboard.web.view import View
 
 from . import Page
@@ -41,10 +42,14 @@ async def read(view: View) -> Mapping[str, object]:
         raise HTTPException(404) from None
     if job is None:
         raise HTTPException(404)
+    belongs = await _belongings(view, job) if may_see else None
+    seen = _as_seen(job, belongs)
     return {
         "job": job,
         "files": _files(view, job),
-        "belongs": await _belongings(view, job) if may_see else None,
+        "belongs": belongs,
+        "panels": await view.extensions.panels(dashboard_job_panels, view.user.may, seen),
+        "links": await view.extensions.links(dashboard_links, seen),
         "actions": _actions(view, job),
         "history": _history(job),
         "refused": REFUSALS.get(view.text("refused"), ""),
@@ -76,6 +81,25 @@ def _files(view: View, job: JobDetail) -> Mapping[File, str | None]:
         what: view.url(f"/jobs/{job['job_id']}/{what}") if FROM < size <= LARGEST_FILE else None
         for what, size in sizes.items()
     }
+
+
+def _as_seen(job: JobDetail, belongs: Mapping[str, Any] | None) -> JobDetail:
+    """The job as plugins get it: with what belongs to it as it may be shown."""
+    shown: Mapping[str, Any] = belongs or {}
+    messages = shown.get("messages") or [None] * len(job["attempts"])
+    seen: dict[str, Any] = {
+        **job,
+        **{each: shown.get(each) for each in ("args", "result", "progress")},
+        "headers": shown.get("headers") or {},
+        "attempts": [
+            {**each, "message": message, "traceback": None}
+            for each, message in zip(job["attempts"], messages, strict=True)
+        ],
+    }
+    if error := job["error"]:
+        told = {each: shown.get(each) for each in ("message", "traceback")}
+        seen["error"] = {**error, **told}
+    return cast("JobDetail", seen)
 
 
 def _actions(view: View, job: JobDetail) -> Sequence[Permission]:

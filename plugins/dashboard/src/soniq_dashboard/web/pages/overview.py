@@ -23,13 +23,20 @@ async def overview_of(view: View) -> Overview:
 async def read(view: View) -> Mapping[str, object]:
     now = await overview_of(view)
     dead = await view.shared.get("dead", lambda: _recently_dead(view))
+    ours = [
+        {"level": each.level, "text": each.text, "url": _link(view, each)}
+        for each in attention(now, dead)
+    ]
+    of_plugins, troubles = await view.extensions.alerts()
+    theirs = [
+        {"level": each.level, "text": each.text, "url": view.address(each.to)}
+        for each in of_plugins
+    ]
     queues = queues_of(now)
     return {
         **await charts(view, "/"),
-        "alerts": [
-            {"level": each.level, "text": each.text, "url": _link(view, each)}
-            for each in attention(now, dead)
-        ],
+        "alerts": sorted([*ours, *theirs], key=lambda each: each["level"]),
+        "troubles": [*view.brought[1], *troubles],
         "waiting": summed(each.waiting for each in queues),
         "scheduled": summed(each.scheduled for each in queues),
         "running": summed(each.running for each in queues),

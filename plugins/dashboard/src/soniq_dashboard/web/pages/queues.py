@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from soniq_dashboard.extending import dashboard_queue_panels
 from soniq_dashboard.standing import queues_of
 from soniq_dashboard.web.view import View
 
@@ -15,8 +16,11 @@ async def read(view: View) -> Mapping[str, object]:
     queues = queues_of(now)
     if name:
         queues = [each for each in queues if each.name == name]
-    drawn = await charts(view, "/queues", queue=name) if name else {}
-    return {"queues": queues, "name": name, "exact": now["exact"], **drawn}
+    of_one: Mapping[str, object] = {}
+    if name:
+        panels = await view.extensions.panels(dashboard_queue_panels, view.user.may, name)
+        of_one = {**await charts(view, "/queues", queue=name), "panels": panels}
+    return {"queues": queues, "name": name, "exact": now["exact"], **of_one}
 
 
 PAGE = Page("/queues", "queues.html", read, "Queues", "q")

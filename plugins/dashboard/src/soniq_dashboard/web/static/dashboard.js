@@ -113,7 +113,7 @@ const keys = (event) => {
   else if (event.key === "k") rows(-1);
   else if (event.key === "x") document.querySelector("[data-at] [name=id]")?.click();
   else if (event.key === "Enter" && event.target === document.body) document.querySelector("[data-at] a")?.click();
-  else if (event.key === "?") say("/ search · g and o q j r f n w p a: pages · j k: rows · x: tick · Enter: open");
+  else if (event.key === "?") say("/ search · g and o q j r f n w p a s: pages · j k: rows · x: tick · Enter: open");
 };
 
 document.addEventListener("DOMContentLoaded", () => {
