@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from soniq import Soniq
-from soniq_dashboard.web import PERMISSIONS, Authorize, anyone, dashboard
+from soniq_dashboard.web import PERMISSIONS, Authorize, anyone, dashboard, extensions
 from tests.conftest import MakeApp
 
 HOST = "http://jobs.test"
@@ -24,6 +24,13 @@ Browse = Callable[..., httpx.AsyncClient]
 def app(make_app: MakeApp) -> Soniq:
     """An app that may enqueue what another defines."""
     return make_app(unknown_jobs="allow")
+
+
+@pytest.fixture(autouse=True)
+def _machines_that_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plugins have more time here: a test of their limit sets it."""
+    monkeypatch.setattr(extensions, "LIMIT", 10.0)
+    monkeypatch.setattr(extensions, "LIMIT_OF_PAGE", 8.0)
 
 
 @pytest.fixture
