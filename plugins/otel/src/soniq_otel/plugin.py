@@ -4,14 +4,15 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from opentelemetry.context import attach, get_current
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import TracerProvider
 
-from soniq import ConfigurationError, JobContext, Soniq, hookimpl
+from soniq import ConfigurationError, JobContext, JobDetail, Soniq, hookimpl
 from soniq.errors import WorkerLost, WorkerStopped
 from soniq.plugin import EnqueueBatch, Outcome, Task
 
@@ -21,7 +22,13 @@ from .gauges import sample
 from .produce import Send, propagate_only
 from .telemetry import Attributes, Telemetry, harmless, silence
 
+if TYPE_CHECKING:
+    from soniq_dashboard import Link
+
 T = TypeVar("T")
+
+TRACE_ID = "{trace_id}"
+"""What stands in `trace_url` for the trace."""
 
 
 class OtelPlugin:
@@ -30,8 +37,9 @@ class OtelPlugin:
     `tracer_provider`, `meter_provider`, `propagator`: the global ones unless given. `create_spans`
     (True): a span for each job of a bulk enqueue. `parent` (True): an attempt is also a child of
     the span that created its job; without, it is a trace of its own with a link. `gauge_interval`
-    (15): seconds between two samples of the queues. The last three are also read from
-    SONIQ_OTEL_CREATE_SPANS, SONIQ_OTEL_PARENT and SONIQ_OTEL_GAUGE_INTERVAL.
+    (15): seconds between two samples of the queues. `trace_url` (None): where a trace is shown, an
+    address with `{trace_id}`, to which the dashboard leads from a job. All but the first three are
+    also read from SONIQ_OTEL_CREATE_SPANS, SONIQ_OTEL_PARENT and so on.
 
     Raises `ConfigurationError`.
     """
@@ -45,10 +53,12 @@ class OtelPlugin:
         create_spans: bool | None = None,
         parent: bool | None = None,
         gauge_interval: float | None = None,
+        trace_url: str | None = None,
     ) -> None:
         self.create_spans = _option("create_spans", create_spans, _flag, True)
         self.parent = _option("parent", parent, _flag, True)
         self.gauge_interval = _option("gauge_interval", gauge_interval, _seconds, 15.0)
+        self.trace_url = _option("trace_url", trace_url, _address, "")
         self._telemetry = Telemetry(tracer_provider, meter_provider, propagator)
         self._app: Soniq | None = None
         self._server: Attributes | None = None
@@ -120,6 +130,17 @@ class OtelPlugin:
         run = partial(sample, self._telemetry, app, self.server, self.gauge_interval)
         return [Task(name="gauges", run=run, elected=True)]
 
+    @hookimpl(optionalhook=True)
+    def dashboard_links(self, job: JobDetail) -> "Sequence[Link]":
+        """Where the trace is shown in which the job was created."""
+        from soniq_dashboard import Link
+
+        _, created = self._telemetry.creation(job["headers"])
+        if not created or not self.trace_url:
+            return ()
+        trace_id = f"{created[0].context.trace_id:032x}"
+        return [Link("Trace", self.trace_url.replace(TRACE_ID, trace_id))]
+
     @hookimpl
     def housekeeping(self, app: Soniq) -> Sequence[Callable[[], AbstractContextManager[None]]]:
         """Keep instrumentations, as of asyncpg, from tracing statements that are no job's."""
@@ -167,3 +188,10 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < 1e6:
         raise ValueError("a number of seconds above 0")
     return seconds
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or TRACE_ID not in text:
+        raise ValueError(f"an address with https:// and {TRACE_ID}")
+    return text

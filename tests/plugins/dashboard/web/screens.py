@@ -26,6 +26,7 @@ PAGES = {
     "name": "/names/one?name=mail.send&window=24h",
     "running": "/running",
     "workers": "/workers",
+    "system": "/system",
     "operations": "/operations",
     "audit": "/audit",
 }
