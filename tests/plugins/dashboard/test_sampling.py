@@ -10,7 +10,7 @@ import pytest
 from soniq import Soniq
 from soniq_dashboard import Dashboard
 from soniq_dashboard.counters import Counters
-from soniq_dashboard.sampling import AT_ONCE, forget, sample
+from soniq_dashboard.sampling import AT_ONCE, forget, pause_after, sample
 from soniq_dashboard.settings import DAY, KEEP
 from soniq_dashboard.writing import Writer
 from tests.conftest import MakeApp
@@ -68,6 +68,11 @@ async def test_the_samples_of_a_minute_are_one_row_of_the_highest(
 @pytest.fixture
 def app(make_app: MakeApp, dashboard: Dashboard) -> Soniq:
     return make_app(plugins=[dashboard], unknown_jobs="allow")
+
+
+@pytest.mark.parametrize(("took", "pause"), [(0.1, 15.0), (3.0, 60.0)])
+def test_a_sample_of_very_many_jobs_is_taken_less_often(took: float, pause: float) -> None:
+    assert pause_after(took) == pause
 
 
 async def test_queues_beyond_five_hundred_are_one(app: Soniq, dashboard: Dashboard) -> None:

@@ -1,6 +1,7 @@
 """What one worker does for all: it samples how much waits, and forgets what is past."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 
 import asyncpg
@@ -14,6 +15,10 @@ from .database import NAME, statement
 
 SAMPLE = 15.0
 """Seconds between two samples."""
+REST = 20
+"""How many times as long as a sample took nothing is sampled: it reads each live job, and of
+millions that takes seconds.
+"""
 MOST_QUEUES = 500
 """How many queues are sampled apart: those with most jobs that wait."""
 FORGET = 60.0
@@ -116,8 +121,14 @@ async def forget(app: Soniq, keep: Mapping[int, float]) -> int:
 async def keep_samples(app: Soniq) -> None:
     """Sample again and again."""
     while True:
+        began = time.monotonic()
         await sample(app)
-        await asyncio.sleep(SAMPLE)
+        await asyncio.sleep(pause_after(time.monotonic() - began))
+
+
+def pause_after(took: float) -> float:
+    """Seconds until the next sample, after one that took so many."""
+    return max(SAMPLE, took * REST)
 
 
 async def keep_short(app: Soniq, keep: Mapping[int, float]) -> None:
