@@ -99,6 +99,25 @@ async def test_what_was_done_just_now_is_in_the_chart(app: Soniq, browse: Browse
     assert "17" in page.text
 
 
+async def test_a_queue_that_grows_says_how_fast(
+    app: Soniq, browse: Browse, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    @app.job(name="work", queue="slow")
+    async def work() -> None: ...
+
+    await app.start()
+    await app.enqueue_many(work, [{}] * 5)
+    await connection.execute(
+        f"insert into {schema}_dashboard.gauge"
+        " (at, queue, waiting, scheduled, running, held, oldest, workers, slots, busy)"
+        " select date_trunc('minute', now()) - n * interval '1 minute', 'slow', 800 - 100 * n,"
+        " 0, 0, 0, 0, 0, 0, 0 from generate_series(1, 5) as n"
+    )
+    page = checked(await browse(app).get("/queues?queue=slow"))
+    assert "100 more wait each minute" in page.text
+    assert "more wait" not in checked(await browse(app).get("/queues")).text
+
+
 async def test_without_the_collector_the_pages_say_why_there_are_no_charts(
     make_app: MakeApp, browse: Browse
 ) -> None:

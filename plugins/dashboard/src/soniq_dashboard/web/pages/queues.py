@@ -1,14 +1,16 @@
 """The queues, what each holds, and who serves it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from soniq_dashboard.extending import dashboard_queue_panels
-from soniq_dashboard.standing import queues_of
+from soniq_dashboard.standing import Queue, queues_of
+from soniq_dashboard.trend import MINUTES, trend
 from soniq_dashboard.web.view import View
 
 from . import Page
 from .overview import overview_of
-from .series import charts
+from .series import FRESH, charts, collector
 
 
 async def read(view: View) -> Mapping[str, object]:
@@ -19,8 +21,23 @@ async def read(view: View) -> Mapping[str, object]:
     of_one: Mapping[str, object] = {}
     if name:
         panels = await view.extensions.panels(dashboard_queue_panels, view.user.may, name)
-        of_one = {**await charts(view, "/queues", queue=name), "panels": panels}
+        of_one = {
+            **await charts(view, "/queues", queue=name),
+            "trend": await _trend(view, name, queues),
+            "panels": panels,
+        }
     return {"queues": queues, "name": name, "exact": now["exact"], **of_one}
+
+
+async def _trend(view: View, name: str, queues: Sequence[Queue]) -> str:
+    counts = collector(view)
+    if counts is None or not queues:
+        return ""
+    since = datetime.now(UTC) - timedelta(minutes=MINUTES)
+    samples = await view.shared.get(
+        ("trend", name), lambda: counts.gauges(since, queue=name), FRESH
+    )
+    return trend(samples, queues[0].waiting)
 
 
 PAGE = Page("/queues", "queues.html", read, "Queues", "q")
