@@ -57,6 +57,8 @@ def test_words_say_what_is_searched_for(text: str, given: dict[str, Any]) -> Non
         ("colour:red", "there is no colour: here; there are args, args"),
         ("status:", "what is status: to be"),
         ('"open', "not closed"),
+        ('name:"open', "not closed"),
+        ('it"s', "not closed"),
         ("one two", "error_text is there twice"),
         ("status:dead status:done", "statuses is there twice"),
         ("args.a:1 args.a.b:2", "a is there twice"),

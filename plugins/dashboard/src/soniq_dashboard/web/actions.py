@@ -7,7 +7,7 @@ from soniq import SoniqError
 from .forms import MOST_JOBS, Action, Form, text_of
 from .operating import OPERATING
 from .pages.job import REFUSALS
-from .view import BadRequest, View
+from .view import MOST_SEARCH, BadRequest, View
 
 # --- one job -------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ def _ids(form: Form) -> Sequence[str]:
 
 def _list(view: View, form: Form, did: str, jobs: int, left: int) -> str:
     """The list that the jobs were ticked in, and what was done."""
-    return view.url("/jobs", q=text_of(form, "q"), did=did, jobs=jobs, left=left)
+    return view.url("/jobs", q=text_of(form, "q", MOST_SEARCH), did=did, jobs=jobs, left=left)
 
 
 # --- queues --------------------------------------------------------------------------------------

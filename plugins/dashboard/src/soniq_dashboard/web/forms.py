@@ -45,9 +45,9 @@ async def _form(view: View) -> Form:
         raise BadRequest("the form cannot be read") from None
 
 
-def text_of(form: Form, name: str) -> str:
+def text_of(form: Form, name: str, most: int = MOST_TEXT) -> str:
     """A text of a form; empty where it is not there. Raises `BadRequest`."""
-    return checked(name, form.get(name, [""])[0], MOST_TEXT)
+    return checked(name, form.get(name, [""])[0], most)
 
 
 def number_of(form: Form, name: str) -> int | None:

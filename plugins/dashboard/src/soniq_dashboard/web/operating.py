@@ -12,7 +12,7 @@ from .forms import Action, Form, number_of, text_of
 from .pages.operations import ASKED_FOR, operation_id
 from .pages.series import collector
 from .query import NotUnderstood, parsed
-from .view import BadRequest, View
+from .view import MOST_SEARCH, BadRequest, View
 
 LONGEST_NAME = 1_000
 """Bytes of a user's name that is kept with what they do."""
@@ -82,7 +82,12 @@ def _asked(form: Form) -> Asked:
     if action is None or shown is None or at is None or at.tzinfo is None:
         raise BadRequest("this is no form of the dashboard")
     return Asked(
-        action, text_of(form, "q"), at, shown, number_of(form, "typed"), text_of(form, "reason")
+        action,
+        text_of(form, "q", MOST_SEARCH),
+        at,
+        shown,
+        number_of(form, "typed"),
+        text_of(form, "reason"),
     )
 
 

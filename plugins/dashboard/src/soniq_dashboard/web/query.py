@@ -13,7 +13,7 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 TIMES = ("created", "scheduled", "started", "finished")
 AGE = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
 WORD = re.compile(
-    r'(?:(?P<key>[^\s":]+):)?(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s"]\S*|(?=\s|$)))\s*',
+    r'(?:(?P<key>[^\s":]+):)?(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s"]+|(?=\s|$)))\s*',
     re.DOTALL,
 )
 """`key:value`, `key:"a value"`, `"a value"` or `value`."""

@@ -15,6 +15,8 @@ from .written import Value
 
 MOST_TEXT = 500
 """Characters of a parameter."""
+MOST_SEARCH = 2_000
+"""Those of a search, which may have a whole name and more in it."""
 
 
 class BadRequest(Exception):

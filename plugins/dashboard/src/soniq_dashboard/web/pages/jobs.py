@@ -9,7 +9,7 @@ from soniq.plugin import presented
 from soniq_dashboard.figures import number
 from soniq_dashboard.operations import Act
 from soniq_dashboard.web.query import NotUnderstood, Query, parsed
-from soniq_dashboard.web.view import View
+from soniq_dashboard.web.view import MOST_SEARCH, View
 
 from . import Page
 
@@ -25,7 +25,7 @@ NOT_YOURS = "You may not search in what belongs to jobs: arguments, headers and 
 
 
 async def read(view: View) -> Mapping[str, object]:
-    text, wrong = view.text("q"), ""
+    text, wrong = view.text("q", MOST_SEARCH), ""
     page, query = EMPTY, Query()
     try:
         query = parsed(text)

@@ -21,7 +21,7 @@ from soniq_dashboard.operations import (
     time_of,
 )
 from soniq_dashboard.web.query import NotUnderstood, parsed
-from soniq_dashboard.web.view import View
+from soniq_dashboard.web.view import MOST_SEARCH, View
 from soniq_dashboard.web.words import words_of
 
 from . import Page
@@ -128,7 +128,7 @@ async def _note(view: View, shown: Sequence[Operation]) -> str:
 
 async def read_new(view: View) -> Mapping[str, object]:
     """The form for an operation: what would be changed, counted up to a bound, and some of it."""
-    action, text = view.request.path_params["action"], view.text("q")
+    action, text = view.request.path_params["action"], view.text("q", MOST_SEARCH)
     if action not in ACTS:
         raise HTTPException(404)
     if not (view.may("bulk") and view.may(action)):

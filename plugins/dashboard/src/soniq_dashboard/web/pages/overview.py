@@ -1,4 +1,4 @@
-"""How things stand, and what needs a person first."""
+"""How things stand, and what needs attention first."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
