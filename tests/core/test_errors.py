@@ -4,14 +4,32 @@ named here with why it is another.
 
 import ast
 import builtins
-from collections.abc import Iterator
+import copy
+import inspect
+import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from soniq import Backoff, InvalidOption, JobContext, Retry, Snooze, Soniq, Unique
+from soniq import (
+    Backoff,
+    Cancel,
+    InvalidOption,
+    JobContext,
+    JobFailed,
+    PayloadTooLarge,
+    Retry,
+    Snooze,
+    Soniq,
+    SoniqError,
+    Unique,
+    WaitTimeout,
+)
 from soniq.errors import AppNotStarted, NoAttempt, WorkerRunning
 from soniq.plugin import Dedup
+from soniq.signals import Signal
+from soniq_schedules import ScheduleNotFound
 from tests.conftest import MakeApp
 
 ROOT = Path(__file__).parent.parent.parent
@@ -133,6 +151,54 @@ def test_a_value_that_cannot_be_is_an_error_of_soniqs_and_a_value_error(make: ob
         make()
     assert isinstance(caught.value, ValueError)
     assert caught.value.option
+
+
+def subclasses(kind: type[Exception]) -> Iterator[type[Exception]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+def an_error(kind: type[Exception]) -> Exception:
+    """One of this type, made of what its parameters are called."""
+    arguments: list[object] = []
+    named: dict[str, object] = {}
+    made_by: object = kind.__init__
+    if not inspect.isfunction(made_by):
+        return kind("what went wrong")
+    for name, parameter in [*inspect.signature(made_by).parameters.items()][1:]:
+        annotation = str(parameter.annotation)
+        value: object = 7 if "int" in annotation or "float" in annotation else f"the {name}"
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            named[name] = value
+        else:
+            arguments.append(value)
+    return kind(*arguments, **named)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy],
+    ids=["to another process", "copied", "copied deeply"],
+)
+def test_an_error_is_the_same_in_another_process(again: Callable[[Exception], Exception]) -> None:
+    kinds = {
+        each
+        for each in subclasses(SoniqError)
+        if each.__module__.startswith("soniq") and not each.__qualname__.startswith("_")
+    }
+    assert {InvalidOption, JobFailed, WaitTimeout, PayloadTooLarge, ScheduleNotFound} <= kinds
+    for kind in kinds:
+        error = an_error(kind)
+        error.add_note("while it was tried")
+        other = again(error)
+        assert (type(other), str(other), vars(other)) == (kind, str(error), vars(error))
+
+
+@pytest.mark.parametrize("signal", [Retry(), Retry(5), Snooze(5), Snooze(5, "why"), Cancel("why")])
+def test_a_signal_is_the_same_in_another_process(signal: Signal) -> None:
+    other = pickle.loads(pickle.dumps(signal))
+    assert (type(other), str(other), vars(other)) == (type(signal), str(signal), vars(signal))
 
 
 async def test_a_context_of_no_worker_enqueues_nothing() -> None:

@@ -4,6 +4,7 @@ Each says what happened, to which job or plugin, and what to do; the facts are a
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from soniq.status import Status
 
@@ -14,6 +15,18 @@ class SoniqWarning(UserWarning):
 
 class SoniqError(Exception):
     """The parent of every error that Soniq raises."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied, and sent to another process, with its text and its facts, whatever it is made
+        of.
+        """
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(kind: type[SoniqError], args: tuple[object, ...]) -> SoniqError:
+    error = kind.__new__(kind, *args)
+    error.args = args  # which an OSError, as TimeoutError is one, leaves to its __init__
+    return error
 
 
 class ConfigurationError(SoniqError):
