@@ -1,11 +1,17 @@
 """What a limit is set to: in the code, in the database, at run time."""
 
 import asyncio
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from soniq import InvalidOption, Snooze, Soniq
 from soniq.errors import AppNotStarted, JobDefinitionError
+from soniq.plugin import as_json
 from soniq_limits import AllOf, Fair, Limit, LimitNotFound, Limits, Rate
 from soniq_testing import check_plugin
 from tests.conftest import MakeApp
@@ -151,13 +157,49 @@ async def test_what_does_not_fit_the_job_ends_the_start(make_app: MakeApp) -> No
 
 def test_a_key_is_the_value_as_json_and_a_long_one_its_hash() -> None:
     limit = Limit(1, by="a")
-    assert limit.key_for("job", {"a": 42}) == "job/a[42]"
-    assert limit.key_for("job", {"a": "42"}) == 'job/a["42"]'
-    assert limit.key_for("job", {"a": "\0"}) == 'job/a["\\u0000"]'
-    long = limit.key_for("job", {"a": "x" * 1_000})
+    assert limit.key_for("job", {"a": 42}, {}) == "job/a[42]"
+    assert limit.key_for("job", {"a": "42"}, {}) == 'job/a["42"]'
+    assert limit.key_for("job", {"a": "\0"}, {}) == 'job/a["\\u0000"]'
+    long = limit.key_for("job", {"a": "x" * 1_000}, {})
     assert len(long) < 100
-    assert long != limit.key_for("job", {"a": "x" * 999})
-    assert Limit(1).key_for("job", {"a": 42}) == "job"
+    assert long != limit.key_for("job", {"a": "x" * 999}, {})
+    assert Limit(1).key_for("job", {"a": 42}, {}) == "job"
+
+
+class Region(Enum):
+    EU = "eu"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "ways"),
+    [
+        (UUID, [UUID(int=255), str(UUID(int=255)).upper(), UUID(int=255).hex]),
+        (float, [5, 5.0]),
+        (Decimal, [Decimal(5), "5", 5]),
+        (date, [date(2030, 1, 31), "2030-01-31"]),
+        (datetime, ["2030-01-31T00:00:00Z", datetime(2030, 1, 31, tzinfo=UTC)]),
+        (Region, [Region.EU, "eu"]),
+        (frozenset[int], [frozenset({1, 2}), [2, 1]]),
+        (dict[str, float], [{"a": 1, "b": 2}, {"b": 2.0, "a": 1.0}]),
+    ],
+)
+async def test_a_value_has_one_key_however_it_is_written(
+    app: Soniq, observer: Observer, schema: str, annotation: Any, ways: list[object]
+) -> None:
+    async def send(customer: Any) -> None:
+        await observer.run("customer", seconds=0.05)
+
+    send.__annotations__["customer"] = annotation
+    app.job(Limit(1, by="customer"), name="send")(send)
+    for way in ways * 2:
+        await app.enqueue("send", customer=way)
+    async with app.connection() as connection:
+        for way in ways:
+            arguments = as_json({"customer": way})
+            await connection.execute(f"select {schema}.enqueue('send', $1::jsonb)", arguments)
+    async with working(app):
+        await all_end(app, 3 * len(ways))
+    assert observer.most == {"customer": 1}
 
 
 async def test_a_limit_of_a_job_whose_name_begins_as_another_kind_is_a_limit(app: Soniq) -> None:

@@ -24,6 +24,7 @@ class Keys:
     def __init__(self) -> None:
         self._limits: dict[str, Sequence[Keyed]] = {}
         self._defaults: dict[str, Mapping[str, object]] = {}
+        self._types: dict[str, Mapping[str, object]] = {}
         self._declared: dict[str, tuple[Keyed, str]] = {}
 
     def read(self, job: JobDefinition) -> bool:
@@ -36,6 +37,7 @@ class Keys:
         for limit in limits:
             self._check(job.name, limit, list(parameters))
         self._limits[job.name] = limits
+        self._types[job.name] = job.hints
         self._defaults[job.name] = {
             name: each.default
             for name, each in parameters.items()
@@ -74,7 +76,8 @@ class Keys:
 
     def of(self, job: str, arguments: Mapping[str, object]) -> list[str]:
         """The keys of a job with these arguments."""
-        return sorted({each.key_for(job, arguments) for each in self._limits[job]})
+        types = self._types[job]
+        return sorted({each.key_for(job, arguments, types) for each in self._limits[job]})
 
     def rates_of(self, ctx: JobContext) -> list[str]:
         """The keys of an attempt's rates."""

@@ -4,7 +4,8 @@ import hashlib
 import math
 from collections import abc
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from contextlib import suppress
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -61,10 +62,16 @@ class Keyed(msgspec.Struct, frozen=True, kw_only=True):
         name = self.name or (f"{job}/{self.by}" if self.by else job)
         return name if self.kind == "limit" and not _told(name) else f"{self.kind} {name}"
 
-    def key_for(self, job: str, arguments: Mapping[str, object]) -> str:
-        """The key of a job with these arguments: those with one key are counted together."""
+    def key_for(
+        self, job: str, arguments: Mapping[str, object], types: Mapping[str, object]
+    ) -> str:
+        """The key of a job with these arguments, of these types: those with one key are counted
+        together.
+        """
         name = self.name_in(job)
-        return f"{name}[{_text(arguments.get(self.by))}]" if self.by else name
+        if self.by is None:
+            return name
+        return f"{name}[{_text(arguments.get(self.by), types.get(self.by, Any))}]"
 
 
 class Limit(Keyed, frozen=True):
@@ -206,8 +213,11 @@ def check_name(option: str, name: object) -> None:
         )
 
 
-def _text(value: object) -> str:
-    """The value of an argument in a key."""
+def _text(value: object, kind: Any) -> str:
+    """The value of an argument in a key, as one of its type: a UUID and its text are the same."""
+    if type(value) is not kind:
+        with suppress(msgspec.MsgspecError, TypeError):  # a type of a plugin's
+            value = msgspec.json.decode(msgspec.json.encode(value, enc_hook=str), type=kind)
     text = msgspec.json.encode(value, enc_hook=str, order="deterministic").decode()
     if len(text) <= LONGEST_VALUE:
         return text
