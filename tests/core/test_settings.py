@@ -57,6 +57,16 @@ def test_an_argument_comes_before_the_environment_and_that_before_the_default(na
     assert getattr(load({}, {f"SONIQ_{name.upper()}": ""}), name) == default, "empty is not set"
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("end", ["\r", " ", "\r\n"])
+def test_white_space_around_a_value_of_the_environment_is_no_part_of_it(
+    name: str, end: str
+) -> None:
+    variable, text = f"SONIQ_{name.upper()}", EXAMPLES[name][1]
+    assert load({}, {variable: f" {text}{end}"}) == load({}, {variable: text})
+    assert load({}, {variable: end}) == load({}, {}), "empty is not set"
+
+
 def test_settings_are_one_frozen_value() -> None:
     settings = load({}, {})
     with pytest.raises(AttributeError):

@@ -137,8 +137,8 @@ def load(arguments: Mapping[str, object], environment: Mapping[str, str] | None 
             value = _masked(name, arguments[name])
             values[name] = _checked(name, kind, value, f"{name}=", strict=True)
         # The whole environment is in no variable: the frame of an error would show its secrets
-        elif text := (os.environ if environment is None else environment).get(variable):
-            text = Secret(text)
+        elif text := (os.environ if environment is None else environment).get(variable, "").strip():
+            text = Secret(text)  # files of other systems end their lines with more than "\n"
             if not text.isascii() and not _is_text(text):
                 raise ConfigurationError(f"{variable} is not valid UTF-8")
             values[name] = _checked(name, kind, _masked(name, str(text)), variable, strict=False)
@@ -180,7 +180,7 @@ def _checked(name: str, kind: object, value: object, source: str, *, strict: boo
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         said = "its value" if name == "database_url" else shown(value)
-        why = str(error)
+        why = str(error) if strict else str(error).removesuffix(", got `str`")
         if get_origin(kind) is Literal:
             why = f"it is {' or '.join(map(repr, get_args(kind)))}"
         raise ConfigurationError(f"{source} {said} cannot be used: {why}") from None

@@ -166,7 +166,7 @@ def _option(name: str, given: T | None, read: Callable[[str], T], default: T) ->
     if text is None:
         return default
     try:
-        return read(text)
+        return read(text.strip())
     except ValueError as error:
         where = f"OtelPlugin({name}=)" if given is not None else variable
         raise ConfigurationError(f"{where} is {error}; got {text!r}") from None

@@ -35,7 +35,7 @@ class ResultsPlugin:
         grace: float | None = None,
     ) -> None:
         source = "url=" if url is not None else "SONIQ_RESULTS_URL"
-        url = Secret(url if url is not None else os.environ.get("SONIQ_RESULTS_URL") or "")
+        url = Secret(url if url is not None else os.environ.get("SONIQ_RESULTS_URL", "").strip())
         self._url = url if url or source == "url=" else None
         if self._url is not None:
             check_url(self._url, source)

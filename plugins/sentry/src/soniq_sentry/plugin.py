@@ -60,14 +60,14 @@ class SentryPlugin:
     def __init__(
         self, *, report: When | None = None, dsn: str | None = None, monitors: str | None = None
     ) -> None:
-        chosen = report or os.environ.get("SONIQ_SENTRY_REPORT") or "dead"
+        chosen = report or os.environ.get("SONIQ_SENTRY_REPORT", "").strip() or "dead"
         if chosen not in get_args(When):
             raise ConfigurationError(
                 f"report (SONIQ_SENTRY_REPORT) is one of {get_args(When)}; got {chosen!r}"
             )
         self._report = cast("When", chosen)
         self._reports: dict[str, When] = {}
-        dsn = Secret(dsn or os.environ.get("SONIQ_SENTRY_DSN") or "")
+        dsn = Secret(dsn or os.environ.get("SONIQ_SENTRY_DSN", "").strip())
         self._dsn = _checked(dsn)
         self._monitors = Monitors(monitors or os.environ.get("SONIQ_SENTRY_MONITORS") or "")
 

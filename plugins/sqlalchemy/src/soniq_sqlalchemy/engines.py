@@ -28,7 +28,7 @@ class Engines:
     def __init__(self, given: Sequence[AsyncEngine | Engine], url: str | None) -> None:
         _check(given, url)
         source = "url=" if url is not None else VARIABLE
-        url = Secret(url if url is not None else os.environ.get(VARIABLE) or "")
+        url = Secret(url if url is not None else os.environ.get(VARIABLE, "").strip())
         self._app: Soniq | None = None
         self._own: list[AsyncEngine | Engine] = [] if given or not url else _engines_of(url, source)
         for own in self._own:

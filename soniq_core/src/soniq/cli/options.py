@@ -60,6 +60,7 @@ def named_app(ctx: click.Context, param: click.Parameter | None, value: str | No
     """The Soniq that `module:attribute` names; a parameter's callback."""
     if value is None:
         return None
+    value = value.strip()
     module_name, _, path = value.partition(":")
     if module_name.endswith(".py") or "/" in module_name:
         dotted = ".".join(Path(module_name).with_suffix("").parts).strip(".")
