@@ -28,7 +28,7 @@ def without_traceback(error: E) -> E:
         seen.add(id(each))
         BaseException.with_traceback(each, None)
         left += [CAUSE(each), CONTEXT(each)]
-        if isinstance(each, BaseExceptionGroup):
+        if issubclass(type(each), BaseExceptionGroup):  # isinstance would ask the error itself
             left += EXCEPTIONS(each)
     return error
 

@@ -362,6 +362,26 @@ async def test_an_error_that_hides_where_it_came_from_ends_its_own_job_only(app:
     assert "in hidden" in (status["error"]["traceback"] or "")
 
 
+async def test_an_error_of_which_nothing_can_be_read_ends_its_own_job_only(app: Soniq) -> None:
+    class Closed(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError("nothing of this can be read")
+
+    @app.job(name="closed", max_attempts=1)
+    async def closed() -> None:
+        raise Closed
+
+    @app.job()
+    async def neighbour() -> str:
+        return "fine"
+
+    bad, good = await app.enqueue(closed), await app.enqueue(neighbour)
+    async with asyncio.timeout(30):
+        await app.run_worker(run_once=True)
+    assert (await status_of(app, bad))["status"] == "dead"
+    assert await app.get_result(good) == "fine"
+
+
 async def test_an_error_that_cannot_say_what_it_is_ends_its_own_job_only(app: Soniq) -> None:
     class Hostile(Exception):
         def __str__(self) -> str:

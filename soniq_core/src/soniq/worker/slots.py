@@ -297,11 +297,12 @@ def _unfinished(attempt: Attempt, error: BaseException) -> Settlement:
         kind = RequeueKind.NOT_STARTED if claimed.flags & SUSPECT else RequeueKind.STOPPED
         return requeued(claimed, kind, time.monotonic() - attempt.started)
 
-    log.error(
-        "job %s (%s): the outcome of its attempt could not be determined",
-        claimed.id,
-        one_line(claimed.name),
-        exc_info=(type(error), error, TRACEBACK(error)),
-        extra=fields,
-    )
+    with suppress(Exception):  # logging fails where no attribute of the error can be read
+        log.error(
+            "job %s (%s): the outcome of its attempt could not be determined",
+            claimed.id,
+            one_line(claimed.name),
+            exc_info=(type(error), error, TRACEBACK(error)),
+            extra=fields,
+        )
     return unjudged(attempt, error)
