@@ -103,6 +103,7 @@ async def test_assets_are_kept_for_ever_under_the_hash_of_what_they_hold(
         {"Origin": "http://jobs.test.elsewhere.test"},
         {"Origin": "null"},
         {"Origin": ""},
+        {"Origin": "http://[::1"},
     ],
 )
 async def test_a_form_of_another_site_does_nothing(

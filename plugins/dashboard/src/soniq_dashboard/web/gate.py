@@ -117,13 +117,21 @@ class Gate:
         return _unwelcome(request) if request.method == "POST" else None
 
 
+def _host(origin: str) -> str:
+    """The host of an Origin header, with its port; empty where it has none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
 def _unwelcome(request: Request) -> Response | None:
     """The answer to a form that another site has sent, or that is none; None for one of ours."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         ours = site == "same-origin"
     else:  # browsers leave it away where the connection is not encrypted
-        origin = urlsplit(request.headers.get("origin", "")).netloc
+        origin = _host(request.headers.get("origin", ""))
         ours = bool(origin) and origin == request.headers.get("host")
     if not ours:
         return PlainTextResponse("this form was not sent by the dashboard", 403)

@@ -1,11 +1,12 @@
 """The text of the search box: `status:dead name:mail.* queue:a,b error:ValueError finished:1h`."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from soniq import Search
 
@@ -94,14 +95,16 @@ def _nested(into: dict[str, Any], names: list[str], value: object) -> None:
         into = into.setdefault(name, {})
         if not isinstance(into, dict):
             raise NotUnderstood(f"{name} is there twice")
+    if names[-1] in into:
+        raise NotUnderstood(f"{names[-1]} is there twice")
     into[names[-1]] = value
 
 
 def _json(text: str) -> Any:
     """A JSON value; a text that is none stands for itself."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return text
 
 
