@@ -78,9 +78,21 @@ def check_seconds(option: str, value: object) -> float | None:
     return float(value)
 
 
-def check_integer(option: str, value: object, lowest: int, highest: int) -> None:
-    """Raise `InvalidOption` unless `value` is None or an integer between the bounds."""
-    if value is None:
+def check_limit(option: str, value: object) -> float:
+    """The seconds that something may take. Raises `InvalidOption`, also for None."""
+    seconds = check_seconds(option, value)
+    if seconds is None:
+        raise InvalidOption(f"{option}= is a number of seconds; got None", option=option)
+    return seconds
+
+
+def check_integer(
+    option: str, value: object, lowest: int, highest: int, *, optional: bool = False
+) -> None:
+    """Raise `InvalidOption` unless `value` is an integer between the bounds, or, `optional`,
+    None.
+    """
+    if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
         raise InvalidOption(

@@ -191,7 +191,7 @@ class Client(Changes):
         cursor: str | None = None,
         limit: int = 50,
         rows: int = 50_000,
-        seconds: float = 1.0,
+        seconds: float | timedelta = 1.0,
     ) -> Page:
         """A page of the jobs that a `Search` finds, in short; `cursor`, the `next` of a page, for
         the one behind it.
@@ -205,7 +205,9 @@ class Client(Changes):
         return await searching.search(reading, search, cursor, limit, rows, seconds)
 
     @bridged
-    async def count(self, search: Search, *, limit: int = 10_000, seconds: float = 0.2) -> Count:
+    async def count(
+        self, search: Search, *, limit: int = 10_000, seconds: float | timedelta = 0.2
+    ) -> Count:
         """How many jobs a `Search` finds. It counts up to `limit`, for about `seconds`; where there
         are more, or the time is over, the count is not exact: there are at least so many.
         """

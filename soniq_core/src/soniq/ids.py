@@ -6,9 +6,11 @@ import os
 import random
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Self
 
-from soniq.errors import InvalidJobId
+from soniq.errors import InvalidJobId, InvalidOption
+from soniq.text import shown
 
 
 class JobId(str):
@@ -42,6 +44,17 @@ def parse_id(value: object) -> str:
         return str(uuid.UUID(value) if isinstance(value, str) else uuid.UUID(int=value.int))  # type: ignore[attr-defined]
     except (ValueError, AttributeError):
         raise InvalidJobId(value) from None
+
+
+def parse_ids(values: object) -> list[str]:
+    """Some ids, as `parse_id` gives them. Raises `InvalidJobId`, or `InvalidOption` for one id in
+    place of a list.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidOption(
+            f"job_ids= takes the ids of jobs in a list; got {shown(values)}", option="job_ids"
+        )
+    return [parse_id(each) for each in values]
 
 
 class IdFactory:

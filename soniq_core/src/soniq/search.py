@@ -9,6 +9,7 @@ import msgspec
 
 from soniq.checks import check_integer, check_text, check_time
 from soniq.errors import InvalidOption
+from soniq.faithful import difference
 from soniq.ids import parse_id
 from soniq.status import STATUSES, Status
 from soniq.text import shown
@@ -157,9 +158,15 @@ def _each(option: str, values: object) -> Collection[Any]:
 
 
 def _check_json(option: str, values: object) -> None:
+    """Raise `InvalidOption` unless these are values that JSON holds as what they are."""
     try:
-        possible = isinstance(values, Mapping) and b"\\u0000" not in msgspec.json.encode(values)
-    except (TypeError, ValueError):
+        text = msgspec.json.encode(values)
+        possible = (
+            isinstance(values, Mapping)
+            and b"\\u0000" not in text
+            and difference(values, msgspec.json.decode(text), loose=True) is None
+        )
+    except (TypeError, ValueError, RecursionError):
         possible = False
     if not possible:
         raise InvalidOption(
@@ -180,3 +187,7 @@ def _check_range(option: str, times: object) -> None:
     for time in times:
         if time is not None:
             check_time(option, time)
+    if None not in times and times[0] > times[1]:
+        raise InvalidOption(
+            f"{option}= ends before it begins: from {times[0]}, before {times[1]}", option=option
+        )

@@ -81,6 +81,8 @@ async def test_an_error_takes_one_line(project: Project, producer: Soniq) -> Non
         (["--args", "customer"], "not of the form name=value"),
         (["--args", "a=1", "--args", "a.b=1"], "has a value already"),
         (["--args", "=1"], "not of the form name=value"),
+        (["--args", "a.b=1", "--args", "a=1"], "has a value already"),
+        (["--args", "a=1", "--args", "a=2"], "has a value already"),
         (["--finished", "yesterday.."], "neither a duration"),
         (["--worker", "me"], "a job id is a UUID"),
         (["--order", "random"], "is not one of"),

@@ -272,6 +272,31 @@ async def test_one_id_that_is_none_is_an_error_and_nothing_changes(
 
 
 @pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("wrong", ["the id itself", None, 7])
+async def test_what_is_no_list_of_ids_is_refused_and_nothing_changes(
+    app: Soniq, jobs: dict[str, JobId], call: str, wrong: Any
+) -> None:
+    before = await by_status(app, jobs)
+    with pytest.raises(InvalidOption, match="takes the ids of jobs in a list") as caught:
+        await CALLS[call](app, jobs["dead"] if wrong == "the id itself" else wrong)
+    assert caught.value.option == "job_ids"
+    assert await by_status(app, jobs) == before
+
+
+async def test_an_on_batch_that_cannot_be_called_is_refused_before_the_first(
+    app: Soniq, jobs: dict[str, JobId]
+) -> None:
+    before = await by_status(app, jobs)
+    wrong: Any = "print"
+    for call in (app.retry_all, app.cancel_all):
+        with pytest.raises(InvalidOption, match="on_batch= takes a function"):
+            await call(on_batch=wrong)
+    with pytest.raises(InvalidOption, match="on_batch= takes a function"):
+        await app.delete_all(status="done", on_batch=wrong)
+    assert await by_status(app, jobs) == before
+
+
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("batch", [1, 500])
 async def test_an_id_that_is_there_twice_in_whatever_form_counts_once(
     app: Soniq, jobs: dict[str, JobId], call: str, batch: int, monkeypatch: pytest.MonkeyPatch

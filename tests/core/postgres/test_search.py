@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -97,7 +98,12 @@ def some_rows(seed: int, count: int) -> list[Row]:
 
 
 STEPS = st.integers(0, 3)
-RANGES = st.none() | st.tuples(st.none() | STEPS.map(time), st.none() | STEPS.map(time))
+RANGES = (
+    st.none()
+    | st.tuples(st.none() | STEPS.map(time), st.none())
+    | st.tuples(STEPS, STEPS).map(sorted).map(lambda steps: tuple(map(time, steps)))
+    | st.tuples(st.none(), STEPS.map(time))
+)
 
 
 @st.composite
@@ -534,6 +540,11 @@ async def test_a_reading_that_others_keep_waiting_for_too_long_says_so(
     assert (await first).jobs == []
 
 
+DEEP: list[object] = []
+for _ in range(5_000):
+    DEEP = [DEEP]
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -550,9 +561,15 @@ async def test_a_reading_that_others_keep_waiting_for_too_long_says_so(
         ({"args": [1]}, "args"),
         ({"args": {"a": object()}}, "args"),
         ({"args": {"a": "\0"}}, "args"),
+        ({"args": {"a": float("nan")}}, "args"),
+        ({"args": {"a": [1, {"b": float("-inf")}]}}, "args"),
+        ({"args": {"a": DEEP}}, "args"),
         ({"headers": 1}, "headers"),
+        ({"headers": {"a": float("inf")}}, "headers"),
         ({"created": START}, "created"),
         ({"finished": (START, START.replace(tzinfo=None))}, "finished"),
+        ({"started": (START, START - timedelta(seconds=1))}, "started"),
+        ({"priorities": [None]}, "priorities"),
     ],
 )
 async def test_a_search_that_cannot_be_says_which_part_of_it(
@@ -561,6 +578,40 @@ async def test_a_search_that_cannot_be_says_which_part_of_it(
     with pytest.raises(InvalidOption) as info:
         await app.search(Search(**options))
     assert info.value.option == named
+
+
+async def test_values_that_json_writes_as_others_are_searched_for(app: Soniq) -> None:
+    @app.job(name="job")
+    async def job(at: datetime, who: UUID, of: list[int]) -> None: ...
+
+    job_id = await app.enqueue("job", args={"at": START, "who": UUID(int=7), "of": [2**70]})
+    found = await app.search(Search(args={"at": START, "who": UUID(int=7), "of": (2**70,)}))
+    assert [job.job_id for job in found.jobs] == [job_id]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"limit": None}, "limit"),
+        ({"rows": None}, "rows"),
+        ({"seconds": None}, "seconds"),
+        ({"seconds": timedelta(seconds=-1)}, "seconds"),
+    ],
+)
+async def test_a_bound_that_cannot_be_is_refused(
+    app: Soniq, options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(InvalidOption) as info:
+        await app.search(Search(), **options)
+    assert info.value.option == named
+    if named != "rows":
+        with pytest.raises(InvalidOption):
+            await app.count(Search(), **options)
+
+
+async def test_the_time_of_a_search_may_be_a_timedelta(app: Soniq) -> None:
+    assert (await app.search(Search(), seconds=timedelta(seconds=1))).jobs == []
+    assert (await app.count(Search(), seconds=timedelta(seconds=1))).exact
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "ééé", "bnVsbA", 7, "WyJkdWUiLDFd"])

@@ -40,7 +40,7 @@ def contained(
             raise click.BadParameter(f"{each!r} is not of the form name=value")
         try:
             value = msgspec.json.decode(text)
-        except (msgspec.MsgspecError, UnicodeError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             value = text
 
         place = found
@@ -48,6 +48,8 @@ def contained(
             place = place.setdefault(step, {})
             if not isinstance(place, dict):
                 raise click.BadParameter(f"{each!r} is below a name that has a value already")
+        if name in place:
+            raise click.BadParameter(f"{path} has a value already, before {each!r}")
         place[name] = value
     return found or None
 

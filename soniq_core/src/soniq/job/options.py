@@ -293,8 +293,8 @@ def check_common(options: Any) -> None:
     """Check the options that jobs and enqueues share. Raises `InvalidOption`."""
     if options.queue is not None:
         check_queue("queue", options.queue)
-    check_integer("priority", options.priority, -32_768, 32_767)
-    check_integer("max_attempts", options.max_attempts, 1, 32_767)
+    check_integer("priority", options.priority, -32_768, 32_767, optional=True)
+    check_integer("max_attempts", options.max_attempts, 1, 32_767, optional=True)
     if options.timeout is not None and check_seconds("timeout", options.timeout) == 0:
         raise InvalidOption("timeout= must be more than 0 seconds", option="timeout")
 

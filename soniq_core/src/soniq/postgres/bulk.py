@@ -17,9 +17,10 @@ import asyncpg
 
 from soniq.checks import check_integer
 from soniq.errors import DuplicateJob, InvalidOption, JobNotFound, JobNotRetryable
-from soniq.ids import parse_id
+from soniq.ids import parse_ids
 from soniq.postgres.operations import Operations, check_by
 from soniq.status import FINISHED, RETRYABLE, WAITING, Status
+from soniq.text import shown
 
 BATCH = 500
 """The most jobs that one statement changes."""
@@ -152,7 +153,7 @@ async def _change(
 
 def _split(job_ids: Iterable[object]) -> Iterator[list[str]]:
     """Batches of ids, each id once. Raises `InvalidJobId` before the first."""
-    ids = list(dict.fromkeys([parse_id(each) for each in job_ids]))
+    ids = list(dict.fromkeys(parse_ids(job_ids)))
     return (ids[at : at + BATCH] for at in range(0, len(ids), BATCH))
 
 
@@ -265,7 +266,9 @@ async def _batches(
     operations: Operations, which: Matching, limit: int | None, on_batch: OnBatch | None
 ) -> AsyncIterator[list[str]]:
     """The ids of all jobs that match, `limit` at most. What a batch leaves is not met again."""
-    check_integer("limit", limit, 1, MOST)
+    check_integer("limit", limit, 1, MOST, optional=True)
+    if on_batch is not None and not callable(on_batch):
+        raise InvalidOption(f"on_batch= takes a function; got {shown(on_batch)}", option="on_batch")
     last, count = None, 0
     while size := BATCH if limit is None else min(BATCH, limit - count):
         ids = await operations.lookup.ids(*which, last, size)

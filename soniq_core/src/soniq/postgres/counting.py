@@ -5,11 +5,12 @@ what the planner knows.
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
 
-from soniq.checks import check_integer, check_seconds
+from soniq.checks import check_integer, check_limit
 from soniq.postgres.live import OF_LANES, Counted, counted, live
 from soniq.postgres.reading import TIME_LIMIT, Reading, limit
 from soniq.postgres.sql import Statements, quote
@@ -30,11 +31,11 @@ ROWS_A_PAGE = 20
 """Of tables that PostgreSQL has not looked at yet."""
 
 
-async def count(reading: Reading, search: Search, most: int, seconds: float) -> Count:
+async def count(reading: Reading, search: Search, most: int, seconds: float | timedelta) -> Count:
     """How many jobs a search finds: `most` at most, and within the time."""
     check_search(search)
     check_integer("limit", most, 1, 1_000_000)
-    check_seconds("seconds", seconds)
+    seconds = check_limit("seconds", seconds)
     loop = asyncio.get_running_loop()
     ends, total, length = loop.time() + seconds, 0, FIRST
 

@@ -215,8 +215,8 @@ class Operations:
         id_ = parse_id(job_id)
         if queue is not None:
             check_queue("queue", queue)
-        check_integer("priority", priority, -32_768, 32_767)
-        check_integer("max_attempts", max_attempts, 1, 32_767)
+        check_integer("priority", priority, -32_768, 32_767, optional=True)
+        check_integer("max_attempts", max_attempts, 1, 32_767, optional=True)
         check_by(by)
         limit = check_seconds("timeout", timeout)
         if limit == 0:

@@ -6,7 +6,7 @@ from datetime import datetime
 import asyncpg
 
 from soniq.checks import check_text
-from soniq.ids import parse_id
+from soniq.ids import parse_id, parse_ids
 from soniq.postgres.database import Database
 from soniq.postgres.notify import OWED, Notifier, place_line
 from soniq.postgres.theirs import fetch_in_theirs
@@ -41,7 +41,7 @@ class Release:
         """Release some jobs, of one holder or of all, `last`: behind all that are due; how many are
         queued now, or are at the commit of `tx`.
         """
-        parsed = [parse_id(id_) for id_ in ([ids] if isinstance(ids, str) else ids)]
+        parsed = [parse_id(ids)] if isinstance(ids, str) else parse_ids(ids)
         if holder is not None:
             check_text("holder", holder, 200)
         if tx is not None:

@@ -2,14 +2,14 @@
 
 import asyncio
 import base64
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from soniq.checks import check_integer, check_seconds
+from soniq.checks import check_integer, check_limit
 from soniq.errors import DatabaseError, InvalidOption
 from soniq.postgres.reading import Reading, limit
 from soniq.postgres.sql import quote
@@ -32,13 +32,18 @@ Start = tuple[datetime, UUID]
 
 
 async def search(
-    reading: Reading, search: Search, cursor: str | None, size: int, rows: int, seconds: float
+    reading: Reading,
+    search: Search,
+    cursor: str | None,
+    size: int,
+    rows: int,
+    seconds: float | timedelta,
 ) -> Page:
     """The page of what a search finds that begins at the cursor."""
     check_search(search)
     check_integer("limit", size, 1, 1_000)
     check_integer("rows", rows, 1, MOST_ROWS)
-    check_seconds("seconds", seconds)
+    seconds = check_limit("seconds", seconds)
     if search.order == "started":
         return await _running(reading, search, cursor, size, seconds)
     kind: Any = tuple[str, UUID] if search.order == "newest" else tuple[str, datetime, UUID]

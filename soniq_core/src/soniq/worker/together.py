@@ -22,9 +22,9 @@ def check_work(
     """The shares of the workers of one call; `default`: the concurrency where none is given. Raises
     `InvalidOption`.
     """
-    check_integer("concurrency", concurrency, 1, 10_000)
-    check_integer("max_jobs", max_jobs, 1, 2**62)
-    check_integer("max_memory", max_memory, 1, 2**62)
+    check_integer("concurrency", concurrency, 1, 10_000, optional=True)
+    check_integer("max_jobs", max_jobs, 1, 2**62, optional=True)
+    check_integer("max_memory", max_memory, 1, 2**62, optional=True)
 
     if isinstance(queues, str):
         queues = [queues]
