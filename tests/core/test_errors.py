@@ -70,6 +70,7 @@ REASONS: dict[str, str] = {
     "soniq/startup.py start AssertionError": INVARIANT,
     "soniq/sync.py _waited TimeoutError": "logged: the app could not be closed at the exit",
     "soniq/worker/result.py _check ValueError": CAUGHT,
+    "soniq_dashboard/database.py bounded TimeoutError": "caught: the page says that it took too long",
     "soniq_embedded/account.py make_account OSError": CAUGHT,
     "soniq_otel/plugin.py _flag ValueError": CAUGHT,
     "soniq_otel/plugin.py _seconds ValueError": CAUGHT,
