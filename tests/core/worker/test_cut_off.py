@@ -3,6 +3,7 @@ completes a job.
 """
 
 import asyncio
+import logging
 import signal
 import uuid
 from collections.abc import AsyncIterator
@@ -269,6 +270,37 @@ async def test_jobs_that_find_too_many_connections_are_put_off_and_not_charged(
     finally:
         await app.close()
         await connection.execute(f"drop owned by {role} cascade; drop role {role}")
+
+
+@pytest.mark.new_schema
+async def test_a_worker_with_too_few_connections_says_so_once(
+    make_app: MakeApp,
+    connection: "asyncpg.Connection[Any]",
+    database_url: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    role = f"few_{uuid.uuid4().hex[:8]}"
+    await connection.execute(f"create role {role} login password 'x' connection limit 3")
+    database = await connection.fetchval("select current_database()")
+    await connection.execute(f"grant create on database {database} to {role}")
+    app = make_app(database_url=await _as_role(database_url, role), pool_size=2, poll_interval=0.1)
+    try:
+        app.job(name="one")(_nothing)
+        async with working(app):
+            await asyncio.sleep(4)
+        warnings = [
+            record.getMessage()
+            for record in caplog.records
+            if record.name == "soniq.database" and record.levelno >= logging.WARNING
+        ]
+        assert sum("takes no more connections: too many" in each for each in warnings) == 1
+        assert sum("too many" in each for each in warnings) == 1
+    finally:
+        await app.close()
+        await connection.execute(f"drop owned by {role} cascade; drop role {role}")
+
+
+async def _nothing() -> None: ...
 
 
 async def _as_role(url: str, role: str) -> str:

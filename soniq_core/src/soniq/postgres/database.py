@@ -349,12 +349,12 @@ class Database:
         """Log an error after which the caller tries again by itself. From any thread."""
         if isinstance(error, (DatabaseUnavailable, *CONNECTION_ERRORS)):
             ours = isinstance(error, DatabaseUnavailable)
+            cause = error.__cause__ if ours else error
             self.outage.lost(
                 f"{self.reason(error, limit)}; {what}",
                 session=not ours or str(error).startswith(CONNECTION_LOST.format(self.place)),
-                read_only=isinstance(
-                    error.__cause__ if ours else error, asyncpg.ReadOnlySQLTransactionError
-                ),
+                read_only=isinstance(cause, asyncpg.ReadOnlySQLTransactionError),
+                full=isinstance(cause, asyncpg.TooManyConnectionsError),
             )
         else:
             log.warning("%s: %s", what, self.reason(error))

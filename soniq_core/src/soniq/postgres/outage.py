@@ -8,6 +8,9 @@ import time
 
 log = logging.getLogger("soniq.database")
 
+FULL_FOR = 60.0
+"""Seconds in which it is said once that the server takes no more connections."""
+
 
 class Outage:
     """Whether a database is unavailable. Any thread may tell it.
@@ -15,6 +18,7 @@ class Outage:
     Connections that were made before an outage may be found broken after it: within `echoes`
     seconds of its beginning they are logged at debug, and are no outages of their own. That they
     can only read is one, unless that was the outage; and it is told where it comes to another one.
+    That the server takes no more connections is none: it answers those that there are.
     """
 
     def __init__(self, place: str, echoes: float) -> None:
@@ -24,6 +28,7 @@ class Outage:
         self._echoes_end = -1.0
         self._read_only = False
         self._last_was_read_only = False
+        self._full_until = -1.0
         self._lock = threading.Lock()
 
     @property
@@ -31,13 +36,19 @@ class Outage:
         """Whether the database is known to be away."""
         return self._since is not None
 
-    def lost(self, what: str, *, session: bool = False, read_only: bool = False) -> None:
+    def lost(
+        self, what: str, *, session: bool = False, read_only: bool = False, full: bool = False
+    ) -> None:
         """A connection was lost, or none was made; `what` says what was met, and what follows.
 
         `session`: there was one, and it broke. `read_only`: it could read only, so that the
-        database is back with the next answer to something that writes.
+        database is back with the next answer to something that writes. `full`: the server, or the
+        role, has too many.
         """
         now = time.monotonic()
+        if full and self._since is None:
+            self._tell_full(what, now)
+            return
         with self._lock:
             first = self._since is None
             news = read_only and not self._last_was_read_only
@@ -55,6 +66,14 @@ class Outage:
             log.warning("PostgreSQL at %s is still unavailable: %s", self._place, what)
         else:
             log.debug("PostgreSQL at %s is still unavailable: %s", self._place, what)
+
+    def _tell_full(self, what: str, now: float) -> None:
+        with self._lock:
+            first = now >= self._full_until
+            if first:
+                self._full_until = now + FULL_FOR
+        level = logging.WARNING if first else logging.DEBUG
+        log.log(level, "PostgreSQL at %s takes no more connections: %s", self._place, what)
 
     def over(self, *, wrote: bool = False) -> None:
         """The server answered, `wrote`: to something that writes."""
