@@ -169,9 +169,10 @@ async def test_no_rate_is_exceeded_through_kills_retries_and_cancels(
     lines = [line.split() for line in file.read_text().splitlines()]
     for at, key in sorted((int(at), key) for at, what, _, _, key in lines if what == "+"):
         starts.setdefault(key, []).append(at / 1e9)
-    most = {key: most_in(RATE.per, times) for key, times in starts.items()}
+    per = RATE.seconds or 0.0
+    most = {key: most_in(per, times) for key, times in starts.items()}
     share = {
-        key: len(times) / (RATE.n * (times[-1] - times[0] + RATE.per) / RATE.per)
+        key: len(times) / (RATE.n * (times[-1] - times[0] + per) / per)
         for key, times in starts.items()
     }
     print(f"{killed} kills, in {RATE.per} s at most {most}, of what might have started {share}")

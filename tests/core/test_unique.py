@@ -293,7 +293,15 @@ async def test_a_wrong_name_of_one_enqueue_is_refused_and_nothing_is_enqueued(ap
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"by": "user_id"}, {"by": (1,)}, {"scope": "ever"}, {"on_conflict": "drop"}, {"scope": None}],
+    [
+        {"by": "user_id"},
+        {"by": (1,)},
+        {"by": 5},
+        {"by": iter(["user_id"])},  # which would be empty when it is read again
+        {"scope": "ever"},
+        {"on_conflict": "drop"},
+        {"scope": None},
+    ],
 )
 def test_a_unique_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     make: Callable[..., object] = Unique

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -43,7 +44,10 @@ SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How an app behaves. `SONIQ_<FIELD>` in the environment sets a field that was not given."""
+    """How an app behaves. `SONIQ_<FIELD>` in the environment sets a field that was not given.
+
+    An argument may be a `timedelta` where seconds are said.
+    """
 
     database_url: str | None = None
     """The PostgreSQL to use: `postgresql://user:password@host/database`, or else a plugin's."""
@@ -134,7 +138,7 @@ def load(arguments: Mapping[str, object], environment: Mapping[str, str] | None 
     for name, kind in get_type_hints(Settings, include_extras=True).items():
         variable = f"SONIQ_{name.upper()}"
         if arguments.get(name) is not None:
-            value = _masked(name, arguments[name])
+            value = _in_seconds(_masked(name, arguments[name]))
             values[name] = _checked(name, kind, value, f"{name}=", strict=True)
         # The whole environment is in no variable: the frame of an error would show its secrets
         elif text := (os.environ if environment is None else environment).get(variable, "").strip():
@@ -173,6 +177,10 @@ def _names_pgbouncer(url: str) -> bool:
 
 def _masked(name: str, value: object) -> object:
     return Secret(value) if name == "database_url" and isinstance(value, str) else value
+
+
+def _in_seconds(value: object) -> object:
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def _checked(name: str, kind: object, value: object, source: str, *, strict: bool) -> object:

@@ -59,8 +59,12 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
     """As that of `Dedup`."""
 
     def __post_init__(self) -> None:
-        names = self.by if self.by is not None else ()
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        names: object = self.by if self.by is not None else ()
+        if (
+            isinstance(names, str)
+            or not isinstance(names, Collection)
+            or not all(isinstance(name, str) for name in names)
+        ):
             raise InvalidOption(
                 f'by= takes names of parameters, such as ("user_id",); got {self.by!r}',
                 option="unique",

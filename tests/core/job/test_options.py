@@ -60,6 +60,7 @@ async def test_a_timedelta_is_taken_wherever_seconds_are(
         await app.wait_for(waiting, timeout=timedelta(milliseconds=10))
     assert await app.prune(older_than=MINUTE) == 0
     Jobs(timeout=MINUTE)
+    assert load({"grace": MINUTE, "keep": 2 * MINUTE}, {}) == load({"grace": 60, "keep": 120}, {})
     assert (Retry(MINUTE).delay, Snooze(MINUTE).delay) == (60.0, 60.0)
     for wrong in (-MINUTE, timedelta(days=40_000)):
         with pytest.raises(InvalidOption, match="delay= is between 0 and"):

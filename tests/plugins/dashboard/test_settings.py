@@ -1,5 +1,6 @@
 """The plugin's settings."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -32,6 +33,11 @@ def test_an_argument_counts_before_the_environment(
 def test_what_is_out_of_bounds_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=rf"Dashboard\({next(iter(given))}=\) is a number"):
         Dashboard(**given)
+
+
+def test_a_timedelta_is_taken_for_seconds() -> None:
+    dashboard = Dashboard(keep_1m=timedelta(hours=2), interval=timedelta(seconds=30))
+    assert (dashboard._keep[1], dashboard._interval) == (7_200, 30)
 
 
 def test_what_is_not_said_has_a_default() -> None:

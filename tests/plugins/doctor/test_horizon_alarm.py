@@ -7,6 +7,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -277,6 +278,7 @@ def test_the_option_is_the_argument_else_the_variable_else_five_minutes(
     monkeypatch.setenv("SONIQ_DOCTOR_HORIZON_ALARM", "60")
     assert DoctorPlugin().horizon_alarm == 60
     assert DoctorPlugin(0).horizon_alarm == 0
+    assert DoctorPlugin(timedelta(minutes=2)).horizon_alarm == 120
 
 
 async def test_the_plugin_keeps_to_the_contract() -> None:

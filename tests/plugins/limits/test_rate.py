@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 import asyncpg
 import psycopg
@@ -366,8 +367,24 @@ async def test_what_was_counted_is_taken_away_when_its_time_has_passed(
         assert await rows(connection, schema, "start") == [1]
 
 
+def test_the_time_of_a_rate_may_be_a_timedelta() -> None:
+    assert Rate(5, per=timedelta(minutes=2)).seconds == Rate(5, per=120).seconds == 120.0
+
+
 @pytest.mark.parametrize(
-    ("n", "per"), [(0, 1), (100_001, 1), (1, 0), (1, float("nan")), (1, 10**8), (1, "1"), (1, True)]
+    ("n", "per"),
+    [
+        (0, 1),
+        (100_001, 1),
+        (1, 0),
+        (1, float("nan")),
+        (1, 10**8),
+        (1, 10**400),
+        (1, "1"),
+        (1, True),
+        (1, timedelta(0)),
+        (1, timedelta(days=32)),
+    ],
 )
 def test_what_is_no_rate_is_refused(n: int, per: float) -> None:
     with pytest.raises(InvalidOption):

@@ -129,6 +129,7 @@ def test_names_that_cannot_be_are_refused() -> None:
         {"name": "a[b]"},
         {"name": "x" * 201},
         {"name": "\0"},
+        {"name": "\ud800"},
         {"name": "sequence all"},
         {"name": "rate all"},
         {"name": "limit all"},

@@ -1,5 +1,7 @@
 """Options: arguments, then the environment, then defaults; checked when the plugin is made."""
 
+from datetime import timedelta
+
 import pytest
 
 from soniq import ConfigurationError, Soniq
@@ -28,6 +30,7 @@ def test_arguments_take_the_place_of_the_environment(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SONIQ_OTEL_CREATE_SPANS", "false")
     monkeypatch.setenv("SONIQ_OTEL_PARENT", "false")
     monkeypatch.setenv("SONIQ_OTEL_GAUGE_INTERVAL", "2.5")
+    assert OtelPlugin(gauge_interval=timedelta(minutes=1)).gauge_interval == 60
     assert options(OtelPlugin(create_spans=True, parent=True, gauge_interval=1)) == (
         True,
         True,

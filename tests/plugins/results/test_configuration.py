@@ -5,7 +5,9 @@ no credentials.
 import subprocess
 import sys
 import traceback
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,12 +89,18 @@ ResultsPlugin("redis://host")
         ("timeout", 0),
         ("timeout", float("nan")),
         ("grace", 119),
+        ("timeout", timedelta(0)),
+        ("threshold", [1]),
     ],
 )
-def test_a_number_that_cannot_be_used_is_refused(field: str, value: float) -> None:
-    arguments: dict[str, float] = {field: value}
-    with pytest.raises(ConfigurationError, match=f"{field}= {value} cannot be used"):
-        ResultsPlugin("memory://", **arguments)  # type: ignore[arg-type] # a threshold that is no integer
+def test_a_number_that_cannot_be_used_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ResultsPlugin("memory://", **{field: value})
+    assert f"{field}= {value!r} cannot be used" in str(caught.value)
+
+
+def test_a_timedelta_is_taken_for_seconds() -> None:
+    ResultsPlugin("memory://", timeout=timedelta(seconds=5), grace=timedelta(hours=1))
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "1.5"])

@@ -66,6 +66,9 @@ def test_an_interval_is_counted_from_its_anchor_and_not_from_now() -> None:
         (lambda: Cron("@yearly", start=BEGIN + timedelta(days=1), end=BEGIN + timedelta(days=2)), r"never comes between"),
         (lambda: Cron("@daily", tz="Europe/Berln"), r"no time zone; did you mean 'Europe/Berlin'"),
         (lambda: Cron("@daily", tz="+02:00"), r"no time zone"),
+        (lambda: Cron("@daily", tz=ZoneInfo("Europe/Berlin")), r"did you mean 'Europe/Berlin'\?"),  # type: ignore[arg-type]
+        (lambda: Cron("@daily", tz="utc"), r"did you mean 'UTC'\?"),
+        (lambda: Cron("@daily", tz="localtime"), r"tz= 'localtime' is no time zone"),
         (lambda: Cron(5), r"expression= is text"),  # type: ignore[arg-type]
         (lambda: Cron("@daily", catch_up="some"), r"catch_up= is one of"),  # type: ignore[arg-type]
         (lambda: Cron("@daily", window=0), r"window= is a number of seconds above 0"),
@@ -94,6 +97,7 @@ def test_an_interval_is_counted_from_its_anchor_and_not_from_now() -> None:
         (lambda: Every(days=1, end=datetime.max.replace(tzinfo=WEST)), r"end= is between"),
         (lambda: Every(seconds=10**5000), r"seconds= makes a second at least; got a value of type dict"),
         (lambda: Cron("@daily").upcoming(1, after=datetime(2026, 1, 1)), r"after= is a datetime with"),
+        (lambda: Cron("@daily").next_after(datetime(2026, 1, 1)), r"moment= is a datetime with"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_where_it_is_written(

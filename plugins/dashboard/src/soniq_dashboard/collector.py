@@ -1,7 +1,7 @@
 """Counts what is settled, writes it down, and reads it."""
 
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
@@ -28,10 +28,10 @@ class Collector:
     def __init__(
         self,
         *,
-        keep_1m: float | None = None,
-        keep_10m: float | None = None,
-        keep_1h: float | None = None,
-        interval: float | None = None,
+        keep_1m: float | timedelta | None = None,
+        keep_10m: float | timedelta | None = None,
+        keep_1h: float | timedelta | None = None,
+        interval: float | timedelta | None = None,
     ) -> None:
         given = {1: keep_1m, 10: keep_10m, 60: keep_1h}
         self._keep = {tier: seconds(setting, given[tier]) for tier, setting in KEEP.items()}

@@ -1,6 +1,7 @@
 """The plugin's settings: its arguments, else the environment, else defaults."""
 
 import os
+from datetime import timedelta
 from typing import NamedTuple
 
 from soniq import ConfigurationError
@@ -37,13 +38,13 @@ INTERVAL = Setting("interval", 60.0, 1.0, 600.0)
 assert set(KEEP) == set(TIERS)
 
 
-def seconds(setting: Setting, given: float | None) -> float:
+def seconds(setting: Setting, given: float | timedelta | None) -> float:
     """The argument, else the environment variable, else the default. Raises
     `ConfigurationError`.
     """
     value = os.environ.get(setting.variable) or setting.default if given is None else given
     try:
-        found = float(value)
+        found = value.total_seconds() if isinstance(value, timedelta) else float(value)
     except (TypeError, ValueError):
         found = -1.0
     if not setting.least <= found <= setting.most:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from soniq import ConfigurationError, Soniq, hookimpl
@@ -26,7 +27,7 @@ class DoctorPlugin:
 
     name = "doctor"
 
-    def __init__(self, horizon_alarm: float | None = None) -> None:
+    def __init__(self, horizon_alarm: float | timedelta | None = None) -> None:
         self.horizon_alarm = _seconds(horizon_alarm)
 
     @hookimpl
@@ -49,11 +50,11 @@ class DoctorPlugin:
         return await alerts(app, self.horizon_alarm) if self.horizon_alarm else ()
 
 
-def _seconds(given: float | None) -> float:
+def _seconds(given: float | timedelta | None) -> float:
     """The argument, else the environment variable, else the default."""
     value = os.environ.get(VARIABLE) or DEFAULT if given is None else given
     try:
-        seconds = float(value)
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
     except (TypeError, ValueError):
         seconds = -1.0
     if not 0 <= seconds <= LONGEST:

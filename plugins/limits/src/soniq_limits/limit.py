@@ -1,10 +1,10 @@
 """The options of a job: its limits."""
 
 import hashlib
-import math
 from collections import abc
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -98,23 +98,20 @@ class Rate(Keyed, frozen=True):
     """At most `n` attempts at these jobs start in any `per` seconds, in all workers together:
     `@eq.job(Rate(100, per=60))`.
 
-    `n`: 1 to 100,000. `per`: seconds, 1 to 31 days. `by` and `name` as those of a `Limit`. Raises
-    `InvalidOption`.
+    `n`: 1 to 100,000. `per`: seconds, or a `timedelta`, 1 to 31 days. `by` and `name` as those of a
+    `Limit`. Raises `InvalidOption`.
     """
 
     n: int
-    per: float
+    per: float | timedelta
 
     kind: ClassVar[Kind] = "rate"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("n", self.n, 1, MOST_STARTS)
-        if (
-            type(self.per) not in (int, float)
-            or not math.isfinite(self.per)
-            or not 1 <= self.per <= LONGEST_RATE
-        ):
+        per = _seconds(self.per)
+        if per is None or not 1 <= per <= LONGEST_RATE:
             raise InvalidOption(
                 f"Rate takes per= of 1 second to 31 days, in seconds; got {self.per!r:.100}",
                 option="per",
@@ -126,7 +123,7 @@ class Rate(Keyed, frozen=True):
 
     @property
     def seconds(self) -> float | None:
-        return float(self.per)
+        return _seconds(self.per)
 
 
 class Fair(Keyed, frozen=True):
@@ -179,6 +176,15 @@ class AllOf:
         return f"AllOf({', '.join(map(repr, self.limits))})"
 
 
+def _seconds(given: object) -> float | None:
+    """Seconds, of a number or a `timedelta`; None for what is none."""
+    if isinstance(given, timedelta):
+        return given.total_seconds()
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) < 1e12:
+        return None
+    return float(given)
+
+
 def kind_of(name: str) -> Kind:
     """What a limit of this name, or a key, is."""
     return _told(name) or "limit"
@@ -202,7 +208,7 @@ def check_name(option: str, name: object) -> None:
     """Refuse what cannot be the name of a limit or of an argument."""
     if name is None:
         return
-    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or "\0" in name:
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not _can_be_stored(name):
         raise InvalidOption(
             f"{option} is a text of 1 to {LONGEST_NAME} characters; got {name!r:.100}",
             option=option,
@@ -211,6 +217,10 @@ def check_name(option: str, name: object) -> None:
         raise InvalidOption(
             f"{option} {name!r} holds a bracket, behind which a key has its value", option=option
         )
+
+
+def _can_be_stored(text: str) -> bool:
+    return "\0" not in text and text.encode("utf-8", "ignore").decode() == text
 
 
 def _text(value: object, kind: Any) -> str:

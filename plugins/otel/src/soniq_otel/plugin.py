@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -52,9 +53,11 @@ class OtelPlugin:
         propagator: TextMapPropagator | None = None,
         create_spans: bool | None = None,
         parent: bool | None = None,
-        gauge_interval: float | None = None,
+        gauge_interval: float | timedelta | None = None,
         trace_url: str | None = None,
     ) -> None:
+        if isinstance(gauge_interval, timedelta):
+            gauge_interval = gauge_interval.total_seconds()
         self.create_spans = _option("create_spans", create_spans, _flag, True)
         self.parent = _option("parent", parent, _flag, True)
         self.gauge_interval = _option("gauge_interval", gauge_interval, _seconds, 15.0)

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 
 from soniq import ConfigurationError, Soniq, hookimpl
 from soniq.plugin import Migration, Outcome, ResultStore, Secret, Task, TransactionConnection
@@ -31,8 +32,8 @@ class ResultsPlugin:
         self,
         url: str | None = None,
         threshold: int | None = None,
-        timeout: float | None = None,
-        grace: float | None = None,
+        timeout: float | timedelta | None = None,
+        grace: float | timedelta | None = None,
     ) -> None:
         source = "url=" if url is not None else "SONIQ_RESULTS_URL"
         url = Secret(url if url is not None else os.environ.get("SONIQ_RESULTS_URL", "").strip())
@@ -112,15 +113,20 @@ class ResultsPlugin:
 
 
 def _number(
-    field: str, given: float | None, default: float, *, smallest: float, kind: type = float
+    field: str,
+    given: float | timedelta | None,
+    default: float,
+    *,
+    smallest: float,
+    kind: type = float,
 ) -> float:
     """A setting from the argument, the environment or the default. Raises `ConfigurationError`."""
     variable = f"SONIQ_RESULTS_{field.upper()}"
     text = os.environ.get(variable)
     source, value = (f"{field}=", given) if given is not None else (variable, text or default)
     try:
-        number = float(value)
-    except ValueError:
+        number = float(value.total_seconds() if isinstance(value, timedelta) else value)
+    except (TypeError, ValueError):
         number = -1.0
     if not smallest <= number < 1e10 or number != kind(number):
         what = "an integer" if kind is int else "a number"

@@ -84,8 +84,10 @@ def _check_zone(name: object) -> None:
     """Raise `InvalidOption` unless this computer knows the time zone."""
     if isinstance(name, str) and name in _zones():
         return
-    nearest = get_close_matches(shown(name), _zones(), 1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else "; they are as Europe/Berlin"
+    told = name.key or "" if isinstance(name, ZoneInfo) else shown(name)
+    names = {zone.casefold(): zone for zone in _zones()}
+    nearest = get_close_matches(told.strip("'").casefold(), names, 1)
+    hint = f"; did you mean {names[nearest[0]]!r}?" if nearest else "; they are as Europe/Berlin"
     if not _zones():
         hint = ": this computer has no time zones; install tzdata (pip install tzdata)"
     raise InvalidOption(f"Cron: tz= {shown(name)} is no time zone{hint}", option="tz")
@@ -93,7 +95,8 @@ def _check_zone(name: object) -> None:
 
 @cache
 def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    """All but those that are another one on another computer, or none."""
+    return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
 def _check_fields(expression: object) -> None:

@@ -52,8 +52,10 @@ class When(msgspec.Struct, frozen=True, kw_only=True):
     def next_after(self, moment: datetime, anchor: datetime | None = None) -> datetime | None:
         """The first tick after a moment, in UTC; None where there is none any more.
 
-        `anchor`: from when intervals are counted, where there is no `start`.
+        `anchor`: from when intervals are counted, where there is no `start`. Raises
+        `InvalidOption` for a moment without a time zone.
         """
+        check_time("moment", moment)
         moment = moment.astimezone(UTC)
         anchor = anchor or moment
         if self.start is not None:

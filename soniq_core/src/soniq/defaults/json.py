@@ -5,7 +5,9 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import msgspec
+from msgspec.inspect import CustomType
 
+from soniq.fields import info
 from soniq.hooks.markers import hookimpl
 from soniq.hooks.values import Serializer
 from soniq.ids import JobId
@@ -31,6 +33,14 @@ class JsonSerializer:
             if isinstance(type, Hashable):
                 self._decoders[type] = decode
         return decode(data)
+
+
+    def check(self, type: Any) -> None:
+        """Raise TypeError for a type that JSON cannot be read as, whatever its values are."""
+        msgspec.json.Decoder(type)
+        kind = info(type)
+        if isinstance(kind, CustomType) and kind.cls is not JobId:
+            raise TypeError(f"nothing makes a {kind.cls.__qualname__} of JSON")
 
 
 class JsonPlugin:
