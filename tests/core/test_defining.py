@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module, reload
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import asyncpg
@@ -16,7 +18,7 @@ import pytest
 
 from soniq import Backoff, Cancel, InvalidOption, JobContext, Retry, SoniqError, UnknownJob
 from soniq import Soniq as App
-from soniq.errors import JobDefinitionError
+from soniq.errors import InvalidArguments, JobDefinitionError
 from tests.conftest import MakeApp
 from tests.support.jobs import run_job
 
@@ -150,6 +152,64 @@ def test_two_jobs_of_one_name_are_refused_and_both_places_told(offline: App) -> 
     assert str(caught.value).count(Path(__file__).name) == 2
     assert caught.value.job == "send"
     assert offline.registry["send"].function is first.function
+
+
+async def test_a_module_that_is_reloaded_defines_its_jobs_again(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    shared = ModuleType("reloaded_app")
+    monkeypatch.setitem(sys.modules, "reloaded_app", shared)
+    vars(shared)["eq"] = app
+    file = tmp_path / "reloaded_jobs.py"
+    text = "from reloaded_app import eq\n\n@eq.job\nasync def count(n: {}) -> int:\n    return {}\n"
+    file.write_text(text.format("int", "len(str(n))"))
+    jobs = import_module("reloaded_jobs")
+    monkeypatch.setitem(sys.modules, "reloaded_jobs", jobs)
+    first = await app.enqueue(jobs.count, 1234)
+    await app.run_worker(run_once=True)
+
+    file.write_text(text.format("str", "len(n) * 100"))
+    reload(jobs)
+    with pytest.raises(InvalidArguments, match="Expected `str`"):
+        await app.enqueue(jobs.count, 1234)
+    second = await app.enqueue(jobs.count, "1234")
+    await app.run_worker(run_once=True)
+    assert [await app.get_result(each) for each in (first, second)] == [4, 400]
+
+    file.write_text(text.format("int", "n") + "\n\n@eq.job\nasync def count() -> None: ...\n")
+    with pytest.raises(JobDefinitionError, match=r"two jobs are named 'reloaded_jobs\.count'"):
+        reload(jobs)
+
+
+def test_what_is_typed_in_again_takes_the_place_of_what_was_there(
+    database_url: str, schema: str
+) -> None:
+    cell = """
+calls = []
+
+@eq.before_job
+def note(ctx):
+    calls.append("once")
+
+@eq.job
+def count() -> int:
+    return {}
+
+job_id = eq.sync.enqueue(count)
+eq.sync.run_worker(run_once=True)
+print(eq.sync.get_result(job_id), calls)
+"""
+    begin = (
+        f"from soniq import Soniq\neq = Soniq({database_url!r}, schema={schema!r}, discover=False)"
+    )
+    cells = [begin, cell.format(1), cell.format(1), cell.format(2)]
+    typed = "\n".join(f"exec({each!r})" for each in cells)
+    done = subprocess.run(
+        [sys.executable, "-i", "-q"], input=typed, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines() == ["1 ['once']", "1 ['once']", "2 ['once']"], done.stderr
 
 
 def test_two_jobs_of_one_name_are_refused_also_where_an_annotation_is_not_yet_known(

@@ -27,7 +27,7 @@ from soniq.life import Life
 from soniq.postgres.database import Database
 from soniq.postgres.schema import plugin_schema
 from soniq.postgres.sql import quote
-from soniq.registry import Registry
+from soniq.registry import Origin, Registry
 from soniq.runtime import Runtime
 from soniq.secret import Secret
 from soniq.settings import Settings
@@ -69,7 +69,7 @@ class Soniq(Defines, Life, Client):
         self._discover = discover
         self._made: Instances = {}
         self._registry = Registry()
-        self._own_hooks: list[tuple[str, Callable[..., Any]]] = []
+        self._own_hooks: list[tuple[str, Callable[..., Any], Origin]] = []
         self._syncs: dict[int, Sync] = {}
 
     # --- defining jobs and hooks -----------------------------------------------------------------
@@ -234,7 +234,7 @@ class Soniq(Defines, Life, Client):
             discover=self._discover,
             chosen=leaving_out(chosen, leave_out),
         )
-        for hook, function in self._own_hooks:
+        for hook, function, _ in self._own_hooks:
             hooks.add(hook, function)
         return hooks
 
@@ -257,7 +257,11 @@ class Soniq(Defines, Life, Client):
     ) -> Function:
         self._refuse_while_working("a hook")
         of_application(hook, HOOKS[hook].arguments if offered is None else offered, function)
-        self._own_hooks.append((hook, function))
+        origin = Origin.of(function)
+        kept = [
+            each for each in self._own_hooks if each[0] != hook or not each[2].runs_again(origin)
+        ]
+        self._own_hooks = [*kept, (hook, function, origin)]
         self._changed = True
         return function
 
@@ -269,7 +273,7 @@ class Soniq(Defines, Life, Client):
         return await start(self, self._arguments, self._registry, setup)
 
     def _rebuild(self, runtime: Runtime) -> None:
-        runtime.rebuild(self._own_hooks)
+        runtime.rebuild([each[:2] for each in self._own_hooks])
 
     def _is_of_sync(self, loop: asyncio.AbstractEventLoop) -> bool:
         return any(sync.loop is loop for sync in self._syncs.values())

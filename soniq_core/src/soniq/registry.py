@@ -3,9 +3,10 @@ concern it.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -51,12 +52,41 @@ class CompiledJob(msgspec.Struct, frozen=True):
     retry_delay: FirstResult
 
 
+class Origin(NamedTuple):
+    """Where a function is defined, and in which run of its module."""
+
+    module: str
+    name: str
+    spec: object
+    """The module's, of which each reload makes another."""
+    typed_in: bool
+    """Whether it stands in a cell of a notebook, or was typed at a prompt."""
+
+    @classmethod
+    def of(cls, function: object) -> "Origin":
+        name = str(getattr(function, "__module__", None))
+        module = sys.modules.get(name)
+        typed_in = name == "__main__" and not hasattr(module, "__file__")
+        spec = getattr(module, "__spec__", None)
+        return cls(name, getattr(function, "__qualname__", ""), spec, typed_in)
+
+    def runs_again(self, later: "Origin") -> bool:
+        """Whether the later one is the same definition, run once more."""
+        return (
+            (self.module, self.name) == (later.module, later.name)
+            and bool(self.name)
+            and "<locals>" not in self.name
+            and (later.typed_in or self.spec is not later.spec)
+        )
+
+
 class Registry:
     """The jobs of an app by name: as defined, and compiled once the app has started."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job[..., Any]] = {}
         self.hints: dict[str, Callable[[], Mapping[str, object]]] = {}
+        self._origins: dict[str, Origin] = {}
         self.plugins: dict[str, str] = {}
         """Of the jobs that plugins have defined, by name, which plugin it was."""
         self._compiled: dict[str, CompiledJob] = {}
@@ -64,9 +94,13 @@ class Registry:
         self._hooks: Hooks | None = None  # whose plugins were asked about `_defined`
 
     def check(self, job: Job[..., Any]) -> None:
-        """Raise `JobDefinitionError` if another job has its name."""
+        """Raise `JobDefinitionError` if another job has its name. One whose definition runs again,
+        in a cell of a notebook or a module that is reloaded, takes the place of that of before.
+        """
         other = self.jobs.get(job.name)
-        if other is not None and other is not job:
+        if other is None or other is job:
+            return
+        if not self._origins[job.name].runs_again(Origin.of(job.function)):
             raise JobDefinitionError(
                 f"two jobs are named {job.name!r}: {self._place(other)} and {_place(job)}; give one"
                 " of them a name=",
@@ -75,6 +109,10 @@ class Registry:
 
     def add(self, job: Job[..., Any], hints: Callable[[], Mapping[str, object]]) -> None:
         """Add a job that was checked."""
+        if (before := self.jobs.get(job.name)) is not job:
+            self._origins[job.name] = Origin.of(job.function)
+        if before is not None and before is not job:
+            self._defined.pop(job.name, None)
         self.jobs[job.name] = job
         self.hints[job.name] = hints
         self.plugins.pop(job.name, None)
