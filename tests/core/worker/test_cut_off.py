@@ -124,6 +124,24 @@ async def test_a_frozen_settlement_with_children_holds_up_nobody(
     process.send(signal.SIGCONT)
 
 
+async def test_the_error_of_a_connection_that_was_idle_for_too_long_says_what_ends_it(
+    app: Soniq,
+) -> None:
+    @app.job(max_attempts=1)
+    async def one(connection: Connection) -> None:
+        await connection.execute("set local idle_in_transaction_session_timeout = '100ms'")
+        await asyncio.sleep(1)
+        await connection.execute("select 1")
+
+    job_id = await app.enqueue(one)
+    await app.run_worker(run_once=True)
+    status = await status_of(app, job_id)
+    assert (status["status"], status["attempt"]) == ("queued", 0)
+    assert status["error"] is not None
+    assert status["error"]["type"] == "soniq.errors.DatabaseUnavailable"
+    assert "idle_in_transaction_session_timeout" in status["error"]["message"]
+
+
 async def test_an_attempt_whose_connection_is_ended_is_not_charged(app: Soniq, schema: str) -> None:
     runs: list[int] = []
     began = asyncio.Event()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from soniq.errors import CompletionError, JobDefinitionError
+from soniq.errors import CompletionError, DatabaseUnavailable, JobDefinitionError
 from soniq.hooks.definition import JobDefinition
 from soniq.hooks.hooks import Hooks
 from soniq.hooks.markers import hookimpl
@@ -20,6 +20,13 @@ from soniq.postgres.database import Database
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
+
+
+LOST = (
+    "the connection that was to complete {} ended while it ran. PostgreSQL ends one that is idle"
+    " for longer than idle_in_transaction_session_timeout, or whose transaction takes longer than"
+    " transaction_timeout, where the role or the database sets these"
+)
 
 
 class InjectionPlugin:
@@ -59,10 +66,12 @@ class InjectionPlugin:
             itself: Pooled = connection.itself()  # type: ignore[attr-defined] # of every pool here
             try:
                 yield connection
-            except asyncpg.InterfaceError:
+            except asyncpg.InterfaceError as error:
                 if itself.was_closed:
                     raise CompletionError(
                         f"{ctx.job_name} closed the connection that was to complete it; nothing is"
                         " completed"
                     ) from None
+                if itself.is_closed():
+                    raise DatabaseUnavailable(LOST.format(ctx.job_name)) from error
                 raise
