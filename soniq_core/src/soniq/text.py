@@ -9,6 +9,7 @@ LONGEST = 10_000
 
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)(?:\\u0000)+")
 """The character NUL as JSON writes it, and not a backslash that is followed by u0000."""
+NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def cut(text: str, longest: int = LONGEST) -> str:
@@ -48,3 +49,10 @@ def shown(value: object, longest: int = 100) -> str:
         return f"{value!r:.{longest}}"
     except Exception:
         return f"a value of type {type(value).__name__} that cannot be shown"
+
+
+def in_ascii(json: str) -> str:
+    """JSON in which Python's escapes, as text, stand for what is not ASCII."""
+    return NOT_ASCII.sub(
+        lambda found: "\\" + found[0].encode("ascii", "backslashreplace").decode(), json
+    )

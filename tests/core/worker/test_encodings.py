@@ -1,5 +1,6 @@
 """A database whose encoding holds fewer characters than Python's texts."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -7,9 +8,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from soniq import Soniq
+from soniq import JobContext, Soniq
 from tests.conftest import MakeApp
-from tests.support.jobs import finished, working
+from tests.support.jobs import finished, status_of, working
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -51,3 +53,27 @@ async def test_the_text_of_an_error_is_kept_with_escapes_for_what_the_database_c
     assert errors[0]["message"] == texts[0]
     assert errors[1]["message"] == '5 \\u20ac \\u2192 \\U0001f600 \\ "quoted"'
     assert errors[1]["type"] == "ValueError"
+
+
+async def test_progress_that_the_database_cannot_hold_keeps_no_other_from_being_seen(
+    make_app: MakeApp, latin_url: str
+) -> None:
+    app: Soniq = make_app(database_url=latin_url, lease=1)
+
+    @app.job(name="report")
+    async def report(ctx: JobContext, text: str) -> None:
+        await ctx.progress(0.5, text=text)
+        await asyncio.sleep(30)
+
+    async with working(app):
+        texts = ["\u65e5", "caf\u00e9", "plain"]
+        ids = [await app.enqueue(report, text=text) for text in texts]
+
+        async def all_are_seen() -> bool:
+            return all([(await status_of(app, job_id))["progress"] for job_id in ids])
+
+        await eventually(all_are_seen, 20)
+        found = [(await status_of(app, job_id))["progress"] for job_id in ids]
+        for job_id in ids:
+            await app.cancel(job_id)
+    assert [each and each["text"] for each in found] == ["\\u65e5", "caf\\xe9", "plain"]

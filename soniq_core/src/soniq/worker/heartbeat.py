@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from soniq.postgres.connections import CLEANUP_TIMEOUT, close_quietly
-from soniq.text import counted
+from soniq.text import counted, in_ascii
 from soniq.worker.background import BackgroundLoop
 from soniq.worker.claims import Claims
 from soniq.worker.services import Services
@@ -155,6 +155,10 @@ class Heartbeat(BackgroundLoop):
         """Try again soon, whatever it is: without a heartbeat the jobs are lost."""
         if not isinstance(error, Exception):
             raise error
+        if isinstance(error, asyncpg.UntranslatableCharacterError) and not self._is_ascii():
+            # The database's encoding does not have what one of them holds
+            self._state.put_back({id_: in_ascii(text) for id_, text in self._reports.items()})
+            return 0.0
         if isinstance(error, asyncpg.DataError):
             count = counted(len(self._reports), "job")
             log.error("the progress of %s cannot be written: %s", count, error)
@@ -168,6 +172,9 @@ class Heartbeat(BackgroundLoop):
         self._refused = not self._refused
         self._drop()
         return pause
+
+    def _is_ascii(self) -> bool:
+        return all(map(str.isascii, self._reports.values()))
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

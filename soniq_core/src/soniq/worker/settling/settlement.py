@@ -1,6 +1,5 @@
 """A settlement: what is to be written for one claimed job. It finishes the job or requeues it."""
 
-import re
 from collections.abc import Collection, Sequence
 from enum import IntEnum
 from typing import ClassVar, Literal, Self
@@ -11,6 +10,7 @@ import msgspec
 from soniq.job.context import JobContext
 from soniq.job.new import NewJob
 from soniq.job.outcome import AboutAttempt, AttemptRef, Outcome
+from soniq.text import in_ascii
 
 FinalStatus = Literal["done", "dead", "cancelled"]
 
@@ -42,14 +42,6 @@ class RequeueKind(IntEnum):
     without a charge, for longer each time.
     """
     STOPPED = 4
-
-
-NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-
-
-def _escape(character: re.Match[str]) -> str:
-    """A character within JSON as the text that Python would write for it: with two backslashes."""
-    return "\\" + character[0].encode("ascii", "backslashreplace").decode()
 
 
 class _Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +81,7 @@ class _Settlement(msgspec.Struct, frozen=True, kw_only=True):
 
     def escaped(self) -> Self:
         """The same with an error in which escapes stand for what is not ASCII, as in Python."""
-        text = self.error and NOT_ASCII.sub(_escape, self.error)
-        return msgspec.structs.replace(self, error=text)
+        return msgspec.structs.replace(self, error=self.error and in_ascii(self.error))
 
     @property
     def given_up(self) -> Collection[str]:
