@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from soniq import InvalidOption, Snooze, Soniq
+from soniq import DatabaseUnavailable, InvalidOption, Snooze, Soniq
 from soniq.errors import AppNotStarted, JobDefinitionError
 from soniq.plugin import as_json
 from soniq_limits import AllOf, Fair, Limit, LimitNotFound, Limits, Rate
@@ -273,3 +273,21 @@ async def test_a_limit_that_no_app_has_said_yet_lets_none_start(
         assert (await other.overview())["queues"]["default"] == {"held": 2}
     async with working(app):
         await all_end(app, 2)
+
+
+async def test_an_app_that_can_only_read_starts_and_shows_the_limits(
+    app: Soniq, make_app: MakeApp, database_url: str
+) -> None:
+    limited(app, 2)
+    job_id = await app.enqueue("limited", k=1)
+    reading = f"{database_url}{'&' if '?' in database_url else '?'}default_transaction_read_only=on"
+    reader = make_app(database_url=reading, plugins=[Limits()])
+    limited(reader, 3)
+    reader.job(Limit(1), name="new")(_nothing)
+    assert [job["job_id"] for job in await reader.jobs()] == [job_id]
+    assert [(each.name, each.n) for each in await reader.plugin(Limits).list()] == [("limited", 2)]
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        await reader.enqueue("new")
+
+
+async def _nothing() -> None: ...

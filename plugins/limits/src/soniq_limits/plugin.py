@@ -4,7 +4,10 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import asyncpg
 
 from soniq import JobContext, JobDetail, JobStatus, Snooze, Soniq
 from soniq.errors import AppNotStarted
@@ -64,7 +67,8 @@ class Limits:
 
     async def list(self) -> Sequence[LimitState]:
         """All limits by name."""
-        await self._declare()
+        with suppress(asyncpg.ReadOnlySQLTransactionError):
+            await self._declare()
         return await limit_states(self._started())
 
     async def set(self, name: str, n: int) -> None:
@@ -209,12 +213,13 @@ class Limits:
     @hookimpl
     async def started(self, app: Soniq) -> None:
         """Write down what the code says of its limits; let a worker that ends when nothing is due
-        look at what is due before.
+        look at what is due before. On a standby, as readers use one, nothing is written.
         """
-        await self._declare()
-        if self._keys.declared:
-            async with app.connection() as connection:
-                await connection.execute(self._sql("ask"))
+        with suppress(asyncpg.ReadOnlySQLTransactionError):
+            await self._declare()
+            if self._keys.declared:
+                async with app.connection() as connection:
+                    await connection.execute(self._sql("ask"))
 
     @hookimpl
     def background_tasks(self, app: Soniq) -> Sequence[Task]:
