@@ -7,11 +7,13 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from importlib import import_module, reload
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import asyncpg
 import pytest
@@ -340,6 +342,28 @@ async def test_a_type_that_cannot_be_stored_is_refused_and_named(make_app: MakeA
         JobDefinitionError,
         match=r"impossible: the annotation of the parameter .* is of a type that cannot be stored",
     ):
+        await app.start()
+
+
+@pytest.mark.parametrize(
+    ("place", "annotation"),
+    [
+        ("value", Path),
+        ("value", Iterable[int]),
+        ("value", Annotated[Fraction, "of the whole"]),
+        ("return", Fraction),
+        ("return", deque[int]),
+    ],
+)
+async def test_a_type_that_nothing_makes_of_json_is_refused_at_the_start(
+    make_app: MakeApp, place: str, annotation: object
+) -> None:
+    async def work(value: Any = None) -> Any: ...
+
+    work.__annotations__[place] = annotation
+    app = make_app()
+    app.job(name="work")(work)
+    with pytest.raises(JobDefinitionError, match=r"cannot be stored: nothing makes an? .* of JSON"):
         await app.start()
 
 

@@ -54,6 +54,7 @@ REASONS: dict[str, str] = {
     "soniq/worker/background.py BackgroundLoop.turn NotImplementedError": ABSTRACT,
     "soniq/plugin.py __getattr__ AttributeError": LANGUAGE,
     "soniq/defaults/dedup.py DedupPlugin._declared ValueError": CAUGHT,
+    "soniq/defaults/json.py JsonSerializer.check TypeError": CAUGHT,
     "soniq/defaults/json.py _from_json TypeError": CODEC,
     "soniq/defaults/json.py to_json TypeError": CODEC,
     "soniq/defining.py Defines._add_job NotImplementedError": ABSTRACT,

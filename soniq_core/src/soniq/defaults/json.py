@@ -34,7 +34,6 @@ class JsonSerializer:
                 self._decoders[type] = decode
         return decode(data)
 
-
     def check(self, type: Any) -> None:
         """Raise TypeError for a type that JSON cannot be read as, whatever its values are."""
         msgspec.json.Decoder(type)
