@@ -39,6 +39,7 @@ LANGUAGE = "what Python has for an attribute that does not exist"
 ABSTRACT = "a method that a child has"
 CODEC = "a serializer's: who calls it makes an error of Soniq's of it"
 CAUGHT = "who calls it makes an error of Soniq's of it"
+PLUGINS = "told on the page, of the plugin that gave what cannot be shown"
 INVARIANT = "what cannot be"
 TESTS = "of a job or a hook of the checker's, as it should"
 
@@ -72,6 +73,9 @@ REASONS: dict[str, str] = {
     "soniq/sync.py _waited TimeoutError": "logged: the app could not be closed at the exit",
     "soniq/worker/result.py _check ValueError": CAUGHT,
     "soniq_dashboard/database.py bounded TimeoutError": "caught: the page says that it took too long",
+    "soniq_dashboard/web/extensions.py": PLUGINS,
+    "soniq_dashboard/web/written.py": PLUGINS,
+    "soniq_otel/plugin.py _address ValueError": CAUGHT,
     "soniq_embedded/account.py make_account OSError": CAUGHT,
     "soniq_otel/plugin.py _flag ValueError": CAUGHT,
     "soniq_otel/plugin.py _seconds ValueError": CAUGHT,
