@@ -1,6 +1,7 @@
 """What cannot work gets a clear error, shows no password, and leaves nothing lost or half done."""
 
 import asyncio
+import os
 import socket
 import traceback
 import uuid
@@ -111,6 +112,18 @@ async def test_what_is_no_postgresql_is_told(tmp_path: Path) -> None:
             Soniq(f"postgresql://me:{PASSWORD}@127.0.0.1:{port}/myapp", discover=False)
         )
     assert f"cannot connect to PostgreSQL at 127.0.0.1:{port}/myapp" in str(error)
+
+
+async def test_a_process_without_a_user_is_told_so_where_the_url_names_none(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "PGUSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 987_654)  # a container's, of which nobody has heard
+    parts = urlsplit(database_url)
+    url = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}?{parts.query}"
+    with pytest.raises(DatabaseError, match=r"cannot connect .*(uid|[Uu]ser)"):
+        await Soniq(url, discover=False).start()
 
 
 async def test_a_database_that_does_not_exist_is_named(database_url: str) -> None:

@@ -161,7 +161,7 @@ class Database:
         except (*CONNECTION_ERRORS, asyncpg.InvalidAuthorizationSpecificationError) as error:
             what = cannot + self.reason(error, self.settings.connect_timeout)
             raise DatabaseUnavailable(what) from error
-        except (ValueError, asyncpg.PostgresError) as error:
+        except (ValueError, KeyError, asyncpg.PostgresError) as error:  # KeyError: no user
             raise DatabaseError(f"{cannot}{error}") from error
 
     def acquire(self) -> "contextlib.AbstractAsyncContextManager[Connection]":
