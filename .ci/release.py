@@ -62,9 +62,9 @@ def build(folder: Path) -> None:
 
     for package in packages():
         _python("hatchling", "build", "--directory", str(folder), "--target", "sdist", cwd=package)
-    for sdist in sorted(folder.glob("*.tar.gz")):
-        options = ("--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
-        _python("pip", "wheel", *options, "--wheel-dir", str(folder), str(sdist))
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
+    sdists = map(str, sorted(folder.glob("*.tar.gz")))
+    _python("pip", "wheel", *options, "--wheel-dir", str(folder), *sdists)
     _python("twine", "check", "--strict", *map(str, sorted(folder.iterdir())))
 
 
