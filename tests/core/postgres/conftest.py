@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
 
-HAND_ON = ("test_claims", "test_races", "test_sql_enqueue", "test_survey", "test_unreadable")
+HAND_ON = (
+    "test_bulk", "test_claims", "test_delete", "test_hold", "test_many", "test_races",
+    "test_sql_enqueue", "test_survey", "test_unreadable",
+)  # fmt: skip
 """The files whose tests depend on nothing but rows."""
 
 
