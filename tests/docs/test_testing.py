@@ -10,11 +10,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.support.processes import PYTEST
 from tests.support.urls import of_database
 
 from .pages import DOCS, FILE, blocks
 
-PYTEST = ("pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
+TESTS = (*PYTEST, "-p", "no:cacheprovider")
 DJANGO = ("django", "test", "--settings=shop.settings")
 
 
@@ -32,8 +33,8 @@ async def database(
 @pytest.mark.parametrize(
     ("page", "command", "passed"),
     [
-        ("testing-jobs", PYTEST, "2 passed"),
-        ("fastapi", PYTEST, "5 passed"),
+        ("testing-jobs", TESTS, "2 passed"),
+        ("fastapi", TESTS, "5 passed"),
         ("django", DJANGO, "Ran 3 tests"),
     ],
 )

@@ -9,6 +9,9 @@ from pathlib import Path
 from tests.support.forks import Forks
 from tests.support.waiting import LIMIT
 
+PYTEST = ("pytest", "-q", "-W", "error", "-p", "no:hypothesispytest")
+"""pytest in a process of its own, without the plugin whose imports take half a second."""
+
 
 def signal_self(number: signal.Signals) -> None:
     """Send a signal to this process, which must have a handler of its own for it: without one the

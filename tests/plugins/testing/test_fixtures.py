@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import PYTEST
+
 RunTests = Callable[..., "subprocess.CompletedProcess[str]"]
 
 CONFTEST = """
@@ -78,7 +80,7 @@ def run_tests(tmp_path: Path, database_url: str) -> RunTests:
             "PYTHONPATH": str(tmp_path),
         }
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-W", "error", *arguments],
+            [sys.executable, "-m", *PYTEST, *arguments],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ import pytest
 
 import soniq
 from tests.core.cli.conftest import LIMIT, Project
+from tests.support.processes import PYTEST
 
 Run = Callable[[Sequence[str], Path], str]
 
@@ -78,9 +79,7 @@ def test_a_new_plugin_is_installed_found_and_passes_its_own_tests(
         "slow-jobs", "0.1.0", "soniq-slow-jobs", "discovered", "soniq_slow_jobs:SlowJobsPlugin",
         "loaded", "around_job,", "configure_job", "-",
     ]  # fmt: skip
-    assert "4 passed" in run(
-        [python, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"], folder
-    )
+    assert "4 passed" in run([python, "-m", *PYTEST, "-p", "no:cacheprovider"], folder)
 
 
 @pytest.mark.parametrize("name", ["qa", "a-very-long-name-of-all-that-are-allowed"])
