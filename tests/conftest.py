@@ -27,6 +27,7 @@ from soniq import Soniq
 from soniq.cli.commands import soniq
 from soniq_embedded import EmbeddedServer
 from tests.support.forks import Forks
+from tests.support.installed import installed
 from tests.support.proxy import Proxy
 from tests.support.schemas import Schemas, new_name
 from tests.support.urls import of_database
@@ -120,6 +121,16 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("SONIQ_") and name != "SONIQ_TEST_DATABASE_URL":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _installed_is_read_once() -> Iterator[None]:
+    """What is installed is read where a test looks at it in a folder of its own, else once: apps
+    with plugins look at 150 files when they start.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("soniq.hooks.discovery.entry_points", installed)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from soniq import Soniq, hookimpl
 from tests.core.hooks.support import Install, MakePlugin, Run, Work
+from tests.support.installed import forget, installed
 from tests.support.jobs import run_job
 
 
@@ -26,7 +27,7 @@ def _only_embedded_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     } - {"embedded"}
 
     def visible(group: str) -> list[EntryPoint]:
-        return [point for point in entry_points(group=group) if point.name not in hidden]
+        return [point for point in installed(group=group) if point.name not in hidden]
 
     monkeypatch.setattr("soniq.hooks.discovery.entry_points", visible)
 
@@ -103,6 +104,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]) -
         )
         (information / "entry_points.txt").write_text(f"[soniq]\n{plugin} = {target}\n")
         importlib.invalidate_caches()
+        forget()
         modules.append(module)
         return module
 
