@@ -48,8 +48,9 @@ $(VENV)/sentry-3: $(VENV)/installed-dev
 	@$(PIP) --no-deps --target $@ sentry-sdk==3.0.0b2
 
 # Four processes for two cores: much of what is tested is that something waits.
-test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite, in four processes (ARGS=... goes to pytest)
-	@$(RUN) -m pytest $(or $(ARGS),--numprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25)
+PROCESSES ?= 4
+test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite, in four processes (PROCESSES=...; ARGS=... goes to pytest)
+	@$(RUN) -m pytest $(or $(ARGS),--numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25)
 	@$(if $(ARGS),,echo "and once more with version 3 of Sentry's SDK" && PYTHONPATH="$(CURDIR)/$(VENV)/sentry-3" $(RUN) -m pytest --no-header tests/plugins/sentry)
 
 # The oldest versions that the packages allow, in an environment of their own, with what its tests need beside them.
