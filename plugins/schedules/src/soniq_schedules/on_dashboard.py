@@ -59,9 +59,9 @@ class Schedules:
         upcoming = [] if paused else schedule.upcoming(UPCOMING)
         blocks: list[Block] = [
             Facts({**_facts(schedule), **await _failure(visit, schedule)}),
-            Table(["At", "Seen from now"], [(str(each), each) for each in upcoming], "Next ticks",
+            Table(["At", "In"], [(str(each), each) for each in upcoming], "Next ticks",
                   "It is paused." if paused else "There is none."),
-            Link("Its jobs", "/jobs", {"q": f'name:"{schedule.job}"'}),
+            Link("Its jobs", "/jobs", {"q": _search(schedule.job)}),
             Link("All schedules", PATH),
         ]  # fmt: skip
         return blocks
@@ -139,6 +139,11 @@ async def _failure(visit: Visit, schedule: Schedule) -> Mapping[str, Cell]:
         return {}
     said = await presented(visit.app, schedule.job, "error", schedule.error)
     return {"Error": str(said), "Failed": schedule.error_at}
+
+
+def _search(job: str) -> str:
+    """The search of the dashboard for the jobs of a name, whatever it has in it."""
+    return 'name:"' + job.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def _when(schedule: Schedule) -> str:

@@ -175,3 +175,20 @@ async def test_without_the_dashboard_it_works(make_app: MakeApp) -> None:
     app = make_app(plugins=[Schedules()])
     await app.start()
     assert await plugin_of(app).list() == []
+
+
+async def test_a_schedule_leads_to_its_jobs_whatever_their_name(
+    make_app: MakeApp, browse: Browse
+) -> None:
+    app = make_app(plugins=[Schedules(), Dashboard()])
+
+    @app.job(Every(hours=1), name='odd "name\\ of: a,job')
+    async def odd() -> None: ...
+
+    await registered(app)
+    job_id = await app.enqueue(odd)
+    client = browse(app)
+    page = checked(await client.get(PAGE, params={"name": odd.name}))
+    (link,) = [each for each in page.attributes("href") if each.startswith("/jobs?q=name")]
+    found = (await client.get(link)).text
+    assert f'href="/jobs/{job_id}"' in found
