@@ -12,7 +12,10 @@ import asyncpg
 
 from soniq import Soniq
 from soniq_dashboard import Dashboard
+from soniq_doctor import DoctorPlugin
 from soniq_embedded import EmbeddedServer
+from soniq_limits import Limit, Limits
+from soniq_schedules import Cron, Every, Schedules
 from tests.plugins.dashboard.web.browser import opened, served, window
 from tests.plugins.dashboard.web.day import write_day, write_jobs, write_operations
 from tests.support.jobs import working
@@ -29,13 +32,16 @@ PAGES = {
     "system": "/system",
     "operations": "/operations",
     "audit": "/audit",
+    "schedules": "/pages/schedules",
+    "limits": "/pages/limits",
 }
 LOOKS = {"light": (1440, "light"), "dark": (1440, "dark"), "phone": (390, "light")}
 
 
 async def main(folder: Path, url: str) -> None:
     """Write a picture of each page in each look."""
-    app = Soniq(url, discover=False, plugins=[Dashboard()], grace=0)
+    plugins = [Dashboard(), Schedules(), Limits(), DoctorPlugin()]
+    app = Soniq(url, discover=False, plugins=plugins, grace=0)
     await app.start()
     connection = await asyncpg.connect(url)
     await write_day(connection, "soniq")
@@ -47,13 +53,24 @@ async def main(folder: Path, url: str) -> None:
     async def index(part: int) -> None:
         await asyncio.sleep(600)
 
+    @app.job(Cron("0 7 * * mon-fri", tz="Europe/Berlin"), name="report.daily", queue="reports")
+    async def report() -> None: ...
+
+    @app.job(Every(minutes=5), name="stock.poll", queue="reports")
+    async def poll() -> None: ...
+
+    @app.job(Limit(2, by="tenant"), name="import.file", queue="default")
+    async def load(tenant: str) -> None:
+        await asyncio.sleep(600)
+
     await app.enqueue_many(index, [{"part": n} for n in range(3)])
+    await app.enqueue_many(load, [{"tenant": each} for each in ("acme", "acme", "acme", "birch")])
     async with (
         working(app, queues=["default"]),
         served(app) as base,
         opened() as browser,
     ):
-        await asyncio.sleep(1)
+        await asyncio.sleep(3)  # what waits for a limit was let go, and schedules are known
         for look, (width, scheme) in LOOKS.items():
             async with window(browser, base, width=width, color_scheme=scheme) as seen:
                 for name, path in PAGES.items():
