@@ -47,9 +47,9 @@ shop: $(VENV)/installed-shop ## run a small application with schedules and limit
 $(VENV)/sentry-3: $(VENV)/installed-dev
 	@$(PIP) --no-deps --target $@ sentry-sdk==3.0.0b2
 
-# Four processes for two cores: much of what is tested is that something waits.
-PROCESSES ?= 4
-test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite, in four processes (PROCESSES=...; ARGS=... goes to pytest)
+# Six processes for two cores: much of what is tested is that something waits.
+PROCESSES ?= 6
+test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite, in six processes (PROCESSES=...; ARGS=... goes to pytest)
 	@$(RUN) -m pytest $(or $(ARGS),--numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25)
 	@$(if $(ARGS),,echo "and once more with version 3 of Sentry's SDK" && PYTHONPATH="$(CURDIR)/$(VENV)/sentry-3" $(RUN) -m pytest --no-header tests/plugins/sentry)
 
