@@ -99,6 +99,53 @@ async def test_what_has_not_changed_is_not_sent_again(app: Soniq, browser: Brows
         await seen.page.wait_for_selector("text=brand-new")
 
 
+async def test_a_job_that_ends_while_it_is_looked_at_says_so_everywhere(
+    app: Soniq, browser: Browser
+) -> None:
+    @app.job(name="work", max_attempts=1)
+    async def work() -> None:
+        raise ValueError("once more")
+
+    await app.start()
+    job_id = await app.enqueue(work)
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go(f"/jobs/{job_id}")
+        assert await seen.page.text_content(".job-head .status") == "queued"
+        await app.run_worker(run_once=True)
+        await seen.page.wait_for_selector("text=Finished")
+        assert await seen.page.text_content(".job-head .status") == "dead"
+        assert await seen.page.is_visible("[data-copy]")
+
+
+async def test_what_was_opened_and_what_ticks_all_stay_when_a_page_looks_again(
+    app: Soniq, browser: Browser
+) -> None:
+    await app.enqueue("first", delay=600)
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/jobs")
+        await app.enqueue("brand-new", delay=600)
+        await seen.page.wait_for_selector("text=brand-new")
+        assert await seen.page.is_visible("[data-all]")
+        await seen.page.click("[data-action=retry]")  # asks nothing, and sends nothing
+        assert await seen.page.text_content(".said") == "Nothing is ticked"
+
+        async with working(app):
+            await seen.go("/workers")
+            await seen.page.wait_for_selector("details.help")
+            await seen.page.click("summary")
+            await asyncio.sleep(4)  # longer than between two looks
+            assert await seen.page.is_visible("details[open]")
+
+
+async def test_on_a_phone_the_menu_shows_where_one_is(app: Soniq, browser: Browser) -> None:
+    async with served(app) as base, window(browser, base, width=390) as seen:
+        await seen.go("/audit")
+        box = await seen.page.locator("nav a[aria-current]").first.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+
+
 async def test_what_somebody_writes_into_is_not_replaced(app: Soniq, browser: Browser) -> None:
     job_id = await app.enqueue("later", args={}, delay=600)
     async with served(app) as base, window(browser, base) as seen:

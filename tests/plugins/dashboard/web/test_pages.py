@@ -276,6 +276,41 @@ async def test_a_page_that_is_shown_already_is_not_sent_again(app: Soniq, browse
     assert changed.headers["etag"] != shown
 
 
+@pytest.mark.parametrize(
+    ("q", "says"),
+    [
+        ("status:foo", "status: is queued, held, running, done, dead or cancelled"),
+        ("status:queued order:finished", "order:finished is of those that are dead or cancelled"),
+        ("order:foo", "order: is newest, finished, due or started"),
+        ("worker:abc", "worker: takes the whole id of a worker"),
+        ("created:1h..2h", "created:"),
+        ("send_mail", "name:send_mail finds jobs by their name"),
+    ],
+)
+async def test_what_cannot_be_found_is_said_in_the_words_of_the_search_box(
+    app: Soniq, browse: Browse, q: str, says: str
+) -> None:
+    page = checked(await browse(app).get("/jobs", params={"q": q}))
+    assert says in page.text
+    assert "=" not in page.text
+
+
+@pytest.mark.parametrize(("q", "tab"), [("status:dead", "Dead"), ("", "All"), ("name:a", None)])
+async def test_the_tab_of_a_search_is_marked(
+    app: Soniq, browse: Browse, q: str, tab: str | None
+) -> None:
+    text = (await browse(app).get("/jobs", params={"q": q})).text
+    tabs = text.partition('aria-label="Searches"')[2].partition("</nav>")[0]
+    assert re.findall(r'aria-current="page">(\w+)', tabs) == ([tab] if tab else [])
+
+
+async def test_all_jobs_there_are_cannot_be_deleted_at_once(app: Soniq, browse: Browse) -> None:
+    await app.enqueue("later", delay=600)
+    links = checked(await browse(app).get("/jobs")).attributes("href")
+    offered = {each.rpartition("/")[2] for each in links if "/operations/new/" in each}
+    assert offered == {"retry", "cancel"}
+
+
 async def test_a_worker_and_what_it_runs_are_shown(app: Soniq, browse: Browse) -> None:
     async def is_there() -> bool:
         return "pid" in checked(await browse(app).get("/workers")).text

@@ -80,10 +80,19 @@ def _utc(at: datetime) -> str:
 
 def pretty(value: Any) -> str:
     """A JSON value as indented text, cut where it is long."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    text = _indented(value)
     if len(text) <= MOST_SHOWN:
         return text
     return f"{text[:MOST_SHOWN]}\n… {number(len(text) - MOST_SHOWN)} more characters"
+
+
+def is_cut(value: Any) -> bool:
+    """Whether a page does not show all of a value."""
+    return len(_indented(value)) > MOST_SHOWN
+
+
+def _indented(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
 def environment() -> Environment:

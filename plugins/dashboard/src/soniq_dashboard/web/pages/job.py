@@ -13,14 +13,13 @@ from soniq_dashboard.extending import dashboard_job_panels, dashboard_links
 from soniq_dashboard.permissions import Permission
 from soniq_dashboard.web.downloads import LARGEST as LARGEST_FILE
 from soniq_dashboard.web.downloads import File
+from soniq_dashboard.web.render import is_cut
 from soniq_dashboard.web.view import View
 
 from . import Page
 
 LARGEST = 50_000
 """Bytes of arguments and results that are read for a page."""
-FROM = 1_000
-"""Bytes above which they can be had as a file, as a page may cut them."""
 
 REFUSALS = {
     "JobNotFound": "The job is not there any more",
@@ -46,7 +45,7 @@ async def read(view: View) -> Mapping[str, object]:
     seen = _as_seen(job, belongs)
     return {
         "job": job,
-        "files": _files(view, job),
+        "files": _files(view, job, belongs or {}),
         "belongs": belongs,
         "panels": await view.extensions.panels(dashboard_job_panels, view.user.may, seen),
         "links": await view.extensions.links(dashboard_links, seen),
@@ -73,12 +72,16 @@ async def _belongings(view: View, job: JobDetail) -> Mapping[str, Any]:
     return found
 
 
-def _files(view: View, job: JobDetail) -> Mapping[File, str | None]:
-    """The addresses of what can be had as a file; None of what is short, or kept elsewhere."""
+def _files(view: View, job: JobDetail, shown: Mapping[str, Any]) -> Mapping[File, str | None]:
+    """The addresses of what can be had as a file; None of what the page shows whole, or of what is
+    kept elsewhere.
+    """
     in_row = job["result_size"] if job["result_store"] == "row" else None
     sizes: dict[File, int] = {"args": job["args_size"], "result": in_row or 0}
     return {
-        what: view.url(f"/jobs/{job['job_id']}/{what}") if FROM < size <= LARGEST_FILE else None
+        what: view.url(f"/jobs/{job['job_id']}/{what}")
+        if 0 < size <= LARGEST_FILE and (shown.get(what) is None or is_cut(shown[what]))
+        else None
         for what, size in sizes.items()
     }
 

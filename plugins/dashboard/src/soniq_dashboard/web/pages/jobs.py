@@ -21,6 +21,14 @@ EMPTY: Mapping[str, Any] = {
     "cursor": "",
     "older": None,
 }
+WRONG: Mapping[str, str] = {
+    "statuses": "status: is queued, held, running, done, dead or cancelled; order:finished is of"
+    " those that are dead or cancelled, order:due of queued ones, order:started of running ones",
+    "order": "order: is newest, finished, due or started",
+    "worker_id": "worker: takes the whole id of a worker",
+    "cursor": "This page of the list is not there: begin with the first",
+}
+"""What cannot be searched for, in the words of the search box, by the option of a `Search`."""
 NOT_YOURS = "You may not search in what belongs to jobs: arguments, headers and error messages"
 
 
@@ -35,8 +43,11 @@ async def read(view: View) -> Mapping[str, object]:
             page = await _page_of(view, query.search(), "/jobs", q=text)
     except NotUnderstood as error:
         wrong = str(error)
-    except (InvalidOption, InvalidJobId) as error:
-        wrong = str(error)
+    except InvalidOption as error:
+        own = str(error).replace(f"{error.option}=", f"{error.option}:")
+        wrong = WRONG.get(error.option, own)
+    except InvalidJobId:
+        wrong = WRONG["worker_id"]
     return {
         **page,
         "q": text,
@@ -46,6 +57,7 @@ async def read(view: View) -> Mapping[str, object]:
         "tabs": _tabs(view, text),
         "acts": [act for act in ("retry", "cancel", "delete") if view.may(act)],
         "all_that_match": all_that_match(view, text) if page["found"].jobs else [],
+        "in_errors": query.given.get("error_text"),
         "done": _done(view),
     }
 
@@ -57,7 +69,7 @@ def all_that_match(
     return [
         (act.capitalize(), view.url(f"/operations/new/{act}", q=text))
         for act in acts
-        if view.may(act) and view.may("bulk")
+        if view.may(act) and view.may("bulk") and (act != "delete" or text)  # not simply all
     ]
 
 
@@ -106,7 +118,10 @@ def _tabs(view: View, text: str) -> list[tuple[str, str, bool]]:
         "Dead": "status:dead order:finished",
         "Cancelled": "status:cancelled order:finished",
     }
-    return [(name, view.url("/jobs", q=q), q == text.strip()) for name, q in searches.items()]
+    return [
+        (name, view.url("/jobs", q=q), text.strip() in (q, q.partition(" ")[0]))
+        for name, q in searches.items()
+    ]
 
 
 PAGE = Page("/jobs", "jobs.html", read, "Jobs", "j")

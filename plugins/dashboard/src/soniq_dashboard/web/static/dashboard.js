@@ -25,6 +25,12 @@ const clocks = (within) => {
   for (const each of within.querySelectorAll("time[data-ago]")) each.read ??= performance.now();
 };
 
+/* What only a script can do, in a page or in what is put into one */
+const ready = (within) => {
+  for (const each of within.querySelectorAll("[data-switch], [data-copy], [data-all]")) each.hidden = false;
+  clocks(within);
+};
+
 /* How long ago something was, while the page that says so stays */
 const UNITS = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
 const long = (seconds) => {
@@ -45,7 +51,7 @@ const goOn = () => {
 /* Looking again: regions whose content differs are put in place, but not under somebody's hands. */
 const busy = (region) =>
   region.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox])")
-  || region.querySelector("[name=id]:checked")
+  || region.querySelector("[name=id]:checked, details[open]")
   || region.contains(getSelection().anchorNode) && !getSelection().isCollapsed;
 
 let shown = "";  // what the server calls the page that is here, where all of it is
@@ -55,7 +61,7 @@ const lookAgain = async () => {
   if (!answer.ok) throw new Error(String(answer.status));
   shown = answer.headers.get("ETag") ?? "";
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  clocks(page);
+  ready(page);
   for (const fresh of page.querySelectorAll("[data-region]")) {
     const old = document.querySelector(`[data-region="${fresh.dataset.region}"]`);
     if (!old || old.innerHTML === fresh.innerHTML) continue;
@@ -117,10 +123,10 @@ const keys = (event) => {
 };
 
 document.addEventListener("DOMContentLoaded", () => {
-  for (const each of document.querySelectorAll("[data-switch], [data-copy], [data-all]")) each.hidden = false;
   const zone = document.querySelector("[data-switch=zone]");
   zone.textContent = kept.get("zone") === "local" ? "Local" : "UTC";
-  clocks(document);
+  ready(document);
+  for (const each of document.querySelectorAll("nav [aria-current]")) each.scrollIntoView({ block: "nearest", inline: "center" });
   document.addEventListener("keydown", keys);
   poll();
 });
@@ -153,6 +159,12 @@ document.addEventListener("change", (event) => {
 });
 
 document.addEventListener("submit", (event) => {
+  const boxes = [...event.target.querySelectorAll("[name=id]")];
+  if (boxes.length && !boxes.some((each) => each.checked)) {
+    event.preventDefault();
+    say("Nothing is ticked");
+    return;
+  }
   const ask = event.submitter?.dataset.ask || event.target.dataset.ask;
   if (ask && !confirm(ask)) event.preventDefault();
 });
