@@ -10,7 +10,7 @@ import msgspec
 from soniq import Soniq
 from soniq.plugin import Action
 
-from .database import NAME, bounded, statement
+from .database import NAME, bounded, readable, statement
 
 Kind = Literal["retry", "cancel", "delete", "pause", "resume", "stop"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -64,11 +64,14 @@ async def lines(
     action: str | None = None,
     most: int = 50,
 ) -> Sequence[Line]:
-    """The newest lines, those before an id, of a user or an action where one is given."""
-    async with bounded(app) as connection:
-        rows = await connection.fetch(
-            statement(app.plugin_schema(NAME), "audit"), before, by, action, most
-        )
+    """The newest lines, those before an id, of a user or an action where one is given. Raises
+    `CannotRead`.
+    """
+    with readable(app):
+        async with bounded(app) as connection:
+            rows = await connection.fetch(
+                statement(app.plugin_schema(NAME), "audit"), before, by, action, most
+            )
     return [
         Line(**{**dict(row), "job_ids": [str(each) for each in row["job_ids"]]}) for row in rows
     ]

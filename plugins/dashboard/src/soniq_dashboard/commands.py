@@ -1,6 +1,7 @@
 """`soniq dashboard`: serve the pages."""
 
 import os
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from .web.gate import Authorize
 
 SETTING = "SONIQ_DASHBOARD_PASSWORD"
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What HTTP calls a header (RFC 9110, 5.1)."""
 MISSING = "the pages need some more packages: pip install 'soniq-dashboard[web]'"
 
 
@@ -94,7 +97,11 @@ def _authorize(host: str, allow: str, header: str | None, proxies: Sequence[str]
         )
     may = PERMISSIONS if "all" in named else {each for each in PERMISSIONS if each in named}
 
-    if header:
+    if header is not None:
+        if not HEADER.fullmatch(header):
+            raise click.BadParameter(
+                f"{header!r} is no name of a header", param_hint="--behind-proxy-auth"
+            )
         return behind_proxy(header, proxies or ["127.0.0.1"], may)
     if proxies:
         raise click.UsageError("--proxy goes with --behind-proxy-auth")

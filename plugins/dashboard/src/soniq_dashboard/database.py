@@ -1,8 +1,8 @@
 """The statements on the plugin's tables, each in a file of its own."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from soniq import Soniq
+from soniq.errors import DatabaseError
 
 from .durations import BOUNDS
 
@@ -27,6 +28,34 @@ OF_BUCKETS = re.compile(r"\{(added|summed):(\w+)\}")
 and what takes them apart and together takes ten times as long.
 """
 PLACES = range(1, len(BOUNDS) + 2)
+
+
+class CannotRead(DatabaseError):
+    """The plugin's tables cannot be read; its text, which says what is missing, is for the user."""
+
+
+@contextmanager
+def readable(app: Soniq) -> Iterator[None]:
+    """Says what is missing where the plugin's tables cannot be read. Raises `CannotRead`."""
+    schema = app.plugin_schema(NAME)
+    try:
+        yield
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise CannotRead(
+            f"This role may not read the tables of soniq-dashboard: grant it usage on schema"
+            f" {schema}, and select on all tables in schema {schema}"
+        ) from error
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+        raise CannotRead(
+            f"The tables of soniq-dashboard are not in schema {schema}: soniq setup makes them"
+        ) from error
+
+
+def lacks_right(error: BaseException) -> bool:
+    """Whether PostgreSQL refused something because the role may not do it."""
+    return any(
+        isinstance(each, asyncpg.InsufficientPrivilegeError) for each in (error, error.__cause__)
+    )
 
 
 @cache

@@ -4,6 +4,8 @@ import math
 
 from soniq import Count
 
+from .durations import BOUNDS
+
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB"))
 
@@ -37,6 +39,15 @@ def duration(seconds: float | None) -> str:
     return " ".join(parts[:2])
 
 
+def about(seconds: float | None) -> str:
+    """A quantile of durations: `< 5 ms` below the end of the first bucket, where they are not told
+    apart.
+    """
+    if seconds is not None and 0 < seconds < BOUNDS[0]:
+        return f"< {BOUNDS[0] * 1000:.0f} ms"
+    return duration(seconds)
+
+
 def size(count: int | None) -> str:
     """Bytes: `12.3 kB`."""
     if count is None:
@@ -64,3 +75,8 @@ def short_number(value: float | Count | None) -> str:
 def short_duration(seconds: float | None) -> str:
     """A time in seven characters, about: `1.4ms`, `12.3s`, `3m20s`, `2d4h`."""
     return duration(seconds).replace(" ", "")
+
+
+def short_about(seconds: float | None) -> str:
+    """A quantile in seven characters, about: `<5ms`, `12.3s`."""
+    return about(seconds).replace(" ", "")

@@ -10,7 +10,7 @@ import msgspec
 
 from soniq import Search, Soniq
 
-from .database import NAME, bounded, statement
+from .database import NAME, bounded, readable, statement
 
 Act = Literal["retry", "cancel", "delete"]
 ACTS: tuple[Act, ...] = get_args(Act)
@@ -171,9 +171,10 @@ async def stop(app: Soniq, operation_id: int, by: str) -> bool:
 async def operations(
     app: Soniq, *, before: int | None = None, only: int | None = None, most: int = 50
 ) -> Sequence[Operation]:
-    """The newest operations, those before an id, or the one of an id."""
-    async with bounded(app) as connection:
-        rows = await connection.fetch(statement(_schema(app), "operations"), before, only, most)
+    """The newest operations, those before an id, or the one of an id. Raises `CannotRead`."""
+    with readable(app):
+        async with bounded(app) as connection:
+            rows = await connection.fetch(statement(_schema(app), "operations"), before, only, most)
     return [operation_of(row) for row in rows]
 
 

@@ -9,7 +9,7 @@ import msgspec
 from soniq import InvalidOption, Soniq
 
 from .counters import WAYS
-from .database import NAME, statement
+from .database import NAME, readable, statement
 from .durations import Durations
 from .sampling import ALL
 from .sampling import Gauge as Sampled
@@ -59,36 +59,38 @@ async def read_series(
     by: Sequence[str],
     step: int | None,
 ) -> Sequence[Point]:
-    """The points from one time to another. Raises `InvalidOption`."""
+    """The points from one time to another. Raises `InvalidOption`, and `CannotRead`."""
     _check_times(since, until)
     if step is not None and step not in TIERS:
         raise InvalidOption(f"step= is 1, 10 or 60 minutes; got {step!r}", option="step")
     if isinstance(by, str) or not {*by} <= {"queue", "name"}:
         raise InvalidOption(f'by= is a list of "queue" and "name"; got {by!r}', option="by")
 
-    async with app.connection() as connection:
-        now = await connection.fetchval("select clock_timestamp()")
-        until = until or now
-        tier = step or _tier(keep, until - since, now - since)
-        rows = await connection.fetch(
-            statement(app.plugin_schema(NAME), "series"),
-            tier, _begin(since, tier), until, queue, name, "queue" in by, "name" in by,
-        )  # fmt: skip
+    with readable(app):
+        async with app.connection() as connection:
+            now = await connection.fetchval("select clock_timestamp()")
+            until = until or now
+            tier = step or _tier(keep, until - since, now - since)
+            rows = await connection.fetch(
+                statement(app.plugin_schema(NAME), "series"),
+                tier, _begin(since, tier), until, queue, name, "queue" in by, "name" in by,
+            )  # fmt: skip
     return [_point(row) for row in rows]
 
 
 async def read_gauges(
     app: Soniq, since: datetime, until: datetime | None, queue: str | None
 ) -> Sequence[Gauge]:
-    """The samples from one time to another. Raises `InvalidOption`."""
+    """The samples from one time to another. Raises `InvalidOption`, and `CannotRead`."""
     _check_times(since, until)
-    async with app.connection() as connection:
-        rows = await connection.fetch(
-            statement(app.plugin_schema(NAME), "gauges"),
-            _begin(since, 1),
-            until or datetime.max.replace(tzinfo=UTC),
-            ALL if queue is None else queue,
-        )
+    with readable(app):
+        async with app.connection() as connection:
+            rows = await connection.fetch(
+                statement(app.plugin_schema(NAME), "gauges"),
+                _begin(since, 1),
+                until or datetime.max.replace(tzinfo=UTC),
+                ALL if queue is None else queue,
+            )
     return [msgspec.convert(dict(row), Gauge) for row in rows]
 
 

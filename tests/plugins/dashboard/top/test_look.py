@@ -1,5 +1,6 @@
 """One look: rates, with and without what workers have counted."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -7,6 +8,7 @@ import pytest
 
 from soniq import Search, Soniq
 from soniq_dashboard import Dashboard
+from soniq_dashboard.top import look
 from soniq_dashboard.top.look import Looker
 from soniq_dashboard.top.snapshot import snapshot
 from tests.conftest import MakeApp
@@ -38,6 +40,13 @@ def plain(make_app: MakeApp) -> Soniq:
     return app
 
 
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates are told of times of any length."""
+    monkeypatch.setattr(look, "SHORTEST", 0.001)
+
+
+@pytest.mark.usefixtures("_at_once")
 async def test_rates_are_taken_between_looks_where_nobody_counted(plain: Soniq) -> None:
     looker = Looker(plain)
     await done(plain, 5)
@@ -51,6 +60,50 @@ async def test_rates_are_taken_between_looks_where_nobody_counted(plain: Soniq) 
     assert second.rates.total.failed == 0
 
 
+async def test_of_a_few_seconds_no_rate_is_told(plain: Soniq) -> None:
+    looker = Looker(plain)
+    await done(plain, 5)
+    await looker.look()
+    await done(plain, 400)
+    second = await looker.look()
+    assert (second.rates.total.done, second.rates.total.failed) == (None, None)
+
+
+@pytest.mark.usefixtures("_at_once")
+async def test_looks_that_are_far_apart_have_rates_as_well(
+    plain: Soniq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "WINDOW", 0.001)
+    looker = Looker(plain)
+    await looker.look()
+    await done(plain, 5)
+    await asyncio.sleep(0.01)
+    assert (await looker.look()).rates.total.done is not None
+
+
+@pytest.mark.usefixtures("_at_once")
+@pytest.mark.parametrize("jobs", [3, 130])
+async def test_jobs_that_were_retried_and_die_again_count_as_failed(
+    plain: Soniq, jobs: int
+) -> None:
+    @plain.job(name="fail", queue="bad", max_attempts=1)
+    async def fail() -> None:
+        raise ValueError
+
+    await plain.enqueue_many(fail, [{}] * jobs)
+    await plain.run_worker(run_once=True)
+    looker = Looker(plain)
+    first = await looker.look()
+    for _ in range(2):
+        assert (await plain.retry_all(status="dead"))["queued"] == jobs
+        await plain.run_worker(run_once=True)
+        last = await looker.look()
+    seconds = (last.at - first.at).total_seconds()
+    assert last.rates.total.failed == pytest.approx(2 * jobs * 60 / seconds)
+    assert last.rates.of_queues["bad"].failed == last.rates.total.failed
+
+
+@pytest.mark.usefixtures("_at_once")
 async def test_where_jobs_were_forgotten_no_rate_is_known(plain: Soniq) -> None:
     looker = Looker(plain)
     await done(plain, 5)

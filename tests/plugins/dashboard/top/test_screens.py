@@ -2,19 +2,22 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import asyncpg
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from soniq import Soniq, hookimpl
+from soniq import Count, Soniq, hookimpl
 from soniq_dashboard import Dashboard
 from soniq_dashboard.top.screens import Top
 from soniq_dashboard.top.table import Table
 from tests.conftest import MakeApp
-from tests.support.jobs import run_job
+from tests.support.jobs import run_job, working
+from tests.support.waiting import eventually
 
 Connection = asyncpg.Connection
 
@@ -107,6 +110,59 @@ async def test_a_job_that_is_gone_is_said_to_be(app: Soniq) -> None:
         await press(pilot, "enter")
         await app.delete(job_id)
         assert "This job is not there any more." in await press(pilot, "enter")
+
+
+@asynccontextmanager
+async def shown_with_a_worker(app: Soniq) -> AsyncIterator[Pilot[None]]:
+    """`soniq top` once a worker is there."""
+
+    async def alive() -> bool:
+        return bool((await app.overview())["workers"])
+
+    async with working(app):
+        await eventually(alive)
+        async with shown(app) as pilot:
+            yield pilot
+
+
+async def test_an_idle_worker_is_said_to_run_no_job(app: Soniq) -> None:
+    async with shown_with_a_worker(app) as pilot:
+        await press(pilot, "4")
+        assert "This worker runs no job." in await press(pilot, "enter")
+
+
+async def test_at_eighty_columns_nothing_above_the_table_is_cut(app: Soniq) -> None:
+    queue = "the-queue-of-a-name-that-is-long-" * 3
+    many = Count(value=43_210, exact=False)
+    await app.enqueue("job", queue=queue)
+    async with shown(app) as pilot:
+        top = cast("Top", pilot.app)
+        assert top._look is not None
+        queues = [
+            replace(each, waiting=many, scheduled=many, running=many, held=many)
+            for each in top._look.queues
+        ]
+        top._look = replace(top._look, queues=queues)
+        top._show(new=True)
+        await pilot.pause()
+        above = " ".join(lines(pilot)).partition("QUEUE")[0]
+        assert "workers 0" in above
+        top._trouble = datetime.now(UTC), f"DatabaseUnavailable: {'so it is ' * 20}the cause"
+        top._show()
+        await pilot.pause()
+        assert "the cause" in " ".join(lines(pilot)).partition("QUEUE")[0]
+        await pilot.press("question_mark")
+        top._show()
+        await pilot.pause()
+        assert "the cause" in " ".join(lines(pilot)).partition("1 2 3")[0]
+
+
+async def test_an_alarm_is_shown_to_its_end(app: Soniq) -> None:
+    await app.enqueue("a.job.of.a.long.name." * 5)
+    async with shown_with_a_worker(app) as pilot:
+        above = " ".join(lines(pilot)).partition("QUEUE")[0]
+        assert "No live worker knows a.job.of.a.long" in above
+        assert "1 job waits" in above
 
 
 async def test_a_pause_holds_what_is_shown_and_r_looks_all_the_same(app: Soniq) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from soniq import Count
-from soniq_dashboard.figures import short_duration, short_number
+from soniq_dashboard.durations import Durations
+from soniq_dashboard.figures import about, short_about, short_duration, short_number
 from soniq_dashboard.top.header import bars
 from soniq_dashboard.top.table import fitted
 from soniq_dashboard.top.views import (
@@ -37,6 +38,12 @@ def test_so_do_durations() -> None:
     values = (None, 0.0014, 12.3, 200, 15_000, 200_000)
     shown = [short_duration(each) for each in values]
     assert shown == ["–", "1.4ms", "12.3s", "3m20s", "4h10m", "2d7h"]
+
+
+def test_what_is_in_the_first_bucket_is_only_known_to_be_that_short() -> None:
+    first, second = (Durations(0.1, each).quantile(0.5) for each in ([9], [0, 9]))
+    assert [about(each) for each in (first, second, None)] == ["< 5 ms", "6.1 ms", "–"]
+    assert short_about(first) == "<5ms"
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,8 @@ def test_nobody_from_elsewhere_is_let_in_by_mistake(run: Run, host: str) -> None
     [
         (["--allow", "everything"], "'everything' is none of bulk, cancel, delete, pause, retry"),
         (["--proxy", "10.0.0.1"], "--proxy goes with --behind-proxy-auth"),
+        (["--behind-proxy-auth", "bad header"], "'bad header' is no name of a header"),
+        (["--behind-proxy-auth", ""], "'' is no name of a header"),
         (["--prefix", "jobs"], "it begins with a /"),
         (["--port", "70000"], "70000 is not in the range"),
     ],

@@ -10,7 +10,8 @@ import pytest
 from django.conf import settings
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.responses import RedirectResponse
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from soniq import Soniq
@@ -42,7 +43,13 @@ def beside_django(app: Soniq) -> ASGIApp:
     from django.core.asgi import get_asgi_application
 
     pages = dashboard(app, authorize=anyone("pause"))
-    return Starlette(routes=[Mount("/ops/jobs", pages), Mount("/", get_asgi_application())])
+    return Starlette(
+        routes=[
+            Route("/ops/jobs", lambda request: RedirectResponse("jobs/")),
+            Mount("/ops/jobs", pages),
+            Mount("/", get_asgi_application()),
+        ]
+    )
 
 
 MAKERS = [in_fastapi, in_starlette, beside_django]
@@ -65,6 +72,13 @@ async def test_its_links_lead_to_its_own_pages(app: Soniq, mounted: type) -> Non
             if len(seen) < 40:
                 to_see += [each for each in sorted(links) if each not in {*seen, *to_see}]
     assert len(seen) >= 15
+
+
+@pytest.mark.parametrize("mounted", MAKERS)
+async def test_without_the_last_slash_it_is_found(app: Soniq, mounted: type) -> None:
+    async with asked(mounted(app)) as client:
+        answer = await client.get("/ops/jobs", follow_redirects=True)
+        assert (answer.status_code, answer.url.path) == (200, "/ops/jobs/")
 
 
 @pytest.mark.parametrize("mounted", MAKERS)

@@ -1,16 +1,15 @@
 """What one look at the database tells: how the queues stand, and how fast they are worked off."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-
-import asyncpg
 
 from soniq import Count, FoundJob, Overview, Page, Search, Soniq
 from soniq.errors import PluginNotLoaded
 from soniq.plugin import presented
 from soniq_dashboard.collector import Collector
+from soniq_dashboard.database import CannotRead
 from soniq_dashboard.names import Name, names_of
 from soniq_dashboard.reading import Point
 from soniq_dashboard.standing import Attention, Queue, attention, queues_of
@@ -24,6 +23,10 @@ FRESH = 15.0
 """Seconds for which what was counted is shown again: there is more of it once a minute."""
 WINDOW = 60.0
 """Seconds of looks between which rates are taken, where nothing was counted."""
+SHORTEST = 10.0
+"""Seconds of looks from which on a rate is told: that of a shorter time says little of a minute."""
+JUST_AFTER = timedelta(microseconds=1)
+"""What tells two times apart in the database."""
 MOST_JOBS = 100
 """How many jobs are listed, of those that died and of those searched for."""
 
@@ -60,6 +63,8 @@ class Look:
     """The jobs that died last, within the last hour."""
     names: Sequence[Name] | None
     """What the jobs of each name did within the last hour; None where nobody counted."""
+    missing: str
+    """Why what was counted cannot be read; empty where it can be."""
     found: Page | None
     """What was searched for, where something was."""
 
@@ -69,32 +74,56 @@ class Look:
         return [*attention(self.overview, self.dead)]
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What workers have counted; None where they have not, or it cannot be read."""
+
+    rates: Rates | None = None
+    names: Sequence[Name] | None = None
+    missing: str = ""
+    """What it takes to read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What rates are taken from, of one look."""
+
+    at: datetime
+    queues: Sequence[Queue]
+    died: Mapping[str, int]
+    """How many jobs have died since the look before, by queue."""
+
+
 class Looker:
     """Looks again and again, over one connection at a time."""
 
     def __init__(self, app: Soniq) -> None:
         self._app = app
-        self._looks: deque[tuple[datetime, Sequence[Queue]]] = deque()
-        self._counted: tuple[datetime, Rates | None, Sequence[Name] | None] | None = None
+        self._looks: deque[Seen] = deque()
+        self._last_death: datetime | None = None
+        """When the last job died, by the database's clock; None before the first look."""
+        self._counted: tuple[datetime, Counted] | None = None
 
     async def look(self, search: Search | None = None) -> Look:
         """What there is now. Raises `DatabaseError`."""
         overview = await self._app.overview()
         now, queues = datetime.now(UTC), queues_of(overview)
         died = Search(statuses=["dead"], finished=(now - HOUR, None), order="finished")
-        counted, names = await self._counts(now)
-        rates = self._between_looks(now, queues)
-        if counted is not None:
+        failures = await self._searched(died)
+        rates = self._between_looks(Seen(now, queues, await self._died(failures, now)))
+        counted = await self._counts(now)
+        if counted.rates is not None:
             fresh = overview["exact"] and rates.total.done is not None
-            rates = replace(rates if fresh else counted, minutes=counted.minutes)
+            rates = replace(rates if fresh else counted.rates, minutes=counted.rates.minutes)
         return Look(
             at=now,
             overview=overview,
             queues=queues,
             dead=await self._app.count(died),
             rates=rates,
-            failures=await self._searched(died),
-            names=names,
+            failures=failures,
+            names=counted.names,
+            missing=counted.missing,
             found=None if search is None else await self._searched(search),
         )
 
@@ -109,36 +138,52 @@ class Looker:
         message = await presented(self._app, job.job_name, "error", job.error_message)
         return replace(job, error_message=str(message))
 
-    async def _counts(self, now: datetime) -> tuple[Rates | None, Sequence[Name] | None]:
-        """What the workers have counted; None where they have not."""
+    async def _counts(self, now: datetime) -> Counted:
+        """What the workers have counted."""
         if self._counted is None or (now - self._counted[0]).total_seconds() >= FRESH:
-            self._counted = (now, *await _counted(self._app, now))
-        return self._counted[1:]
+            self._counted = now, await _counted(self._app, now)
+        return self._counted[1]
 
-    def _between_looks(self, now: datetime, queues: Sequence[Queue]) -> Rates:
-        """How fast the counts of finished jobs have risen."""
-        self._looks.append((now, queues))
-        while (now - self._looks[0][0]).total_seconds() > WINDOW:
+    async def _died(self, failures: Page, now: datetime) -> Mapping[str, int]:
+        """How many jobs have died since the look before, by queue: told by when they did, as those
+        that were retried and died again leave no difference between two counts. Where all that are
+        listed are new, each queue has its share of all.
+        """
+        before, times = self._last_death, [each.finished_at for each in failures.jobs]
+        self._last_death = max([before or now - HOUR, *(each for each in times if each)])
+        if before is None:
+            return {}
+        new = Counter(
+            each.queue for each in failures.jobs if each.finished_at and each.finished_at > before
+        )
+        if new.total() < MOST_JOBS:
+            return new
+
+        since = Search(statuses=["dead"], finished=(before + JUST_AFTER, None), order="finished")
+        found = await self._app.count(since)
+        return {queue: round(found.value * part / MOST_JOBS) for queue, part in new.items()}
+
+    def _between_looks(self, now: Seen) -> Rates:
+        """How fast the counts of jobs that are done have risen, and how many died."""
+        self._looks.append(now)
+        while len(self._looks) > 2 and (now.at - self._looks[0].at).total_seconds() > WINDOW:
             self._looks.popleft()
-        then, before = self._looks[0]
-        seconds = (now - then).total_seconds()
-        if not seconds:
+        first, *later = self._looks
+        seconds = (now.at - first.at).total_seconds()
+        if seconds < SHORTEST:
             return Rates(Rate(), {})
 
-        old = {each.name: each for each in before}
-        risen = {each.name: _risen(old.get(each.name), each) for each in queues}
-        rates = {
-            name: Rate(_a_minute(done, seconds), _a_minute(dead, seconds))
-            for name, (done, dead) in risen.items()
+        before = {each.name: each.done for each in first.queues}
+        done = {each.name: each.done - before.get(each.name, each.done) for each in now.queues}
+        died = Counter[str]()
+        for each in later:
+            died.update(each.died)
+        of_queues = {
+            name: Rate(_a_minute(jobs, seconds), _a_minute(died[name], seconds))
+            for name, jobs in done.items()
         }
-        total = [sum(each) for each in zip(*risen.values(), strict=True)] or [0, 0]
-        return Rates(Rate(*(_a_minute(each, seconds) for each in total)), rates)
-
-
-def _risen(before: Queue | None, now: Queue) -> tuple[int, int]:
-    if before is None:
-        return 0, 0
-    return now.done - before.done, now.dead.value - before.dead.value
+        total = Rate(_a_minute(sum(done.values()), seconds), _a_minute(died.total(), seconds))
+        return Rates(total, of_queues)
 
 
 def _a_minute(jobs: int, seconds: float) -> float | None:
@@ -146,17 +191,19 @@ def _a_minute(jobs: int, seconds: float) -> float | None:
     return jobs * 60 / seconds if jobs >= 0 else None
 
 
-async def _counted(app: Soniq, now: datetime) -> tuple[Rates | None, Sequence[Name] | None]:
+async def _counted(app: Soniq, now: datetime) -> Counted:
     try:
         counts = app.plugin(Collector)
         minutes = await counts.series(now - HOUR, now, step=1)
         if not minutes:
-            return None, None
+            return Counted()
         until = (now - UNWRITTEN).replace(second=0, microsecond=0)
         lately = await counts.series(until - LATELY, until, by=["queue"], step=1)
         by_name = await counts.series(now - HOUR, now, by=["name"], step=10)
-    except (PluginNotLoaded, asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        return None, None
+    except PluginNotLoaded:
+        return Counted()
+    except CannotRead as error:
+        return Counted(missing=f"{error}.")
     of_queues = {
         queue: _rate(each for each in lately if each.queue == queue)
         for queue in {each.queue or "" for each in lately}
@@ -166,7 +213,7 @@ async def _counted(app: Soniq, now: datetime) -> tuple[Rates | None, Sequence[Na
         at.get(begin + timedelta(minutes=minute), 0)
         for minute in range(int((until - begin).total_seconds() // 60))
     ]
-    return Rates(_rate(lately), of_queues, done), names_of(by_name)
+    return Counted(Rates(_rate(lately), of_queues, done), names_of(by_name))
 
 
 def _rate(points: Iterable[Point]) -> Rate:

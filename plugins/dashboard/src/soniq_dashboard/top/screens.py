@@ -21,7 +21,7 @@ from .header import header
 from .job import told
 from .look import Look, Looker
 from .table import Table
-from .views import FOUND, VIEWS, View, one_line
+from .views import FOUND, OF_WORKER, VIEWS, View, empty_of, one_line
 
 LIMIT = 15.0
 """Seconds that one look may take in all."""
@@ -38,9 +38,10 @@ q, Ctrl-C        quit
 
 WAITING jobs are due, SCHED are due later. 10,000+ is 10,000 or more.
 DONE/M and FAIL/M are a minute's jobs that are done, and that died: of the last
-minute, or since the first look. Where so many jobs are kept that they are not
-counted, they are of some minutes, as workers counted them, and FAIL/M has all
-attempts that failed. What runs is as of the workers' last heartbeats.
+minute, or since the first look, once that is ten seconds ago. Where so many
+jobs are kept that they are not counted, they are of some minutes, as workers
+counted them, and FAIL/M has all attempts that failed. What runs is as of the
+workers' last heartbeats.
 """
 
 
@@ -65,7 +66,7 @@ class Reader(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(Text(f"{self._title}   Esc: back", style="bold"), classes="line")
-        yield Static(Text(""), id="trouble", classes="line")
+        yield Static(Text(""), id="trouble")
         with VerticalScroll():
             yield Static(Text(self._text), id="text")
 
@@ -92,9 +93,9 @@ class Top(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     Screen { background: ansi_default; color: ansi_default; }
-    #header { height: 4; }
-    .line { height: 1; }
-    #header, .line { text-wrap: nowrap; text-overflow: ellipsis; }
+    #header { height: auto; min-height: 4; max-height: 60%; }
+    #trouble { height: auto; min-height: 1; max-height: 6; }
+    .line { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     Table, VerticalScroll { height: 1fr; }
     VerticalScroll { scrollbar-size-vertical: 1; }
     """
@@ -178,7 +179,8 @@ class Top(App[None]):
         base.query_one("#header", Static).update(Text("\n").join(self._header()))
         known = self._search in (None, self._looked_for)
         if self._look is not None and new and known:
-            self.table.fill(self.table.view.rows(self._look))
+            view = self.table.view
+            self.table.fill(view.rows(self._look), empty_of(view, self._look))
         base.query_one("#keys", Static).update(self._keys())
         if isinstance(self.screen, Reader):
             self.screen.say(self._why())
@@ -258,7 +260,7 @@ class Top(App[None]):
             "worker": Search(worker_id=which, order="started"),
         }
         self._search = f"{kind} {plain(which)}", searches[kind]
-        self._begin(FOUND)
+        self._begin(OF_WORKER if kind == "worker" else FOUND)
 
     def _begin(self, view: View) -> None:
         """Show this view: what is known of it, and then what a new look tells."""

@@ -6,7 +6,7 @@ from soniq import Soniq
 from soniq_dashboard.figures import short_number
 
 from .look import Look, Looker
-from .views import VIEWS, View, figures_of, one_line, ordered
+from .views import VIEWS, View, empty_of, figures_of, one_line, ordered
 
 LONGEST = 60
 """Characters of a text in a column."""
@@ -27,7 +27,7 @@ def _lines(view: View, look: Look) -> Iterator[str]:
     yield f"{view.title}:"
     rows = ordered(view, view.rows(look), view.sort, reverse=False)
     if not rows:
-        yield f"  {view.empty}"
+        yield f"  {empty_of(view, look)}"
         return
     cells = [[one_line(cell.text)[:LONGEST] for cell in row.cells] for row in rows]
     lines = [[column.title for column in view.columns], *cells]

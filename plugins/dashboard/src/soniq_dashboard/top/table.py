@@ -48,12 +48,14 @@ class Table(Widget, can_focus=True):
         self._column, self._reverse = view.sort, False
         self._first = self._chosen = 0
         self._rows = []
-        self._filled = False
+        self._empty = "looking ..."
         self.refresh()
 
-    def fill(self, rows: Sequence[Row]) -> None:
-        """Show these rows; the one that was chosen stays chosen, wherever it is now."""
-        self._filled = True
+    def fill(self, rows: Sequence[Row], empty: str) -> None:
+        """Show these rows, or a text where there are none; the one that was chosen stays chosen,
+        wherever it is now.
+        """
+        self._empty = empty
         key = self._rows[self._chosen].key if self._rows else None
         self._rows = ordered(self.view, rows, self._column, reverse=self._reverse)
         places = [place for place, row in enumerate(self._rows) if row.key == key]
@@ -62,12 +64,12 @@ class Table(Widget, can_focus=True):
     def sort_by_next(self) -> None:
         """Sort by the next column."""
         self._column, self._reverse = (self._column + 1) % len(self.view.columns), False
-        self.fill(self._rows)
+        self.fill(self._rows, self._empty)
 
     def turn(self) -> None:
         """Sort the other way round."""
         self._reverse = not self._reverse
-        self.fill(self._rows)
+        self.fill(self._rows, self._empty)
 
     def action_move(self, by: int) -> None:
         self._choose(self._chosen + by)
@@ -99,7 +101,7 @@ class Table(Widget, can_focus=True):
         for place, row in enumerate(self._rows[self._first : self._first + self._lines]):
             lines.append(self._line(row, space, chosen=self._first + place == self._chosen))
         if not self._rows:
-            lines.append(Text(self.view.empty if self._filled else "looking ...", style="dim"))
+            lines.append(Text(self._empty, style="dim"))
         return Text("\n").join(lines)
 
     def _head(self, space: Sequence[int]) -> Text:

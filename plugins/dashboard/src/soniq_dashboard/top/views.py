@@ -1,13 +1,13 @@
 """The views of `soniq top`: what is shown of a look, in rows and columns."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from soniq import Count, FoundJob
 from soniq.plugin import plain
-from soniq_dashboard.figures import short_duration, short_number
+from soniq_dashboard.figures import short_about, short_duration, short_number
 from soniq_dashboard.standing import STALE, Queue, summed
 
 from .look import Look, Rate
@@ -77,6 +77,11 @@ def seconds(value: float | None, style: Style = "") -> Cell:
     if value is None:
         return Cell(UNKNOWN, (0, 0.0), "dim")
     return Cell(short_duration(value), (1, value), style)
+
+
+def quantile(value: float | None) -> Cell:
+    """A quantile of durations."""
+    return seconds(value) if value is None else seconds(value)._replace(text=short_about(value))
 
 
 def since(look: Look, at: datetime | None) -> Cell:
@@ -247,6 +252,7 @@ FOUND = View(
     sort=4,
     empty="There is no such job.",
 )
+OF_WORKER = replace(FOUND, empty="This worker runs no job.")
 
 
 # --- workers -------------------------------------------------------------------------------------
@@ -299,9 +305,9 @@ def _names(look: Look) -> Sequence[Row]:
                 text(each.name),
                 figure(each.runs),
                 figure(each.failed, "bad"),
-                seconds(each.median),
-                seconds(each.slow),
-                seconds(each.waited),
+                quantile(each.median),
+                quantile(each.slow),
+                quantile(each.waited),
                 seconds(each.total),
             ],
             ("name", each.name),
@@ -329,6 +335,11 @@ NAMES = View(
 VIEWS = (QUEUES, RUNNING, FAILURES, WORKERS, NAMES)
 
 
+def empty_of(view: View, look: Look) -> str:
+    """What is said of a view that has no row."""
+    return one_line(look.missing) if view is NAMES and look.missing else view.empty
+
+
 def one_line(value: str) -> str:
     """A text in one line, its control characters and what turns others around written out."""
     return " ".join(plain(value).split("\n"))
@@ -339,7 +350,7 @@ def figures_of(look: Look) -> Iterator[tuple[str, Count | int]]:
     yield "waiting", summed(each.waiting for each in look.queues)
     yield "running", summed(each.running for each in look.queues)
     yield "slots", sum(each["concurrency"] for each in look.overview["workers"])
-    yield "scheduled", summed(each.scheduled for each in look.queues)
+    yield "sched", summed(each.scheduled for each in look.queues)
     yield "held", summed(each.held for each in look.queues)
     yield "dead in 1 h", look.dead
     yield "workers", len(look.overview["workers"])

@@ -1,13 +1,17 @@
 """What users do: each is a form, checked here for what its user may do."""
 
+import logging
 from collections.abc import Awaitable, Sequence
 
-from soniq import SoniqError
+from soniq import InvalidJobId, InvalidOption, SoniqError
+from soniq.errors import DatabaseError
 
 from .forms import MOST_JOBS, Action, Form, text_of
 from .operating import OPERATING
 from .pages.job import REFUSALS
 from .view import MOST_SEARCH, BadRequest, View
+
+log = logging.getLogger("soniq.dashboard")
 
 # --- one job -------------------------------------------------------------------------------------
 
@@ -32,12 +36,19 @@ async def _delete(view: View, form: Form) -> str:
 async def _with_job(
     view: View, job_id: str, act: Awaitable[object], then: str | None = None
 ) -> str:
-    """Do something with a job; where it cannot be done, its page says why."""
+    """Do something with a job; where it cannot be done, its page says why. Raises `DatabaseError`
+    and `InvalidJobId`.
+    """
     try:
         await act
+    except (DatabaseError, InvalidJobId):
+        raise
     except SoniqError as error:
         why = type(error).__name__
-        return view.url(f"/jobs/{job_id}", refused=why if why in REFUSALS else "other")
+        if why not in REFUSALS:
+            log.warning("page %s: this could not be done: %s", view.request.url.path, error)
+            why = "other"
+        return view.url(f"/jobs/{job_id}", refused=why)
     return then or view.url(f"/jobs/{job_id}")
 
 
@@ -87,7 +98,7 @@ async def _resume(view: View, form: Form) -> str:
 async def _with_queue(view: View, act: Awaitable[object]) -> str:
     try:
         await act
-    except SoniqError:
+    except InvalidOption:
         raise BadRequest("there can be no queue of this name") from None
     return view.url("/queues")
 

@@ -14,7 +14,14 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from soniq import Soniq
-from soniq.errors import DatabaseError, InvalidJobId, SchemaMissing, SchemaTooNew
+from soniq.errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    InvalidJobId,
+    SchemaMissing,
+    SchemaTooNew,
+)
+from soniq_dashboard.database import CannotRead, lacks_right
 
 from .actions import ACTIONS
 from .assets import Assets
@@ -147,16 +154,26 @@ class Dashboard:
         except (SchemaMissing, SchemaTooNew):
             text = "The tables are not those of this Soniq: soniq setup --check says more"
             return self._error(view, 503, text)
-        except DatabaseError:
-            number = secrets.token_hex(4)
-            log.warning(
-                "page %s: the database could not be asked (%s)", view.request.url.path, number
-            )
+        except CannotRead as error:
+            return self._error(view, 403 if lacks_right(error) else 503, str(error))
+        except Exception as error:
+            return self._failed(view, error)
+
+    def _failed(self, view: View, error: Exception) -> Response:
+        """The answer where something failed, whose cause is in the log."""
+        path, number = view.request.url.path, secrets.token_hex(4)
+        if lacks_right(error):
+            log.warning("page %s: the database refused (%s): %s", path, number, error)
+            text = "The database refused: the dashboard's role may not do this"
+            return self._error(view, 403, f"{text} ({number} in the log)")
+        if isinstance(error, DatabaseUnavailable):
+            log.warning("page %s: the database could not be asked (%s): %s", path, number, error)
             return self._error(view, 503, f"The database cannot be asked ({number} in the log)")
-        except Exception:
-            number = secrets.token_hex(4)
-            log.exception("page %s failed (%s)", view.request.url.path, number)
-            return self._error(view, 500, f"This page failed ({number} in the log)")
+        if isinstance(error, DatabaseError):
+            log.warning("page %s: the database refused (%s): %s", path, number, error)
+            return self._error(view, 503, f"The database refused this ({number} in the log)")
+        log.error("page %s failed (%s)", path, number, exc_info=error)
+        return self._error(view, 500, f"This page failed ({number} in the log)")
 
     def _refused(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from soniq_dashboard.figures import about as about
 from soniq_dashboard.figures import duration as duration
 from soniq_dashboard.figures import number as number
 from soniq_dashboard.figures import size as size
@@ -108,6 +109,7 @@ def environment() -> Environment:
     made.filters.update(
         number=number,
         duration=duration,
+        about=about,
         size=size,
         moment=moment,
         clock=clock,

@@ -8,17 +8,19 @@ from soniq_dashboard.names import Name, names_of
 from soniq_dashboard.web.view import View
 
 from . import Page
-from .series import FRESH, WINDOWS, charts, chosen, collector
+from .series import WINDOWS, charts, chosen, collector, counted
 
 
 async def read(view: View) -> Mapping[str, object]:
     counts, window = collector(view), chosen(view)
     names: Sequence[Name] = ()
+    missing = ""
     if counts is not None:
-        names = await view.shared.get(("names", window), lambda: _names(counts, window), FRESH)
+        names, missing = await counted(view, ("names", window), lambda: _names(counts, window))
     return {
         "names": names,
         "counted": counts is not None,
+        "missing": missing,
         "window": window,
         "windows": [(each, view.url("/names", window=each)) for each in WINDOWS],
     }

@@ -10,7 +10,7 @@ from soniq_dashboard.web.view import View
 
 from . import Page
 from .overview import overview_of
-from .series import FRESH, charts, collector
+from .series import charts, collector, counted
 
 
 async def read(view: View) -> Mapping[str, object]:
@@ -34,9 +34,7 @@ async def _trend(view: View, name: str, queues: Sequence[Queue]) -> str:
     if counts is None or not queues:
         return ""
     since = datetime.now(UTC) - timedelta(minutes=MINUTES)
-    samples = await view.shared.get(
-        ("trend", name), lambda: counts.gauges(since, queue=name), FRESH
-    )
+    samples, _ = await counted(view, ("trend", name), lambda: counts.gauges(since, queue=name))
     return trend(samples, queues[0].waiting)
 
 

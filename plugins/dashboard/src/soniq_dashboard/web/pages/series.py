@@ -1,15 +1,19 @@
 """What jobs did over time, as the collector has counted it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from soniq.errors import PluginNotLoaded
 from soniq_dashboard.collector import Collector
-from soniq_dashboard.figures import duration, number
+from soniq_dashboard.database import CannotRead
+from soniq_dashboard.figures import about, number
 from soniq_dashboard.reading import Gauge, Point
 from soniq_dashboard.web.charts import Chart, Line, chart
 from soniq_dashboard.web.view import View
+
+T = TypeVar("T")
 
 FRESH = 15.0
 """Seconds for which they are shown again."""
@@ -45,17 +49,28 @@ def chosen(view: View) -> str:
     return view.choice("window", WINDOWS, "1h")
 
 
+async def counted(
+    view: View, what: object, read: Callable[[], Awaitable[Sequence[T]]]
+) -> tuple[Sequence[T], str]:
+    """What was counted, shared by all who look; where it cannot be read it is empty, and why."""
+    try:
+        return await view.shared.get(what, read, FRESH), ""
+    except CannotRead as error:
+        return (), str(error)
+
+
 async def charts(
     view: View, path: str, queue: str | None = None, name: str | None = None
 ) -> Mapping[str, object]:
     """The charts of a page, and the links to their other windows."""
     counts, window = collector(view), chosen(view)
     drawn: Sequence[Chart] = ()
+    missing = ""
     if counts is not None:
         key = ("charts", window, queue, name)
-        drawn = await view.shared.get(key, lambda: _charts(counts, window, queue, name), FRESH)
+        drawn, missing = await counted(view, key, lambda: _charts(counts, window, queue, name))
     links = [(each, view.url(path, window=each, queue=queue, name=name)) for each in WINDOWS]
-    return {"charts": drawn, "window": window, "windows": links}
+    return {"charts": drawn, "missing": missing, "window": window, "windows": links}
 
 
 async def _charts(
@@ -73,8 +88,8 @@ async def _charts(
     unit = "a minute" if per == 1 else f"in {per} minutes" if per < 60 else "an hour"
     drawn = [
         chart(f"Jobs {unit}", times, _counts(times, at), number_of),
-        chart("Run time", times, _quantiles(times, at, "took"), duration),
-        chart("Wait", times, [*_quantiles(times, at, "waited"), *_oldest(times, seen)], duration),
+        chart("Run time", times, _quantiles(times, at, "took"), about),
+        chart("Wait", times, [*_quantiles(times, at, "waited"), *_oldest(times, seen)], about),
     ]
     return drawn if name else [*drawn, chart("Backlog", times, _backlog(times, seen), number_of)]
 
