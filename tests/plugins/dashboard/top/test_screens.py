@@ -113,13 +113,13 @@ async def test_a_job_that_is_gone_is_said_to_be(app: Soniq) -> None:
 
 
 @asynccontextmanager
-async def shown_with_a_worker(app: Soniq) -> AsyncIterator[Pilot[None]]:
+async def shown_with_a_worker(app: Soniq, **options: Any) -> AsyncIterator[Pilot[None]]:
     """`soniq top` once a worker is there."""
 
     async def alive() -> bool:
         return bool((await app.overview())["workers"])
 
-    async with working(app):
+    async with working(app, **options):
         await eventually(alive)
         async with shown(app) as pilot:
             yield pilot
@@ -158,10 +158,10 @@ async def test_at_eighty_columns_nothing_above_the_table_is_cut(app: Soniq) -> N
 
 
 async def test_an_alarm_is_shown_to_its_end(app: Soniq) -> None:
-    await app.enqueue("a.job.of.a.long.name." * 5)
-    async with shown_with_a_worker(app) as pilot:
+    await app.enqueue("job", queue="a-queue-of-a-long-name-" * 4)
+    async with shown_with_a_worker(app, queues=["other"]) as pilot:
         above = " ".join(lines(pilot)).partition("QUEUE")[0]
-        assert "No live worker knows a.job.of.a.long" in above
+        assert "No live worker serves the queue" in above
         assert "1 job waits" in above
 
 
