@@ -62,6 +62,24 @@ async def test_durations_are_added_up_bucket_by_bucket(filled: Soniq, dashboard:
             assert point.took.quantile(share) == pytest.approx(seconds, rel=0.23)
 
 
+async def test_totals_are_one_point_of_the_whole_time(filled: Soniq, dashboard: Dashboard) -> None:
+    since = ago(48 * HOUR + 1)
+    (total,) = await dashboard.totals(since)
+    points = await dashboard.series(since)
+    assert total.done == sum(each.done for each in points)
+    assert total.took.count == sum(each.took.count for each in points)
+    assert total.took.seconds == pytest.approx(sum(each.took.seconds for each in points))
+
+    by_name = await dashboard.totals(since, by=["name"])
+    assert {each.name: each.done for each in by_name} == {
+        "a": total.done * 2 // 3,
+        "b": total.done // 3,
+    }
+    assert [each.took.quantile(0.5) for each in by_name if each.name == "b"] == [
+        pytest.approx(1.0, rel=0.23)
+    ]
+
+
 async def test_the_step_goes_by_the_length_of_time(filled: Soniq, dashboard: Dashboard) -> None:
     def steps(points: Any) -> set[timedelta]:
         return {b.at - a.at for a, b in itertools.pairwise(points)}

@@ -59,6 +59,20 @@ class Collector:
         """
         return await read_series(self._started(), self._keep, since, until, queue, name, by, step)
 
+    async def totals(
+        self,
+        since: datetime,
+        until: datetime | None = None,
+        *,
+        queue: str | None = None,
+        name: str | None = None,
+        by: Sequence[Literal["queue", "name"]] = (),
+    ) -> Sequence[Point]:
+        """As `series`, but one point for all of that time, or one for each queue or job."""
+        return await read_series(
+            self._started(), self._keep, since, until, queue, name, by, None, whole=True
+        )
+
     async def gauges(
         self, since: datetime, until: datetime | None = None, *, queue: str | None = None
     ) -> Sequence[Gauge]:

@@ -1,7 +1,6 @@
 """How long things took: their number, their sum, and in which buckets they fell."""
 
 from collections.abc import Sequence
-from itertools import zip_longest
 
 import msgspec
 
@@ -46,9 +45,3 @@ class Durations(msgspec.Struct, frozen=True):
                     return BOUNDS[-1]
                 return BOUNDS[place] / MIDDLE
         return None
-
-
-def together(several: Sequence[Durations]) -> Durations:
-    """Durations of several times as those of one."""
-    buckets = [sum(each) for each in zip_longest(*(each.buckets for each in several), fillvalue=0)]
-    return Durations(sum(each.seconds for each in several), buckets)

@@ -1,10 +1,8 @@
 """What the jobs of each name did."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .durations import together
 from .reading import Point
 
 
@@ -24,23 +22,19 @@ class Name:
     """Seconds of all attempts together."""
 
 
-def names_of(points: Iterable[Point]) -> Sequence[Name]:
-    """Names by the time that their attempts took together, of points by name."""
-    of_name: dict[str, list[Point]] = defaultdict(list)
-    for point in points:
-        of_name[point.name or ""].append(point)
-    return sorted((_name(*each) for each in of_name.items()), key=lambda each: -each.total)
+def names_of(totals: Iterable[Point]) -> Sequence[Name]:
+    """Names by the time that their attempts took together, of one point for each."""
+    return sorted(map(_name, totals), key=lambda each: -each.total)
 
 
-def _name(name: str, points: Sequence[Point]) -> Name:
-    took = together([each.took for each in points])
-    failed = sum(each.dead + each.retry + each.lost for each in points)
+def _name(total: Point) -> Name:
+    failed = total.dead + total.retry + total.lost
     return Name(
-        name,
-        sum(each.done for each in points) + failed,
+        total.name or "",
+        total.done + failed,
         failed,
-        took.quantile(0.5),
-        took.quantile(0.95),
-        together([each.waited for each in points]).quantile(0.95),
-        took.seconds,
+        total.took.quantile(0.5),
+        total.took.quantile(0.95),
+        total.waited.quantile(0.95),
+        total.took.seconds,
     )

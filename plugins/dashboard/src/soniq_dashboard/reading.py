@@ -58,8 +58,12 @@ async def read_series(
     name: str | None,
     by: Sequence[str],
     step: int | None,
+    *,
+    whole: bool = False,
 ) -> Sequence[Point]:
-    """The points from one time to another. Raises `InvalidOption`, and `CannotRead`."""
+    """The points from one time to another; `whole`: one for all of that time. Raises
+    `InvalidOption`, and `CannotRead`.
+    """
     _check_times(since, until)
     if step is not None and step not in TIERS:
         raise InvalidOption(f"step= is 1, 10 or 60 minutes; got {step!r}", option="step")
@@ -73,7 +77,7 @@ async def read_series(
             tier = step or _tier(keep, until - since, now - since)
             rows = await connection.fetch(
                 statement(app.plugin_schema(NAME), "series"),
-                tier, _begin(since, tier), until, queue, name, "queue" in by, "name" in by,
+                tier, _begin(since, tier), until, queue, name, "queue" in by, "name" in by, whole,
             )  # fmt: skip
     return [_point(row) for row in rows]
 

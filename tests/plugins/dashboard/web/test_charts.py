@@ -7,8 +7,7 @@ import asyncpg
 import pytest
 
 from soniq import Soniq
-from soniq_dashboard import BOUNDS, Dashboard, Durations
-from soniq_dashboard.durations import together
+from soniq_dashboard import Dashboard
 from soniq_dashboard.figures import duration, number
 from soniq_dashboard.web.charts import HEIGHT, WIDTH, Line, chart
 from soniq_dashboard.web.pages.series import WINDOWS
@@ -47,13 +46,6 @@ def test_it_is_told_in_words() -> None:
     lines = [Line("p50", "calm", [0.1, 0.2, None]), Line("p95", "busy", [None] * 3)]
     told = chart("Wait", TIMES, lines, duration).told
     assert told == "Wait: p50 200 ms at last, p95 – at last, at most 200 ms"
-
-
-def test_durations_of_several_times_are_added_up() -> None:
-    found = together([Durations(1.0, [1, 2]), Durations(2.0, [0, 1, 4]), Durations()])
-    assert (found.seconds, list(found.buckets)) == (3.0, [1, 3, 4])
-    assert together([]).quantile(0.5) is None
-    assert len(BOUNDS) == 34
 
 
 @pytest.fixture

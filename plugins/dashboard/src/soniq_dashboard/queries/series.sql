@@ -1,11 +1,11 @@
 -- What was counted from one time to another, in rows of a tier, of one queue and job or of all; by queue ($6), by job ($7),
--- or together.
+-- or together; $8: of the whole time at once.
 with found as (
-    select *, case when $6 then queue end as of_queue, case when $7 then name end as of_name from {schema}.series
+    select *, case when $8 then $2 else at end as point, case when $6 then queue end as of_queue, case when $7 then name end as of_name from {schema}.series
     where tier = $1 and at >= $2 and at < $3 and ($4::text is null or queue = $4) and ($5::text is null or name = $5)
 )
 select
-    at, of_queue, of_name, sum(done)::int8 as done, sum(dead)::int8 as dead, sum(cancelled)::int8 as cancelled,
+    point as at, of_queue, of_name, sum(done)::int8 as done, sum(dead)::int8 as dead, sum(cancelled)::int8 as cancelled,
     sum(retry)::int8 as retry, sum(snooze)::int8 as snooze, sum(lost)::int8 as lost, sum(stopped)::int8 as stopped,
     sum(took) as took, sum(waited) as waited, {summed:took_buckets}, {summed:waited_buckets}
-from found group by at, of_queue, of_name order by at, of_queue, of_name
+from found group by point, of_queue, of_name order by point, of_queue, of_name

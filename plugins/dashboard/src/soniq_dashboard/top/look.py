@@ -199,7 +199,7 @@ async def _counted(app: Soniq, now: datetime) -> Counted:
             return Counted()
         until = (now - UNWRITTEN).replace(second=0, microsecond=0)
         lately = await counts.series(until - LATELY, until, by=["queue"], step=1)
-        by_name = await counts.series(now - HOUR, now, by=["name"], step=10)
+        by_name = await counts.totals(now - HOUR, now, by=["name"])
     except PluginNotLoaded:
         return Counted()
     except CannotRead as error:

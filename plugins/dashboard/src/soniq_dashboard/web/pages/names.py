@@ -34,7 +34,7 @@ async def read_one(view: View) -> Mapping[str, object]:
 
 async def _names(counts: Collector, window: str) -> Sequence[Name]:
     until = datetime.now(UTC)
-    points = await counts.series(until - WINDOWS[window].length, until, by=["name"])
+    points = await counts.totals(until - WINDOWS[window].length, until, by=["name"])
     return names_of(points)
 
 
