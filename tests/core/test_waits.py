@@ -69,6 +69,7 @@ REASONS: dict[str, str] = {
     "soniq_dashboard/sampling.py keep_samples while True": FOR_LIFE,
     "soniq_dashboard/sampling.py keep_short while True": FOR_LIFE,
     "soniq_dashboard/web/shared.py Shared.get asyncio.shield": "a reading, whose statements have a limit, as pages have",
+    "soniq_dashboard/web/pages/overview.py read asyncio.gather": "readings; a page has ten seconds",
     "soniq_dashboard/web/extensions.py Extensions._limited task.result": "of a task that is done",
     "soniq_dashboard/writing.py Writer.run while True": FOR_LIFE,
     "soniq_dashboard/writing.py Writer.run asyncio.shield": "a writing, which has `command_timeout`; at the end three seconds",

@@ -1,5 +1,6 @@
 """How things stand, and what needs attention first."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -21,8 +22,11 @@ async def overview_of(view: View) -> Overview:
 
 
 async def read(view: View) -> Mapping[str, object]:
-    now = await overview_of(view)
-    dead = await view.shared.get("dead", lambda: _recently_dead(view))
+    now, dead, drawn = await asyncio.gather(
+        overview_of(view),
+        view.shared.get("dead", lambda: _recently_dead(view)),
+        charts(view, "/"),
+    )
     ours = [
         {"level": each.level, "text": each.text, "url": _link(view, each)}
         for each in attention(now, dead)
@@ -34,7 +38,7 @@ async def read(view: View) -> Mapping[str, object]:
     ]
     queues = queues_of(now)
     return {
-        **await charts(view, "/"),
+        **drawn,
         "alerts": sorted([*ours, *theirs], key=lambda each: each["level"]),
         "troubles": [*view.brought[1], *troubles],
         "waiting": summed(each.waiting for each in queues),
