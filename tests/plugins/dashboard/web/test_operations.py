@@ -346,6 +346,22 @@ async def test_a_secret_that_somebody_searched_for_is_masked(app: Soniq, browse:
         assert "args.customer:7" in page.text
 
 
+@pytest.mark.parametrize(
+    ("q", "says"),
+    [
+        ("worker:abc", "worker: takes the whole id of a worker"),
+        ("finished:1h..2h", "finished: ends before it begins"),
+    ],
+)
+async def test_what_cannot_be_searched_for_is_said_in_the_words_of_the_search_box(
+    app: Soniq, browse: Browse, q: str, says: str
+) -> None:
+    await app.start()
+    page = checked(await browse(app).get("/operations/new/retry", params={"q": q}))
+    assert says in page.text
+    assert "=" not in page.text
+
+
 async def test_examples_say_no_more_than_may_be_seen(app: Soniq, browse: Browse) -> None:
     await dead(app)
     page = checked(await browse(app).get("/operations/new/retry", params={"q": "name:pay"}))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from soniq import Search
+from soniq import InvalidJobId, InvalidOption, Search
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 TIMES = ("created", "scheduled", "started", "finished")
@@ -19,6 +19,14 @@ WORD = re.compile(
 )
 """`key:value`, `key:"a value"`, `"a value"` or `value`."""
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+WRONG: Mapping[str, str] = {
+    "statuses": "status: is queued, held, running, done, dead or cancelled; order:finished is of"
+    " those that are dead or cancelled, order:due of queued ones, order:started of running ones",
+    "order": "order: is newest, finished, due or started",
+    "worker_id": "worker: takes the whole id of a worker",
+    "cursor": "This page of the list is not there: begin with the first",
+}
+"""What cannot be searched for, in the words of the search box, by the option of a `Search`."""
 
 
 class NotUnderstood(Exception):
@@ -62,6 +70,12 @@ def parsed(text: str, now: datetime | None = None) -> Query:
             known = ", ".join(sorted([*WORDS, *TIMES, "args.…", "headers.…"]))
             raise NotUnderstood(f"there is no {key}: here; there are {known}")
     return query
+
+
+def in_words(error: InvalidOption | InvalidJobId) -> str:
+    """Why a search that was understood cannot be, in the words of the search box."""
+    option = error.option if isinstance(error, InvalidOption) else "worker_id"  # the only id
+    return WRONG.get(option, str(error).replace(f"{option}=", f"{option}:"))
 
 
 def quoted(value: str) -> str:

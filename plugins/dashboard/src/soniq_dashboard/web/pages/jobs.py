@@ -8,7 +8,7 @@ from soniq import Page as Found
 from soniq.plugin import presented
 from soniq_dashboard.figures import number
 from soniq_dashboard.operations import Act
-from soniq_dashboard.web.query import NotUnderstood, Query, parsed
+from soniq_dashboard.web.query import NotUnderstood, Query, in_words, parsed
 from soniq_dashboard.web.view import MOST_SEARCH, View
 
 from . import Page
@@ -21,14 +21,6 @@ EMPTY: Mapping[str, Any] = {
     "cursor": "",
     "older": None,
 }
-WRONG: Mapping[str, str] = {
-    "statuses": "status: is queued, held, running, done, dead or cancelled; order:finished is of"
-    " those that are dead or cancelled, order:due of queued ones, order:started of running ones",
-    "order": "order: is newest, finished, due or started",
-    "worker_id": "worker: takes the whole id of a worker",
-    "cursor": "This page of the list is not there: begin with the first",
-}
-"""What cannot be searched for, in the words of the search box, by the option of a `Search`."""
 NOT_YOURS = "You may not search in what belongs to jobs: arguments, headers and error messages"
 
 
@@ -43,11 +35,8 @@ async def read(view: View) -> Mapping[str, object]:
             page = await _page_of(view, query.search(), "/jobs", q=text)
     except NotUnderstood as error:
         wrong = str(error)
-    except InvalidOption as error:
-        own = str(error).replace(f"{error.option}=", f"{error.option}:")
-        wrong = WRONG.get(error.option, own)
-    except InvalidJobId:
-        wrong = WRONG["worker_id"]
+    except (InvalidOption, InvalidJobId) as error:
+        wrong = in_words(error)
     return {
         **page,
         "q": text,

@@ -20,7 +20,7 @@ from soniq_dashboard.operations import (
     operations,
     time_of,
 )
-from soniq_dashboard.web.query import NotUnderstood, parsed
+from soniq_dashboard.web.query import NotUnderstood, in_words, parsed
 from soniq_dashboard.web.view import MOST_SEARCH, View
 from soniq_dashboard.web.words import words_of
 
@@ -144,9 +144,10 @@ async def read_new(view: View) -> Mapping[str, object]:
         if query.job_id is None:
             search = frozen(cast("Act", action), query.search(), at)
             found, count = await _some(view, search)
-    except (NotUnderstood, NotPossible, InvalidOption, InvalidJobId) as error:
-        wrong = wrong or str(error)
-        return _form(action, text, at, wrong)
+    except (NotUnderstood, NotPossible) as error:
+        return _form(action, text, at, wrong or str(error))
+    except (InvalidOption, InvalidJobId) as error:
+        return _form(action, text, at, wrong or in_words(error))
     return {
         **_form(action, text, at, wrong),
         "goto": None if query.job_id is None else view.url(f"/jobs/{query.job_id}"),
