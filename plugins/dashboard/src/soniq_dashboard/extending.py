@@ -74,7 +74,7 @@ class Panel(msgspec.Struct, frozen=True):
 
 
 class Alert(Link, frozen=True):
-    """Something that needs a person, on the overview; it leads to where one sees more. Raises
+    """Something that needs an operator, on the overview; it leads to where one sees more. Raises
     `InvalidOption`.
     """
 
@@ -120,7 +120,7 @@ def dashboard_links(app: Soniq, job: JobDetail) -> Sequence[Link]:  # type: igno
 
 @hookspec.collected
 def dashboard_alerts(app: Soniq) -> Sequence[Alert]:  # type: ignore[empty-body]
-    """What needs a person, on the overview. Asked at most every five seconds."""
+    """What needs an operator, on the overview. Asked at most every five seconds."""
 
 
 HOOKS = (

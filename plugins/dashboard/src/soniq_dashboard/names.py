@@ -28,11 +28,10 @@ def names_of(totals: Iterable[Point]) -> Sequence[Name]:
 
 
 def _name(total: Point) -> Name:
-    failed = total.dead + total.retry + total.lost
     return Name(
         total.name or "",
-        total.done + failed,
-        failed,
+        total.done + total.failed,
+        total.failed,
         total.took.quantile(0.5),
         total.took.quantile(0.95),
         total.waited.quantile(0.95),

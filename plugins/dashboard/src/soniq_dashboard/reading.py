@@ -42,6 +42,11 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     waited: Durations
     """How long jobs had been due when these attempts were claimed."""
 
+    @property
+    def failed(self) -> int:
+        """Attempts that failed, whether or not the job runs again."""
+        return self.dead + self.retry + self.lost
+
 
 class Gauge(Sampled, frozen=True, kw_only=True):
     """The highest of each that was seen in a minute."""

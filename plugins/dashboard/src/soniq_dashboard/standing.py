@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
-from soniq import Count, Overview
+from soniq import Count, Overview, Search
 
 from .figures import duration, number
 
@@ -31,6 +32,11 @@ class Queue:
     """Since when, by whom and why, where it is."""
     workers: int
     """The live workers that serve it."""
+
+
+def died_since(at: datetime) -> Search:
+    """Finds the jobs that have died since, the last first."""
+    return Search(statuses=["dead"], finished=(at, None), order="finished")
 
 
 def queues_of(now: Overview) -> Sequence[Queue]:

@@ -1,7 +1,10 @@
 -- What was counted from one time to another, in rows of a tier, of one queue and job or of all; by queue ($6), by job ($7),
 -- or together; $8: of the whole time at once.
 with found as (
-    select *, case when $8 then $2 else at end as point, case when $6 then queue end as of_queue, case when $7 then name end as of_name from {schema}.series
+    select
+        *, case when $8 then $2 else at end as point, case when $6 then queue end as of_queue,
+        case when $7 then name end as of_name
+    from {schema}.series
     where tier = $1 and at >= $2 and at < $3 and ($4::text is null or queue = $4) and ($5::text is null or name = $5)
 )
 select

@@ -1,15 +1,13 @@
 """All about one job, as text."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from soniq import JobDetail, Soniq
-from soniq.plugin import as_json, plain, presented, table
+from soniq.plugin import as_json, plain, table
+from soniq_dashboard.belongings import LARGEST, belongings
 from soniq_dashboard.figures import duration, size
 
-LARGEST = 50_000
-"""Bytes of arguments and results that are read."""
 LONGEST = 4_000
 """Characters of a value that are shown."""
 ATTEMPTS = ("attempt", "kind", "at", "took", "worker", "error")
@@ -20,21 +18,20 @@ async def told(app: Soniq, job_id: str) -> str:
     job = await app.get_job(job_id, largest=LARGEST)
     if job is None:
         return "This job is not there any more."
-    show = partial(presented, app, job["job_name"])
-    written = {"serializer": job["serializer"]}
+    shown = await belongings(app, job)
     values = {
-        "progress": await show("progress", job["progress"]),
-        "arguments": await show("args", job["args"], **written),
-        "result": await show("result", job["result"], **written),
-        "headers": await show("headers", job["headers"] or None),
+        "progress": shown["progress"],
+        "arguments": shown["args"],
+        "result": shown["result"],
+        "headers": shown["headers"] or None,
     }
+    if (error := job["error"]) is not None:
+        values["error"] = f"{error['type']}: {shown['message']}"
+        values["traceback"] = shown["traceback"]
     attempts = [
-        {**each, "message": await show("error", each["message"])} for each in job["attempts"]
+        {**each, "message": message}
+        for each, message in zip(job["attempts"], shown["messages"], strict=True)
     ]
-    error = job["error"]
-    if error is not None:
-        values["error"] = f"{error['type']}: {await show('error', error['message'])}"
-        values["traceback"] = await show("traceback", error["traceback"])
 
     parts = [*_fields({**job}), *_values(job, values)]
     width = max(len(name) for name, _ in parts)

@@ -12,7 +12,7 @@ from soniq_dashboard.collector import Collector
 from soniq_dashboard.database import CannotRead
 from soniq_dashboard.names import Name, names_of
 from soniq_dashboard.reading import Point
-from soniq_dashboard.standing import Attention, Queue, attention, queues_of
+from soniq_dashboard.standing import Attention, Queue, attention, died_since, queues_of
 
 HOUR = timedelta(hours=1)
 LATELY = timedelta(minutes=3)
@@ -108,7 +108,7 @@ class Looker:
         """What there is now. Raises `DatabaseError`."""
         overview = await self._app.overview()
         now, queues = datetime.now(UTC), queues_of(overview)
-        died = Search(statuses=["dead"], finished=(now - HOUR, None), order="finished")
+        died = died_since(now - HOUR)
         failures = await self._searched(died)
         rates = self._between_looks(Seen(now, queues, await self._died(failures, now)))
         counted = await self._counts(now)
@@ -159,8 +159,7 @@ class Looker:
         if new.total() < MOST_JOBS:
             return new
 
-        since = Search(statuses=["dead"], finished=(before + JUST_AFTER, None), order="finished")
-        found = await self._app.count(since)
+        found = await self._app.count(died_since(before + JUST_AFTER))
         return {queue: round(found.value * part / MOST_JOBS) for queue, part in new.items()}
 
     def _between_looks(self, now: Seen) -> Rates:
@@ -220,5 +219,5 @@ def _rate(points: Iterable[Point]) -> Rate:
     minutes, several = LATELY.total_seconds() / 60, [*points]
     return Rate(
         sum(each.done for each in several) / minutes,
-        sum(each.dead + each.retry + each.lost for each in several) / minutes,
+        sum(each.failed for each in several) / minutes,
     )

@@ -88,10 +88,9 @@ class Extensions:
         return await self._shared.get("pages of plugins", ask, FRESH_PAGES)
 
     async def alerts(self) -> Found[WrittenAlert]:
-        """What needs a person, as plugins say, the most urgent first."""
+        """What needs an operator, as plugins say."""
         ask = partial(self._ask, dashboard_alerts, _alerts, self._app)
-        found, troubles = await self._shared.get("alerts of plugins", ask, FRESH_ALERTS)
-        return sorted(found, key=lambda each: each.level), troubles
+        return await self._shared.get("alerts of plugins", ask, FRESH_ALERTS)
 
     async def panels(
         self, spec: Any, may: frozenset[Permission], *args: object

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from soniq import FoundJob, Search
+from soniq import FoundJob
 from soniq.plugin import presented
+from soniq_dashboard.standing import died_since
 from soniq_dashboard.web.query import quoted
 from soniq_dashboard.web.view import View
 
@@ -59,9 +60,7 @@ async def read(view: View) -> Mapping[str, object]:
 
 async def _newest(view: View, period: str) -> tuple[Sequence[FoundJob], bool]:
     """The newest failures of a period, and whether these are all."""
-    search = Search(
-        statuses=["dead"], finished=(datetime.now(UTC) - PERIODS[period], None), order="finished"
-    )
+    search = died_since(datetime.now(UTC) - PERIODS[period])
     found: list[FoundJob] = []
     cursor: str | None = None
     while len(found) < MOST:

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any, cast
 
 from starlette.exceptions import HTTPException
 
 from soniq import InvalidJobId, JobDetail
-from soniq.plugin import presented
+from soniq_dashboard.belongings import LARGEST, belongings
 from soniq_dashboard.extending import dashboard_job_panels, dashboard_links
 from soniq_dashboard.permissions import Permission
 from soniq_dashboard.web.downloads import LARGEST as LARGEST_FILE
@@ -17,9 +16,6 @@ from soniq_dashboard.web.render import is_cut
 from soniq_dashboard.web.view import View
 
 from . import Page
-
-LARGEST = 50_000
-"""Bytes of arguments and results that are read for a page."""
 
 REFUSALS = {
     "JobNotFound": "The job is not there any more",
@@ -41,7 +37,7 @@ async def read(view: View) -> Mapping[str, object]:
         raise HTTPException(404) from None
     if job is None:
         raise HTTPException(404)
-    belongs = await _belongings(view, job) if may_see else None
+    belongs = await belongings(view.app, job) if may_see else None
     seen = _as_seen(job, belongs)
     return {
         "job": job,
@@ -53,23 +49,6 @@ async def read(view: View) -> Mapping[str, object]:
         "history": _history(job),
         "refused": REFUSALS.get(view.text("refused"), ""),
     }
-
-
-async def _belongings(view: View, job: JobDetail) -> Mapping[str, Any]:
-    """What belongs to the job, as it may be shown."""
-    shown = partial(presented, view.app, job["job_name"])
-    written = {"serializer": job["serializer"]}
-    found: dict[str, Any] = {
-        "args": await shown("args", job["args"], **written),
-        "result": await shown("result", job["result"], **written),
-        "headers": await shown("headers", job["headers"]),
-        "progress": await shown("progress", job["progress"]),
-        "messages": [await shown("error", each["message"]) for each in job["attempts"]],
-    }
-    if error := job["error"]:
-        found["message"] = await shown("error", error["message"])
-        found["traceback"] = await shown("traceback", error["traceback"])
-    return found
 
 
 def _files(view: View, job: JobDetail, shown: Mapping[str, Any]) -> Mapping[File, str | None]:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from soniq import Count, Overview, Search
-from soniq_dashboard.standing import Attention, attention, queues_of, summed
+from soniq import Count, Overview
+from soniq_dashboard.standing import Attention, attention, died_since, queues_of, summed
 from soniq_dashboard.web.query import quoted
 from soniq_dashboard.web.view import View
 
@@ -55,9 +55,7 @@ async def read(view: View) -> Mapping[str, object]:
 
 async def _recently_dead(view: View) -> Count:
     """How many jobs have died of late."""
-    since = datetime.now(UTC) - RECENT
-    search = Search(statuses=["dead"], finished=(since, None), order="finished")
-    return await view.app.count(search)
+    return await view.app.count(died_since(datetime.now(UTC) - RECENT))
 
 
 def _link(view: View, alert: Attention) -> str:

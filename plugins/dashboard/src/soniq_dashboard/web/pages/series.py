@@ -106,12 +106,9 @@ def _times(since: datetime, until: datetime, step: int) -> list[datetime]:
 
 
 def _counts(times: Sequence[datetime], at: Mapping[datetime, Point]) -> Sequence[Line]:
-    def failed(point: Point) -> int:
-        return point.dead + point.retry + point.lost
-
     return [
         Line("done", "good", [at[time].done if time in at else 0 for time in times]),
-        Line("failed", "bad", [failed(at[time]) if time in at else 0 for time in times]),
+        Line("failed", "bad", [at[time].failed if time in at else 0 for time in times]),
     ]
 
 
