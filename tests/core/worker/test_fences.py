@@ -144,9 +144,11 @@ async def test_nobody_gets_the_job_until_a_fenced_transaction_has_ended(
 
     async with working(app, concurrency=1):
         await in_time(held.wait())
-        async with connection.transaction():
-            await connection.execute(f"delete from {schema}.worker")
-            assert await rescued() == []
+        taken_for_dead_here = connection.transaction()  # the worker must not learn of it
+        await taken_for_dead_here.start()
+        await connection.execute(f"delete from {schema}.worker")
+        assert await rescued() == []
+        await taken_for_dead_here.rollback()
         await connection.execute(  # neither progress nor a request to cancel waits for it
             f"update {schema}.job set progress = '1', cancel_requested = false"
         )
