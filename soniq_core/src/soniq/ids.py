@@ -21,8 +21,8 @@ class JobId(str):
     ask for.
     """
 
-    inserted: bool
-    replaced: bool
+    inserted: bool = True
+    replaced: bool = False
 
     @property
     def uuid(self) -> uuid.UUID:
@@ -33,8 +33,9 @@ class JobId(str):
 
     def __new__(cls, value: object, *, inserted: bool = True, replaced: bool = False) -> Self:
         self = super().__new__(cls, value)
-        self.inserted = inserted
-        self.replaced = replaced
+        if replaced or not inserted:  # few do: the others need no attributes of their own
+            self.inserted = inserted
+            self.replaced = replaced
         return self
 
 
@@ -68,12 +69,17 @@ class IdFactory:
     def __init__(self) -> None:
         self._random = random.Random()  # seeded by the system; an id is unique, not secret
         self._last = 0  # milliseconds << 26 | counter
+        self._begins = (0, "")  # the upper bits of the latest, and how its text begins
         os.register_at_fork(after_in_child=self._random.seed)
 
     def __call__(self) -> str:
         bits = self._random.getrandbits(72)
-        self._last = max(time.time_ns() // 1_000_000 << 26 | bits >> 48 & 0x3FFFFF, self._last + 1)
-        millisecond, counter = self._last >> 26, self._last & 0x3FFFFFF
-        count = f"7{counter >> 14:03x}{0x8000 | counter & 0x3FFF:04x}"
-        digits = f"{millisecond:012x}{count}{bits & 0xFFFFFFFFFFFF:012x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        now = time.time_ns() // 1_000_000 << 26
+        self._last = last = max(now | bits >> 48 & 0x3FFFFF, self._last + 1)
+
+        upper, begin = self._begins
+        if last >> 14 != upper:
+            upper, millisecond = last >> 14, last >> 26
+            begin = f"{millisecond >> 16:08x}-{millisecond & 0xFFFF:04x}-7{upper & 0xFFF:03x}"
+            self._begins = (upper, begin)
+        return f"{begin}-{0x8000 | last & 0x3FFF:04x}-{bits & 0xFFFFFFFFFFFF:012x}"

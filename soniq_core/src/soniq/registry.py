@@ -45,10 +45,11 @@ class CompiledJob(msgspec.Struct, frozen=True):
     """The plugins that must hear how each job ends."""
     serializer: Serializer
     dedup_key: FirstResult
-    around_job: Around
-    before_job: Observers
-    after_job: Observers
-    on_error: Observers
+    around_job: Around | None
+    """None, like the observers, where no plugin has the hook."""
+    before_job: Observers | None
+    after_job: Observers | None
+    on_error: Observers | None
     retry_delay: FirstResult
 
 
@@ -222,8 +223,11 @@ def _compile(
     def chain(hook: str) -> Any:
         return hooks.implementations(hook, without=job.excluded.get(hook, ()))
 
-    def observers(hook: str, *, obeys: bool) -> Observers:
-        return Observers(hook, chain(hook), limit=settings.hook_timeout, obeys=obeys)
+    def observers(hook: str, *, obeys: bool) -> Observers | None:
+        called = Observers(hook, chain(hook), limit=settings.hook_timeout, obeys=obeys)
+        return called or None
+
+    around = Around("around_job", chain("around_job"), limit=settings.hook_timeout)
 
     options = effective(job, settings)
     serializer = serializers.get(options.serializer)
@@ -245,7 +249,7 @@ def _compile(
         marks=job.marks,
         serializer=serializer,
         dedup_key=FirstResult(chain("dedup_key")),
-        around_job=Around("around_job", chain("around_job"), limit=settings.hook_timeout),
+        around_job=around or None,
         before_job=observers("before_job", obeys=True),
         after_job=observers("after_job", obeys=False),
         on_error=observers("on_error", obeys=True),

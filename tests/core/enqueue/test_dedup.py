@@ -382,8 +382,10 @@ async def test_scope_queued_lets_one_wait_while_one_runs(asked: Asked) -> None:
     @app.job()
     async def work(n: int) -> None:
         received.append(n)
-        if n == 1:
-            seen.extend([await app.enqueue(work, 2), await app.enqueue(work, 3)])
+        if n == 1:  # in one transaction, so that no worker begins with the one before the other
+            async with app.connection() as connection, connection.transaction():
+                for each in (2, 3):
+                    seen.append(await app.enqueue(work, each, connection=connection))
 
     first = await app.enqueue(work, 1)
     assert not (await app.enqueue(work, 9)).inserted

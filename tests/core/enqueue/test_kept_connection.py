@@ -6,7 +6,8 @@ import pytest
 
 from soniq import Soniq
 from soniq.enqueue.kept import KEEP, SMALL_POOL, KeptConnection
-from soniq.postgres.database import Checkout, Database
+from soniq.postgres.connections import Checkout
+from soniq.postgres.database import Database
 from tests.conftest import MakeApp
 from tests.support.waiting import eventually
 

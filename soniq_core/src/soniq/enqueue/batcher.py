@@ -11,7 +11,7 @@ from soniq.enqueue.insert import Insert
 from soniq.enqueue.kept import KeptConnection
 from soniq.errors import DatabaseError, DatabaseUnavailable
 from soniq.job.new import NewJob
-from soniq.postgres.connections import CLEANUP_TIMEOUT
+from soniq.postgres.connections import CLEANUP_TIMEOUT, Checkout
 from soniq.postgres.database import Database
 from soniq.postgres.driver_errors import CONNECTION_ERRORS, TRANSIENT_ERRORS, words
 from soniq.postgres.sql import KEY_WAIT
@@ -34,6 +34,8 @@ RETRY_PAUSE = 0.2
 FIRST_SHARE = 0.5
 """The share of `command_timeout` for the first try: what is lost is tried again in the rest."""
 
+CLOSED = "the app was closed before the job was enqueued"
+
 TRANSIENT_AFTER_FIRST = (*TRANSIENT_ERRORS, asyncpg.UniqueViolationError)
 """What a later try may meet that passes: also the rows of the first one, which may still arrive."""
 
@@ -52,17 +54,43 @@ class Batcher:
         self._flushers: set[asyncio.Task[None]] = set()
         self._alone: set[asyncio.Task[None]] = set()
         self._few = asyncio.Semaphore(FLUSHERS)
+        self._in_caller = False
+        """Whether an INSERT runs in the task of who enqueues."""
+        self._lonely = True
+        """Whether the latest INSERT was of one job."""
 
     async def add(self, job: NewJob) -> None:
         """Wait until the job is committed, or why it cannot be is raised."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append((job, future))
-        if len(self._busy()) < FLUSHERS:
-            self._flushers.add(asyncio.create_task(self._flush(), name="soniq outbox"))
         try:
+            if self._lonely and not (self._waiting or self._flushers or self._in_caller):
+                await self._write_here((job, future))
+            else:
+                self._waiting.append((job, future))
+                self._wake()
             await future
         finally:
             del future  # breaks the cycle: error, traceback, this frame, future, error
+
+    async def _write_here(self, each: Waiting) -> None:
+        """Write a job that has nothing to share an INSERT with in its caller's task, which spares
+        the way to another one and back.
+        """
+        self._in_caller = True
+        try:
+            await self._write([each])
+        except BaseException:
+            each[1].cancel()
+            raise
+        finally:
+            self._in_caller = False
+            if self._waiting:
+                self._wake()
+
+    def _wake(self) -> None:
+        """Have what waits written, as soon as fewer than `FLUSHERS` INSERTs run."""
+        if len(self._busy()) + self._in_caller < FLUSHERS:
+            self._flushers.add(asyncio.create_task(self._flush(), name="soniq outbox"))
 
     async def close(self) -> None:
         """Wait for what is being written, for a moment; what nobody will write any more fails."""
@@ -73,7 +101,7 @@ class Batcher:
             if busy_still:
                 await asyncio.wait(busy_still, timeout=CLEANUP_TIMEOUT)
         await self._connection.close()
-        _fail(self._waiting, DatabaseUnavailable("the app was closed before the job was enqueued"))
+        _fail(self._waiting, DatabaseUnavailable(CLOSED))
         self._waiting = []
 
     def _busy(self) -> set["asyncio.Task[None]"]:
@@ -85,7 +113,12 @@ class Batcher:
         try:
             while self._waiting:
                 if batch := self._next():
-                    await self._write(batch)
+                    self._lonely = len(batch) == 1
+                    try:
+                        await self._write(batch)
+                    except BaseException:
+                        _fail(batch, DatabaseUnavailable(CLOSED))
+                        raise
         finally:  # in the step that found nothing waiting: the next job starts another
             self._flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
@@ -130,9 +163,6 @@ class Batcher:
             _fail(batch, error)
         except Exception as error:
             await self._write_halves(batch, tries, ends, error)
-        except BaseException as error:
-            _fail(batch, error)
-            raise
         else:
             self._database.outage.over(wrote=True)
             _done(batch)
@@ -149,13 +179,27 @@ class Batcher:
 
     async def _try(self, jobs: list[NewJob], limit: float, *, first: bool) -> None:
         """Insert jobs once, within `limit` seconds."""
+        alone = first and not self._keyed and len(jobs) == 1 and not jobs[0].extra
+        if alone and (kept := self._connection.take()) is not None:
+            await self._insert_one(kept, jobs[0], limit)
+            return
+
         async with asyncio.timeout(limit), self._connection.acquire() as connection:
             if not first:  # the commit may have happened, and only its answer been lost
                 jobs = await self._without_written(connection, jobs)
             if jobs and self._keyed:
                 await self._insert.keyed(connection, jobs, KEY_WAIT)
             elif jobs:
-                await self._insert.plain(connection, jobs)
+                await self._insert.plain(connection, jobs, again=not first)
+
+    async def _insert_one(self, kept: Checkout, job: NewJob, limit: float) -> None:
+        """The usual case, without what the others need: the driver has the timer."""
+        try:
+            await self._insert.one(kept.itself, job, limit)
+        except BaseException as error:
+            await self._connection.leave(kept, error)
+            raise
+        await self._connection.leave(kept)
 
     async def _without_written(self, connection: "Connection", jobs: list[NewJob]) -> list[NewJob]:
         """The jobs that are not there yet.

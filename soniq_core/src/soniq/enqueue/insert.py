@@ -1,22 +1,37 @@
 """The statements that insert jobs: COPY for many, INSERT, and the function for dedup keys."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
-from typing import Any
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from soniq.ids import JobId
 from soniq.job.new import NewJob
+from soniq.postgres.connections import transaction
 from soniq.postgres.database import Database
 from soniq.postgres.theirs import command_timeout
 from soniq.transaction import TransactionConnection, is_asyncpg
+
+if TYPE_CHECKING:
+    from soniq.postgres.connections import Connection
 
 ROUND_BYTES = 16_000_000
 """Bytes of a call's jobs in one statement: PostgreSQL takes a message of 1 GB at most."""
 
 COPY_FROM = 64
 """Jobs in one call from which COPY is faster than INSERT."""
+
+SHARE_OF_TIMEOUT = 0.5
+"""The share of `command_timeout` after which a COPY takes no more of the jobs that are made
+meanwhile.
+"""
+
+YIELD_EVERY = 500
+"""Jobs of one call that are prepared before the event loop may do something else."""
 
 NOT_WRITTEN = "the jobs cannot be written"
 
@@ -59,24 +74,48 @@ class Insert:
                 async with command_timeout(self._database, NOT_WRITTEN):
                     await self.keyed(connection, each, None)
 
+    async def as_made(self, connection: "Connection", made: Iterator[NewJob]) -> None:
+        """Insert jobs without dedup keys and `extra`, all or none, on a connection of Soniq's own.
+        PostgreSQL takes in the first of them while the others are made.
+        """
+        settings = self._database.settings
+        limit = settings.command_timeout * SHARE_OF_TIMEOUT
+        async with transaction(connection):
+            for first in made:
+                async with aclosing(_records(chain([first], made), limit)) as records:
+                    await connection.copy_records_to_table(
+                        "job", schema_name=settings.schema, records=records, columns=COLUMNS
+                    )
+
+    async def one(self, connection: "Connection", job: NewJob, limit: float) -> None:
+        """Insert a job without dedup key and `extra` for the first time, within `limit` seconds, on
+        a connection of Soniq's own.
+        """
+        await connection.execute(self._database.sql["insert_one"], *_record(job), timeout=limit)
+
     async def plain(
-        self, connection: TransactionConnection, jobs: Sequence[NewJob], *, theirs: bool = False
+        self,
+        connection: TransactionConnection,
+        jobs: Sequence[NewJob],
+        *,
+        theirs: bool = False,
+        again: bool = False,
     ) -> None:
         """Insert jobs without dedup keys in one statement.
 
         `theirs`: the connection is the caller's. It may have its own codec for jsonb, which COPY
-        would use.
+        would use. `again`: the rows of an earlier try may still arrive.
         """
         if (
-            is_asyncpg(connection)
-            and len(jobs) >= COPY_FROM
+            len(jobs) >= COPY_FROM
+            and is_asyncpg(connection)
             and not any(job.extra or (theirs and job.headers) for job in jobs)
         ):
             schema, records = self._database.settings.schema, [_record(job) for job in jobs]
             await connection.copy_records_to_table(
                 "job", schema_name=schema, records=records, columns=COLUMNS
             )
-        elif len(jobs) == 1 and not jobs[0].extra:
+        elif len(jobs) == 1 and not jobs[0].extra and not again:
             await connection.execute(self._database.sql["insert_one"], *_record(jobs[0]))
         else:
             await connection.execute(self._database.sql["insert"], *_arrays(jobs))
@@ -108,6 +147,19 @@ def _rounds(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
             begin, size = place, len(job.payload)
     if begin < len(jobs):
         yield jobs[begin:]
+
+
+async def _records(made: Iterator[NewJob], limit: float) -> AsyncGenerator[tuple[Any, ...]]:
+    """What one COPY takes of these, for so many seconds."""
+    size, ends = 0, time.monotonic() + limit
+    for number, job in enumerate(made, 1):
+        if number % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+        yield _record(job)
+
+        size += len(job.payload)
+        if size > ROUND_BYTES or time.monotonic() > ends:
+            break
 
 
 def _place(job: NewJob) -> tuple[bytes, bytes]:

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from soniq.postgres.database import Checkout, Database
+from soniq.postgres.connections import Checkout
+from soniq.postgres.database import Database
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
@@ -29,20 +30,28 @@ class KeptConnection:
         self._timer: asyncio.TimerHandle | None = None
         self._returning: set[asyncio.Task[None]] = set()
 
+    def take(self) -> Checkout | None:
+        """The connection that is kept, for one user; None where none is."""
+        kept, self._kept = self._kept, None
+        return kept
+
     @asynccontextmanager
     async def acquire(self) -> "AsyncIterator[Connection]":
         """The connection that is kept, or one of the pool. Raises as `Database.acquire` does; after
         an error it is given back.
         """
-        kept, self._kept = self._kept, None
-        checkout = kept or await self._database.check_out()
+        checkout = self.take() or await self._database.check_out()
         try:
             yield checkout.connection
         except BaseException as error:
-            await self._database.check_in(checkout, error)
+            await self.leave(checkout, error)
             raise
-        if not self._keep(checkout):
-            await self._database.check_in(checkout)
+        await self.leave(checkout)
+
+    async def leave(self, checkout: Checkout, error: BaseException | None = None) -> None:
+        """Keep a connection after its use, which ended with this error, or give it back."""
+        if error is not None or not self._keep(checkout):
+            await self._database.check_in(checkout, error)
 
     async def close(self) -> None:
         """Give the connection back, and keep none any more."""

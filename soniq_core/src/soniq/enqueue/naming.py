@@ -45,7 +45,7 @@ def bind(
     name: str, job: CompiledJob | None, args: tuple[object, ...], arguments: Mapping[str, object]
 ) -> dict[str, object]:
     """The arguments by name, as the job takes them."""
-    if not isinstance(arguments, Mapping):
+    if type(arguments) is not dict and not isinstance(arguments, Mapping):
         raise InvalidArguments(
             f"{name}: enqueue_many takes a mapping for each job; got {arguments!r:.100}", job=name
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from soniq.ids import JobId
 from soniq.job.new import NewJob
 from soniq.job.options import EffectiveOptions, EnqueueOptions, check_expiry, extras, for_enqueue
+from soniq.postgres.notify import lane_line
 from soniq.registry import CompiledJob
 from soniq.unique import dedup_of
 
@@ -38,6 +39,16 @@ class NewJobs:
             self._extra["marks"] = job.marks
         self._headers = call.headers or {}
         self._dedup = None if call.dedup_key is None else dedup_of(options.unique, call.dedup_key)
+
+    @property
+    def plain(self) -> bool:
+        """Whether they are not unique, and have none of what few jobs have."""
+        return self._dedup is None and not self._options.unique and not self._extra
+
+    @property
+    def lane(self) -> str:
+        """What workers are told of those that are due."""
+        return lane_line(self._options.queue, self._options.priority)
 
     def of(self, id_: str, args: Mapping[str, object]) -> NewJob:
         """The job with this id and these arguments."""

@@ -6,7 +6,7 @@ dedup key have a batcher of their own, because a key that an open transaction ho
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import asyncpg
@@ -63,9 +63,27 @@ class Outbox:
         try:
             await self._insert(jobs, connection, notify=notify, atomic=atomic)
         finally:
-            self._inserting -= 1
-            if not self._inserting:
-                self._idle.set()
+            self._inserted()
+
+    async def insert_as_made(self, made: Iterator[NewJob], lane: str, *, notify: bool) -> None:
+        """Insert plain jobs of one lane, all or none, which are made meanwhile."""
+        self._inserting += 1
+        try:
+            await self._database.guard(self._insert_as_made(made), wrote=True)
+            if notify:
+                self._notifier.wake([lane])
+        finally:
+            self._inserted()
+
+    async def _insert_as_made(self, made: Iterator[NewJob]) -> None:
+        async with self._database.acquire() as own:
+            await self._statements.as_made(own, made)
+
+    def _inserted(self) -> None:
+        """One insertion is over, which `close` may wait for."""
+        self._inserting -= 1
+        if not self._inserting:
+            self._idle.set()
 
     async def close(self) -> None:
         """Wait for what is being inserted, for some seconds; what is not written then fails."""
@@ -86,13 +104,7 @@ class Outbox:
         notify: bool,
         atomic: bool,
     ) -> None:
-        told = {
-            lane_line(job.queue, job.priority)
-            for job in jobs
-            if not job.extra or not LATER.intersection(job.extra)
-        }
-        if any(job.extra and job.marks and job.holders for job in jobs):
-            told.add(OWED)
+        told = _told(jobs)
         if connection is not None:
             await self._insert_in_theirs(connection, jobs, told if notify else ())
             return
@@ -158,6 +170,19 @@ class Outbox:
             self._made = await self._database.guard(own.fetchval(self._database.sql["made"]))
         if rows[0][0] != self._made:
             raise elsewhere(self._database, "another database")
+
+
+def _told(jobs: Sequence[NewJob]) -> set[str]:
+    """What workers are told of new jobs: lanes of those that are due, and what plugins are owed."""
+    lanes = {
+        (job.queue, job.priority)
+        for job in jobs
+        if not job.extra or not LATER.intersection(job.extra)
+    }
+    told = {lane_line(queue, priority) for queue, priority in lanes}
+    if any(job.extra and job.marks and job.holders for job in jobs):
+        told.add(OWED)
+    return told
 
 
 def _incoming(job: NewJob) -> IncomingJob:

@@ -3,16 +3,19 @@ insert.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from soniq.checks import check_headers, check_text
 from soniq.enqueue import headers
+from soniq.enqueue.adapting import as_transaction
+from soniq.enqueue.insert import YIELD_EVERY
 from soniq.enqueue.naming import Target, bind, check_call, name_of, refuse_ambiguous
 from soniq.enqueue.new_jobs import NewJobs
 from soniq.enqueue.outbox import Outbox
+from soniq.enqueue.untyped import check_untyped
 from soniq.errors import (
     InvalidArguments,
     InvalidOption,
@@ -20,7 +23,6 @@ from soniq.errors import (
     PluginError,
     SerializationError,
 )
-from soniq.faithful import difference
 from soniq.hooks.dispatch import Exit, FirstResult, Manager, leave
 from soniq.hooks.hooks import Hooks
 from soniq.hooks.values import EnqueueBatch, Serializer, bound
@@ -38,8 +40,11 @@ from soniq.settings import Settings
 from soniq.transaction import TransactionConnection
 from soniq.unique import NO_DEDUP, Dedup
 
-YIELD_EVERY = 500
-"""Jobs of one call that are prepared before the event loop may do something else."""
+OWN_KEYS = "dedup"
+"""The plugin whose keys are those of `unique=`, and of nothing else."""
+
+MANY = 1_000
+"""Jobs of one call from which they are made while the first of them are written already."""
 
 
 class Producer:
@@ -59,6 +64,7 @@ class Producer:
         self._outbox = outbox
         self._new_id = IdFactory()
         self._defaults = EffectiveOptions(max_attempts=settings.max_attempts, keep=settings.keep)
+        self._without_options: dict[str, NewJobs] = {}
         self._around = tuple(Manager(each) for each in hooks.implementations("around_enqueue"))
         self._dedup_key = FirstResult(hooks.implementations("dedup_key"))
         self._adapt_connection = FirstResult(hooks.implementations("adapt_connection"))
@@ -75,11 +81,13 @@ class Producer:
         With `later` it is added to that list, ready to be inserted, and is no row yet.
         """
         name, job = self._found(target)
+        if OPTION_NAMES.isdisjoint(keywords):  # as nearly always
+            return await self._call(name, job, args, keywords, {}, later)
+
         given = {key: value for key, value in keywords.items() if key in OPTION_NAMES}
         arguments = {key: value for key, value in keywords.items() if key not in OPTION_NAMES}
         if job is not None:
             refuse_ambiguous(job, given)
-
         return await self._call(name, job, args, arguments, given, later)
 
     async def call(
@@ -109,7 +117,7 @@ class Producer:
             )
 
         named = bind(name, job, args, call.args if call.args is not None else arguments)
-        new = NewJobs(name, job, given, call, self._defaults).of(self._new_id(), named)
+        new = self._new_jobs(name, job, given, call).of(self._new_id(), named)
         if later is not None and call.connection is not None:
             raise InvalidOption(
                 "a child belongs to the transaction of its parent; leave connection= out",
@@ -118,6 +126,20 @@ class Producer:
 
         await self._enqueue([new], call, bulk=False, later=later)
         return new.id
+
+    def _new_jobs(
+        self,
+        name: str,
+        job: CompiledJob | None,
+        given: Mapping[str, object],
+        call: EnqueueOptions,
+    ) -> NewJobs:
+        """What makes the jobs of a call; the same one for all of a job that name no options."""
+        if given or job is None:
+            return NewJobs(name, job, given, call, self._defaults)
+        if name not in self._without_options:
+            self._without_options[name] = NewJobs(name, job, given, call, self._defaults)
+        return self._without_options[name]
 
     async def enqueue_many(
         self, target: Target, calls: Sequence[Mapping[str, object]], keywords: Mapping[str, object]
@@ -133,7 +155,13 @@ class Producer:
             )
 
         call = enqueue_options(keywords)
-        jobs = NewJobs(name, job, keywords, call, self._defaults)
+        jobs = self._new_jobs(name, job, keywords, call)
+        if len(calls) >= MANY and self._is_plain(job, jobs, call):
+            ids: list[JobId] = []
+            made = self._made(name, job, jobs, calls, ids)
+            await self._outbox.insert_as_made(made, jobs.lane, notify=call.notify)
+            return ids
+
         new = []
         for arguments in calls:
             new.append(jobs.of(self._new_id(), bind(name, job, (), arguments)))
@@ -143,6 +171,28 @@ class Producer:
         if new:
             await self._enqueue(new, call, bulk=True)
         return [each.id for each in new]
+
+    def _is_plain(self, job: CompiledJob | None, jobs: NewJobs, call: EnqueueOptions) -> bool:
+        """Whether nobody sees the jobs of a call before they are written, or says more of them."""
+        keys = job.dedup_key if job is not None else self._dedup_key
+        asked = any(plugin != OWN_KEYS for plugin, _ in keys.calls)
+        seen = self._around or asked or self._outbox.enqueue_tx
+        return jobs.plain and call.connection is None and not seen
+
+    def _made(
+        self,
+        name: str,
+        job: CompiledJob | None,
+        jobs: NewJobs,
+        calls: Sequence[Mapping[str, object]],
+        ids: list[JobId],
+    ) -> Iterator[NewJob]:
+        """The jobs of a call, each made when its turn comes, and its id added to `ids`."""
+        for arguments in calls:
+            new = jobs.of(self._new_id(), bind(name, job, (), arguments))
+            self._finish(job, new)
+            ids.append(new.id)
+            yield new
 
     async def enqueue_all(
         self, calls: Sequence[Call], keywords: Mapping[str, object], app: App
@@ -154,7 +204,7 @@ class Producer:
             name, job = self._found(each.job)
             own = enqueue_options(each.options)
             named = bind(name, job, each.args, each.arguments)
-            jobs = NewJobs(name, job, each.options, own, self._defaults)
+            jobs = self._new_jobs(name, job, each.options, own)
             new.append(jobs.of(self._new_id(), named))
             if len(new) % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
@@ -271,13 +321,17 @@ class Producer:
             known = self._registry.get(job.name)
             if job.dedup is None:
                 job.dedup = await self._ask_dedup_key(known, job)
-            job.payload = self._serialize(known, job)
-            job.encoded_headers = headers.encoded(job)
+            self._finish(known, job)
 
         if later is not None:
             later += jobs
         else:
             await self._outbox.insert(jobs, options.connection, notify=options.notify, atomic=bulk)
+
+    def _finish(self, known: CompiledJob | None, job: NewJob) -> None:
+        """Set what is stored of a job in an encoded form. Raises for what cannot be."""
+        job.payload = self._serialize(known, job)
+        job.encoded_headers = headers.encoded(job)
 
     def _serializer(self, name: str) -> Serializer:
         found = self._serializers.get(name)
@@ -290,16 +344,7 @@ class Producer:
 
     async def adapted(self, given: object) -> TransactionConnection:
         """What the caller gave as `connection=`, as what statements can be sent through."""
-        connection = await self._adapt_connection(given)
-        if connection is None:
-            raise InvalidOption(_not_adapted(type(given)), option="connection")
-        if not isinstance(connection, TransactionConnection):
-            raise PluginError(
-                f"adapt_connection returned {connection!r:.100}; it returns a TransactionConnection"
-                " or None",
-                plugin="adapt_connection",
-            )
-        return connection
+        return as_transaction(await self._adapt_connection(given), given)
 
     async def _ask_dedup_key(self, known: CompiledJob | None, job: NewJob) -> Dedup | None:
         chain = known.dedup_key if known else self._dedup_key
@@ -351,31 +396,5 @@ class Producer:
             if known.signature.has_sets:
                 known.signature.check_fields(serializer.loads(payload, Any))
         else:
-            self._check_untyped(serializer, job, payload)
+            check_untyped(serializer, job, payload)
         return payload
-
-    def _check_untyped(self, serializer: Serializer, job: NewJob, payload: bytes) -> None:
-        """Refuse what would be nothing where another app reads it: JSON has no NaN."""
-        found = difference(job.args, serializer.loads(payload, Any), loose=True)
-        if found is not None:
-            raise InvalidArguments(
-                f"{job.name}: the argument {found.place.lstrip('.')!r:.200}: {found.words}",
-                job=job.name,
-            )
-
-
-def _not_adapted(kind: type) -> str:
-    """Why a connection of this type cannot be used, and what would help."""
-    libraries = {each.__module__.partition(".")[0] for each in kind.__mro__}
-    if "sqlalchemy" in libraries:
-        way = (
-            "the plugin soniq-sqlalchemy takes sessions and connections: pip install"
-            " soniq-sqlalchemy"
-        )
-    elif "psycopg" in libraries:
-        way = "the plugin soniq-psycopg takes its connections: pip install soniq-psycopg"
-    else:
-        way = "a plugin's hook adapt_connection can take others"
-    return (
-        f"connection= takes an asyncpg connection, not {kind.__module__}.{kind.__qualname__}; {way}"
-    )

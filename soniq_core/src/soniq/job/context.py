@@ -247,7 +247,9 @@ class JobContext:
     def headers(self) -> Mapping[str, Any]:
         """What the enqueue sent along: JSON values by name."""
         headers = self._headers
-        if headers is None or isinstance(headers, str):
+        if headers is None:
+            headers = self._headers = {}
+        elif isinstance(headers, str):
             headers = self._headers = decoded_headers(headers)
         return headers
 

@@ -150,6 +150,8 @@ class EnqueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which it is kept if it ends dead."""
 
 
+NONE_GIVEN = EnqueueOptions()
+
 SHARED = {*EnqueueOptions.__struct_fields__} & {*EffectiveOptions.__struct_fields__}
 """The options of an enqueue that a job has, too."""
 
@@ -200,6 +202,8 @@ def _check_retry(retry: object) -> None:
 
 def enqueue_options(given: Mapping[str, object]) -> EnqueueOptions:
     """The options as a value. Raises `InvalidOption`, naming the option, for what cannot be."""
+    if not given:
+        return NONE_GIVEN
     if "retry" in given:
         raise InvalidOption("retry= is an option of the job, not of an enqueue", option="retry")
 

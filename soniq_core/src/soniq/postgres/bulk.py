@@ -11,15 +11,15 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict, cast
 
 import asyncpg
 
 from soniq.checks import check_integer
-from soniq.errors import DuplicateJob, InvalidOption, JobNotFound, JobNotRetryable
+from soniq.errors import DuplicateJob, InvalidOption, JobChanged, JobNotFound, JobNotRetryable
 from soniq.ids import parse_ids
-from soniq.postgres.operations import Operations, check_by
-from soniq.status import FINISHED, RETRYABLE, WAITING, Status
+from soniq.postgres.operations import Operations, check_by, check_status, differs
+from soniq.status import FINISHED, RETRYABLE, STATUSES, WAITING, RetryableStatus, Status
 from soniq.text import shown
 
 BATCH = 500
@@ -83,22 +83,29 @@ class Matching(NamedTuple):
 # --- by their ids --------------------------------------------------------------------------------
 
 
-async def retry_many(operations: Operations, job_ids: Iterable[object], by: str | None) -> Retried:
+async def retry_many(
+    operations: Operations,
+    job_ids: Iterable[object],
+    status: RetryableStatus | None,
+    by: str | None,
+) -> Retried:
     """Retry these; of two that have one key the first. Those that are due already are no part of
     the answer.
     """
     check_by(by)
+    check_status(status, RETRYABLE, optional=True)
     done: Retried = {"queued": 0, "left": {}}
 
     async def retry(ids: Sequence[str]) -> Collection[str]:
-        changed = await operations.retry_those(ids, by)
+        changed = await operations.retry_those(ids, status, by)
         if changed is None:
-            done["queued"] += await _retry_each(operations, ids, by, done["left"], told=True)
+            left = done["left"]
+            done["queued"] += await _retry_each(operations, ids, status, by, left, told=True)
             return ids
         done["queued"] += sum(changed.values())
         return changed
 
-    await _change(operations, job_ids, retry, _not_retryable, done["left"])
+    await _change(operations, job_ids, retry, _not_retryable, status, done["left"])
     return done
 
 
@@ -115,21 +122,24 @@ async def cancel_many(
         done["asked"] += len(asked)
         return {*cancelled, *asked}
 
-    await _change(operations, job_ids, cancel, _finished, done["left"])
+    await _change(operations, job_ids, cancel, _finished, None, done["left"])
     return done
 
 
-async def delete_many(operations: Operations, job_ids: Iterable[object], by: str | None) -> Deleted:
+async def delete_many(
+    operations: Operations, job_ids: Iterable[object], status: Status | None, by: str | None
+) -> Deleted:
     """Delete these; those that run are told."""
     check_by(by)
+    check_status(status, STATUSES, optional=True)
     done: Deleted = {"deleted": 0, "left": {}}
 
     async def delete(ids: Sequence[str]) -> Collection[str]:
-        deleted = await operations.delete_those(ids, by)
+        deleted = await operations.delete_those(ids, status, by)
         done["deleted"] += len(deleted)
         return deleted
 
-    await _change(operations, job_ids, delete, operations.undeletable, done["left"])
+    await _change(operations, job_ids, delete, operations.undeletable, status, done["left"])
     return done
 
 
@@ -138,17 +148,19 @@ async def _change(
     job_ids: Iterable[object],
     change: Callable[[Sequence[str]], Awaitable[Collection[str]]],
     why: Why,
+    status: Status | None,
     left: dict[str, str],
 ) -> None:
     """Change these, batch by batch; `change` says which of a batch are done with. Those that cannot
-    be changed are added to `left`; others, whose status changed in between, are tried again.
+    be changed, or are not of the status that is meant, are added to `left`; others, whose status
+    changed in between, are tried again.
     """
     for ids in _split(job_ids):
         waiting: Sequence[str] = ids
         while waiting:
             changed = await change(waiting)
             rest = [id_ for id_ in waiting if id_ not in changed]
-            waiting = await _changed_meanwhile(operations, rest, why, left)
+            waiting = await _changed_meanwhile(operations, rest, why, status, left)
 
 
 def _split(job_ids: Iterable[object]) -> Iterator[list[str]]:
@@ -158,7 +170,11 @@ def _split(job_ids: Iterable[object]) -> Iterator[list[str]]:
 
 
 async def _changed_meanwhile(
-    operations: Operations, ids: Sequence[str], why: Why, left: dict[str, str]
+    operations: Operations,
+    ids: Sequence[str],
+    why: Why,
+    status: Status | None,
+    left: dict[str, str],
 ) -> list[str]:
     """Add to `left` those of some jobs that were not changed that cannot be; the others, whose
     status changed in between, so that they are to be tried again.
@@ -166,7 +182,10 @@ async def _changed_meanwhile(
     again = []
     states = await operations.lookup.states(ids) if ids else {}
     for id_ in ids:
-        reason = why(states[id_]) if id_ in states else UNKNOWN
+        reason: str | None = UNKNOWN
+        if id_ in states:
+            other = differs(states[id_]["status"], status)
+            reason = _as_it_is(states[id_]) if other else why(states[id_])
         if reason is None:
             again.append(id_)
         else:
@@ -177,6 +196,10 @@ async def _changed_meanwhile(
 def _not_retryable(state: asyncpg.Record) -> str | None:
     if state["status"] in RETRYABLE:
         return None
+    return _as_it_is(state)
+
+
+def _as_it_is(state: asyncpg.Record) -> str:
     return _why_not_retried(state["status"], state["held_by"] or ())
 
 
@@ -201,13 +224,15 @@ async def retry_all(
     by: str | None,
 ) -> Retried:
     """Retry all jobs that match; of two that have one key the newer."""
-    _check_status(which, RETRYABLE)
+    check_status(which.status, RETRYABLE)
     check_by(by)
+    status = cast("RetryableStatus", which.status)
     done: Retried = {"queued": 0, "left": {}}
     async for ids in _batches(operations, which, limit, on_batch):
-        changed = await operations.retry_those(ids, by)
+        changed = await operations.retry_those(ids, status, by)
         if changed is None:
-            done["queued"] += await _retry_each(operations, ids, by, done["left"], told=False)
+            left = done["left"]
+            done["queued"] += await _retry_each(operations, ids, status, by, left, told=False)
         else:
             done["queued"] += sum(changed.values())
     return done
@@ -222,7 +247,7 @@ async def cancel_all(
     by: str | None,
 ) -> int:
     """Cancel all jobs that match and wait; how many that were."""
-    _check_status(which, WAITING)
+    check_status(which.status, WAITING)
     check_by(by)
     count = 0
     async for ids in _batches(operations, which, limit, on_batch):
@@ -246,20 +271,15 @@ async def delete_all(
     check_by(by)
     done: Deleted = {"deleted": 0, "left": {}}
     async for ids in _batches(operations, which, limit, on_batch):
-        deleted = await operations.delete_those(ids, by)
+        deleted = await operations.delete_those(ids, which.status, by)
         done["deleted"] += len(deleted)
         states = await operations.lookup.states([id_ for id_ in ids if id_ not in deleted])
         for id_, state in states.items():
+            if differs(state["status"], which.status):
+                continue  # it does not match any more
             if why := operations.undeletable(state):
                 done["left"][id_] = why
     return done
-
-
-def _check_status(which: Matching, statuses: Collection[Status]) -> None:
-    if which.status not in statuses:
-        raise InvalidOption(
-            f"status= is one of {', '.join(statuses)}; got {which.status!r}", option="status"
-        )
 
 
 async def _batches(
@@ -287,6 +307,7 @@ async def _batches(
 async def _retry_each(
     operations: Operations,
     ids: Sequence[str],
+    status: RetryableStatus | None,
     by: str | None,
     left: dict[str, str],
     *,
@@ -298,12 +319,15 @@ async def _retry_each(
     queued = 0
     for id_ in ids:
         try:
-            queued += await operations.retry(id_, by=by)
+            queued += await operations.retry(id_, status=status, by=by)
         except DuplicateJob as error:
             left[id_] = f"{error.job_id} holds its dedup key and is not finished"
         except JobNotRetryable as error:
             if told:
                 left[id_] = _why_not_retried(error.status, error.held_by)
+        except JobChanged as error:
+            if told:
+                left[id_] = _why_not_retried(error.status, ())
         except JobNotFound:
             if told:
                 left[id_] = UNKNOWN

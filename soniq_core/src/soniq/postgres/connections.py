@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import asyncpg
 
+from soniq.postgres.array_types import KnowsArrays
 from soniq.postgres.driver_errors import CONNECTION_ERRORS, is_lost
 from soniq.secret import without_frames
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
 
 Isolation = Literal["read_committed", "repeatable_read"]
 
@@ -44,12 +46,14 @@ for a lock would stay there otherwise, when its connection is gone.
 """
 
 
-class Pooled(asyncpg.Connection):
+class Pooled(KnowsArrays):
     """A connection that can be told from what a pool hands out in its place, and that knows whether
     it was closed or lost.
     """
 
     was_closed = False
+    cut_off = False
+    """Whether what it was last used for was cancelled."""
 
     def itself(self) -> "Pooled":
         return self
@@ -61,6 +65,14 @@ class Pooled(asyncpg.Connection):
     def terminate(self) -> None:
         self.was_closed = True
         super().terminate()
+
+
+class Checkout(NamedTuple):
+    """A connection of a pool while it is in use: as the pool hands it out, and as it is itself."""
+
+    pool: "Pool"
+    connection: "Connection"
+    itself: Pooled
 
 
 async def dial(*args: Any, **options: Any) -> "Connection":
