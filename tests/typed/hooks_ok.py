@@ -36,6 +36,7 @@ from soniq.plugin import (
     Serializer,
     Task,
     TransactionConnection,
+    WorkerStatus,
 )
 
 # --- functions of a module, whatever their names -------------------------------------------------
@@ -192,6 +193,10 @@ async def forget(tx: TransactionConnection, jobs: Sequence[ForgottenJob]) -> Non
 
 @hookimpl.acted
 def audit(action: Action) -> None: ...
+
+
+@hookimpl.workers_lost
+def page_somebody(workers: Sequence[WorkerStatus]) -> None: ...
 
 
 @hookimpl.settled

@@ -203,7 +203,8 @@ class TestElected:
         async with work(app):
             await until(running.started)
             assert "busy.single" in await connection.fetchval(names)
-        assert await connection.fetchval(names) is None
+        # What stood for the first time just then may have won: nobody's row keeps nobody waiting
+        assert "busy.single" not in (await connection.fetchval(names) or [])
 
     async def test_it_is_taken_over_from_a_worker_that_died_when_its_lease_is_over(
         self,

@@ -18,7 +18,8 @@ ALL = {
     "database_url", "lifespan", "withdraw_hooks", "started", "jobs", "hookspecs", "serializers", "result_stores", "provide", "configure_job",
     "background_tasks", "housekeeping", "migrations", "register_commands", "status_fields", "inspect_fields", "present", "adapt_connection",
     "around_enqueue", "dedup_key", "claimed", "around_job", "before_job", "after_job", "on_error",
-    "retry_delay", "enqueue_tx", "settle_tx", "owed_tx", "settled", "acted", "forgotten_tx",
+    "retry_delay", "enqueue_tx", "settle_tx", "owed_tx", "settled", "acted", "workers_lost",
+    "forgotten_tx",
 }  # fmt: skip
 
 ALL_AT_ONCE = {"test_hostile.py", "test_markers.py"}

@@ -20,7 +20,7 @@ from soniq.hooks.specs import HOOKS
 from soniq.plugin import NewJob, Outcome, OwedEvent, Task, load_plugins, presented
 from tests.conftest import MakeApp
 from tests.core.hooks.support import Install, MakePlugin
-from tests.support.jobs import finished, status_of, working
+from tests.support.jobs import finished, lose_a_worker, status_of, working
 from tests.support.waiting import eventually, in_time
 
 
@@ -166,6 +166,10 @@ class Hostile:
         await self.harm_later("acted")
 
     @hookimpl
+    async def workers_lost(self, workers: object) -> None:
+        await self.harm_later("workers_lost")
+
+    @hookimpl
     def adapt_connection(self, obj: object) -> None:
         self.harm("adapt_connection")
 
@@ -251,7 +255,8 @@ ENQUEUE = (
 )  # fmt: skip
 APART = (
     "database_url", "background_tasks", "register_commands", "leaving lifespan", "status_fields",
-    "inspect_fields", "present", "acted", "forgotten_tx", "owed_tx",
+    "inspect_fields", "present", "acted", "workers_lost", "forgotten_tx",
+    "owed_tx",
 )  # fmt: skip
 FAILS_ATTEMPTS = ("around_job", "entering a provider", "leaving a provider")
 
@@ -496,6 +501,27 @@ async def test_whatever_acted_does_what_a_person_did_stays(
     await in_time(app.pause("mail"))
     assert hostile.harmed > 0
     assert [*(await app.overview())["paused"]] == ["mail"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, None], ids=by_name)
+async def test_whatever_workers_lost_does_the_worker_goes_on(
+    make_app: MakeApp,
+    schema: str,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    kind: type[BaseException] | None,
+) -> None:
+    hostile = Hostile("workers_lost", kind)
+    app = make_app(plugins=[hostile], hook_timeout=0.1)
+    job_id = await app.enqueue(Jobs(app).good)
+    await lose_a_worker(connection, schema)
+    async with working(app):
+
+        async def harmed() -> bool:
+            return hostile.harmed > 0
+
+        await eventually(harmed)
+        assert (await finished(app, job_id))["status"] == "done"
+    assert not await connection.fetchval(f"select count(*) from {schema}.worker")
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None], ids=by_name)

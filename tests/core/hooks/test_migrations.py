@@ -126,8 +126,9 @@ async def test_without_setup_a_missing_one_is_an_error(
     app_with: AppWith, make_app: MakeApp
 ) -> None:
     await make_app().start()
-    with pytest.raises(SchemaMissing, match="SONIQ_SETUP is off"):
-        await app_with(FIRST, setup=False).start()
+    says = "SONIQ_SETUP is off; the steps that are missing: notes 1, notes 2"
+    with pytest.raises(SchemaMissing, match=says):
+        await app_with(FIRST, SECOND, setup=False).start()
     await app_with(FIRST).start()
     await app_with(FIRST, setup=False).start()
 

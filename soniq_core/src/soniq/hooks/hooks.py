@@ -232,6 +232,7 @@ class Hooks:
                 distribution=distribution,
             )
 
+        self._manager.marked = found
         for attribute in found:
             if self._manager.parse_hookimpl_opts(plugin, attribute) is None:
                 raise PluginError(
@@ -360,6 +361,7 @@ class Hooks:
                 group=self._groups[impl.plugin_name],
                 rank=impl.trylast - impl.tryfirst,
                 marked=bool(impl.opts.get("marked")),
+                sql_function=impl.opts.get("sql_function"),
             )
             for impl in of_plugins
             if impl.plugin_name not in without and (impl.plugin_name, hook) not in self._withdrawn

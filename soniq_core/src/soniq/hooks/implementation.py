@@ -28,6 +28,8 @@ class Implementation(msgspec.Struct, frozen=True):
     """-1 for `tryfirst`, 1 for `trylast`, else 0."""
     marked: bool = False
     """Whether it hears only of jobs that carry its plugin's mark."""
+    sql_function: str | None = None
+    """The function in its plugin's schema that does the same."""
 
 
 def of_plugin(
@@ -39,11 +41,12 @@ def of_plugin(
     group: int,
     rank: int,
     marked: bool = False,
+    sql_function: str | None = None,
 ) -> Implementation:
     """A plugin's function, which takes these of the arguments that the hook offers."""
     places = tuple(offered.index(argument) for argument in taken)
     call = _by_position(function, places, len(offered))
-    return Implementation(plugin, function, call, group, rank, marked)
+    return Implementation(plugin, function, call, group, rank, marked, sql_function)
 
 
 def of_application(

@@ -1,7 +1,7 @@
 """Hooks that write in a transaction of the core's, or of the caller's."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from soniq.errors import PluginError
@@ -20,7 +20,7 @@ class InTransaction:
     `PluginError`.
     """
 
-    __slots__ = ("_calls", "_hook", "_limit", "hears_all", "plugins")
+    __slots__ = ("_calls", "_hook", "_limit", "functions", "hears_all", "plugins")
 
     def __init__(
         self, hook: str, implementations: Sequence[Implementation], *, limit: float
@@ -32,6 +32,13 @@ class InTransaction:
         """Who implements it."""
         self.hears_all = any(not each.marked for each in implementations)
         """Whether somebody hears of jobs without a mark."""
+        names = [each.plugin for each in implementations]
+        self.functions: Mapping[str, str] = {
+            each.plugin: each.sql_function
+            for each in implementations
+            if each.sql_function and names.count(each.plugin) == 1
+        }
+        """What does the same in the database, by plugin."""
 
     def __bool__(self) -> bool:
         return bool(self._calls)

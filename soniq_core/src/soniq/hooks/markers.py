@@ -3,7 +3,8 @@
 `@hookimpl` goes by the function's own name. `@hookimpl.before_job` names the hook, whatever the
 function's own name is, and a type checker then knows which arguments it may have, by name, and what
 it may return. Both take `tryfirst=` and `trylast=`; for `settle_tx` also `marked=`: it hears only
-of jobs that carry the mark of its plugin.
+of jobs that carry the mark of its plugin; and for it and `owed_tx` `sql_function=`: what does the
+same in the database.
 """
 
 from collections.abc import Callable
@@ -30,12 +31,13 @@ class _Marker:
         /,
         *,
         marked: bool = False,
+        sql_function: str | None = None,
         **options: Any,
     ) -> Callable[..., Any]:
         if function is None:
-            return partial(self, marked=marked, **options)
+            return partial(self, marked=marked, sql_function=sql_function, **options)
         implementation = _mark(function, **options)
-        vars(implementation)["soniq_impl"]["marked"] = marked
+        vars(implementation)["soniq_impl"].update(marked=marked, sql_function=sql_function)
         return implementation
 
     def __getattr__(self, hook: str) -> Callable[..., Any]:

@@ -39,7 +39,7 @@ from soniq.job.job import App
 from soniq.job.new import NewJob
 from soniq.job.outcome import Outcome
 from soniq.signals import Cancel, Retry
-from soniq.status import JobStatus
+from soniq.status import JobStatus, WorkerStatus
 from soniq.transaction import TransactionConnection
 from soniq.unique import Dedup
 
@@ -285,6 +285,13 @@ def settle_tx(tx: TransactionConnection, outcomes: Sequence[Outcome], holds: Hol
     With `@hookimpl(marked=True)` only for jobs that carry the plugin's mark; those without one cost
     nothing then. `holds` holds jobs and releases them: also those that are requeued here.
 
+    `@hookimpl(marked=True, sql_function=...)` names a function in the plugin's schema that does the
+    same: `(ids uuid[], statuses text[], claims bigint[], out released uuid[], out last uuid[], out
+    note jsonb)`, the jobs to release, those behind all that are due, and what is owed to the plugin
+    itself. A worker calls it in place of the hook for jobs that have ended, carry no other mark and
+    bring no children, in the one statement that settles and claims, so that what it releases is
+    claimed at once. It must wait for nothing. Where it fails, the hook is called.
+
     What is written through `tx` is committed with the outcomes, or not at all. An error rolls both
     back, and the attempt concerned fails with it; one that a plugin has refused three times is
     settled without that plugin, and logged; where it has the plugin's mark, `owed_tx` hears of it.
@@ -298,6 +305,12 @@ def settle_tx(tx: TransactionConnection, outcomes: Sequence[Outcome], holds: Hol
 def owed_tx(tx: TransactionConnection, events: Sequence[OwedEvent], holds: Holds) -> None:
     """Told later of what happened to jobs with the plugin's mark, and could not be told in the
     transaction in which it did: in a short transaction of a worker that has the plugin.
+
+    `@hookimpl(sql_function=...)` names a function in the plugin's schema that does the same for
+    jobs that came in, as far as it can: `(ids uuid[], out told uuid[], out released uuid[], out
+    last uuid[], out note jsonb)`, the jobs that it is done with, and the rest as that of
+    `settle_tx`. A worker calls it first, in one statement, and tells the hook of what is left. It
+    must wait for nothing. Where it fails, the hook is called.
 
     An event is told once: what is written through `tx` is committed with that, or not at all. An
     error rolls both back: it is told again, ever later, a minute at most, and logged once a minute.
@@ -319,6 +332,14 @@ def acted(action: Action) -> None:
 
     Of many jobs it is called for each batch, with those that changed, before their result is known
     to the caller. What workers and plugins do by themselves is not told. An error is logged.
+    """
+
+
+@hook("observer", since=2)
+def workers_lost(workers: Sequence[WorkerStatus]) -> None:
+    """After workers were taken for dead, as they were silent for longer than their lease: told by
+    the worker that found them, with how each was when it was last seen. Those that ended in order
+    are not told of. An error is logged.
     """
 
 

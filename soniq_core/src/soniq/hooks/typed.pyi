@@ -33,7 +33,7 @@ from soniq.job.new import NewJob
 from soniq.job.outcome import Outcome
 from soniq.jobs import Jobs as PluginJobs
 from soniq.signals import Cancel, Retry
-from soniq.status import JobStatus
+from soniq.status import JobStatus, WorkerStatus
 from soniq.transaction import TransactionConnection
 from soniq.unique import Dedup
 
@@ -150,6 +150,10 @@ class OfAction(Protocol[R]):
     def __call__(_self, *, action: Action) -> R: ...
 class SelfOfAction(Protocol[R]):
     def __call__(_self, *, self: Any, action: Action) -> R: ...
+class OfWorkers(Protocol[R]):
+    def __call__(_self, *, workers: Sequence[WorkerStatus]) -> R: ...
+class SelfOfWorkers(Protocol[R]):
+    def __call__(_self, *, self: Any, workers: Sequence[WorkerStatus]) -> R: ...
 class CtxResult(Protocol[R]):
     def __call__(_self, *, ctx: JobContext, result: object) -> R: ...
 class SelfCtxResult(Protocol[R]):
@@ -271,6 +275,7 @@ TakesCtx = Takes0[R] | Ctx[R] | SelfCtx[R]
 TakesTx = Takes0[R] | Tx[R] | SelfTx[R]
 TakesOutcomes = Takes0[R] | Outcomes[R] | SelfOutcomes[R]
 TakesAction = Takes0[R] | OfAction[R] | SelfOfAction[R]
+TakesWorkers = Takes0[R] | OfWorkers[R] | SelfOfWorkers[R]
 TakesCtxResult = TakesCtx[R] | Result[R] | SelfResult[R] | CtxResult[R] | SelfCtxResult[R]
 TakesCtxError = TakesCtx[R] | Error[R] | SelfError[R] | CtxError[R] | SelfCtxError[R]
 TakesTxOutcomes = TakesTx[R] | Outcomes[R] | SelfOutcomes[R] | TxOutcomes[R] | SelfTxOutcomes[R]
@@ -330,6 +335,7 @@ SettleTx = TypeVar("SettleTx", bound=TakesSettle[May[None]])
 Settled = TypeVar("Settled", bound=TakesOutcomes[May[None]])
 OwedTx = TypeVar("OwedTx", bound=TakesOwed[May[None]])
 Acted = TypeVar("Acted", bound=TakesAction[May[None]])
+WorkersLost = TypeVar("WorkersLost", bound=TakesWorkers[May[None]])
 ForgottenTx = TypeVar("ForgottenTx", bound=TakesTxForgotten[May[None]])
 
 class Hookimpl(Protocol):
@@ -346,6 +352,7 @@ class Hookimpl(Protocol):
         specname: str = ...,
         optionalhook: bool = ...,
         marked: bool = ...,
+        sql_function: str | None = ...,
     ) -> Callable[[F], F]: ...
     @overload
     def database_url(self, function: DatabaseUrl, /) -> DatabaseUrl: ...
@@ -513,13 +520,22 @@ class Hookimpl(Protocol):
     def settle_tx(self, function: SettleTx, /) -> SettleTx: ...
     @overload
     def settle_tx(
-        self, *, tryfirst: bool = ..., trylast: bool = ..., marked: bool = ...
+        self,
+        *,
+        tryfirst: bool = ...,
+        trylast: bool = ...,
+        marked: bool = ...,
+        sql_function: str | None = ...,
     ) -> Callable[[SettleTx], SettleTx]: ...
     @overload
     def owed_tx(self, function: OwedTx, /) -> OwedTx: ...
     @overload
     def owed_tx(
-        self, *, tryfirst: bool = ..., trylast: bool = ...
+        self,
+        *,
+        tryfirst: bool = ...,
+        trylast: bool = ...,
+        sql_function: str | None = ...,
     ) -> Callable[[OwedTx], OwedTx]: ...
     @overload
     def settled(self, function: Settled, /) -> Settled: ...
@@ -531,6 +547,12 @@ class Hookimpl(Protocol):
     def acted(self, function: Acted, /) -> Acted: ...
     @overload
     def acted(self, *, tryfirst: bool = ..., trylast: bool = ...) -> Callable[[Acted], Acted]: ...
+    @overload
+    def workers_lost(self, function: WorkersLost, /) -> WorkersLost: ...
+    @overload
+    def workers_lost(
+        self, *, tryfirst: bool = ..., trylast: bool = ...
+    ) -> Callable[[WorkersLost], WorkersLost]: ...
     @overload
     def forgotten_tx(self, function: ForgottenTx, /) -> ForgottenTx: ...
     @overload

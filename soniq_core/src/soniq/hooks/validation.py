@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from soniq.errors import PluginError
+from soniq.hooks import specs
 from soniq.hooks.specs import HOOKS
 
 OF_EVERY_OBJECT = frozenset(dir(object))
@@ -31,10 +33,22 @@ def marked(plugin: object) -> Marked:
 
 
 class Manager(pluggy.PluginManager):
-    """pluggy's, which looks at no more of a plugin than `marked` does."""
+    """pluggy's, which looks at what of a plugin is marked, and not at each attribute once more."""
+
+    def __init__(self, project_name: str) -> None:
+        super().__init__(project_name)
+        self.marked: Marked = {}
+        """What is marked of the plugin that is being registered."""
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
-        return None if name in OF_EVERY_OBJECT else super().parse_hookimpl_opts(plugin, name)
+        return super().parse_hookimpl_opts(plugin, name) if name in self.marked else None
+
+    def parse_hookspec_opts(
+        self, module_or_class: ModuleType | type, name: str
+    ) -> pluggy.HookspecOpts | None:
+        if module_or_class is specs and name not in HOOKS:
+            return None
+        return super().parse_hookspec_opts(module_or_class, name)
 
 
 def is_plugin(kind: type) -> bool:
@@ -80,11 +94,8 @@ def _problem(
         if options["optionalhook"]:
             return None
         return f"there is no hook named {hook!r}{_hint(hook, known, '')}"
-    if options["wrapper"] or options["hookwrapper"]:
-        return f"{hook} is a pluggy wrapper; implement around_job or around_enqueue instead"
-
-    if options.get("marked") and hook != "settle_tx":
-        return f"{hook}: marked= belongs to settle_tx, which hears how jobs end"
+    if problem := _wrong_options(hook, options):
+        return problem
 
     for parameter in inspect.signature(method).parameters.values():
         if problem := _wrong_with(parameter, hook, known[hook]):
@@ -93,6 +104,16 @@ def _problem(
     waits = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
     if waits and hook in HOOKS and HOOKS[hook].def_only:
         return f"{hook} is called outside an event loop; write it with def"
+    return None
+
+
+def _wrong_options(hook: str, options: Mapping[str, Any]) -> str | None:
+    if options["wrapper"] or options["hookwrapper"]:
+        return f"{hook} is a pluggy wrapper; implement around_job or around_enqueue instead"
+    if options.get("marked") and hook != "settle_tx":
+        return f"{hook}: marked= belongs to settle_tx, which hears how jobs end"
+    if options.get("sql_function") and not (options.get("marked") or hook == "owed_tx"):
+        return f"{hook}: sql_function= belongs to owed_tx, and to settle_tx with marked=True"
     return None
 
 

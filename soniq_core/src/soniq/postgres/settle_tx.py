@@ -11,6 +11,7 @@ from soniq.job.outcome import Outcome
 from soniq.postgres.database import Database
 from soniq.postgres.holds import Freed, TxHolds
 from soniq.postgres.release import NO_CURSORS, Cursors
+from soniq.postgres.schema import plugin_function
 from soniq.transaction import TransactionConnection
 
 
@@ -20,6 +21,12 @@ class SettleTx:
     def __init__(self, database: Database, hook: InTransaction) -> None:
         self._database = database
         self._hook = hook
+        schema = database.settings.schema
+        self._functions = {
+            plugin: (plugin, plugin_function(schema, plugin, function))
+            for plugin, function in hook.functions.items()
+            if not hook.hears_all
+        }
 
     def __bool__(self) -> bool:
         """Whether a plugin implements it."""
@@ -33,6 +40,12 @@ class SettleTx:
     def hears(self, plugin: str, outcome: Outcome) -> bool:
         """Whether a plugin here hears of an outcome."""
         return self._hook.hears(plugin, outcome)
+
+    def in_sql(self, outcome: Outcome) -> tuple[str, str] | None:
+        """The plugin that alone hears of an outcome, and the function in the database that does
+        what it would, if it has one.
+        """
+        return self._functions.get(outcome.marks[0]) if len(outcome.marks) == 1 else None
 
     async def __call__(
         self,

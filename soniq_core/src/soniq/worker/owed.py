@@ -18,12 +18,13 @@ from soniq.hooks.in_transaction import InTransaction
 from soniq.hooks.values import OwedEvent
 from soniq.job.outcome import Outcome, decoded_headers
 from soniq.postgres.connections import close_quietly, transaction
-from soniq.postgres.driver_errors import CONNECTION_ERRORS
+from soniq.postgres.driver_errors import CONNECTION_ERRORS, words
 from soniq.postgres.holds import Freed, TxHolds
+from soniq.postgres.notify import OWED, place_line
+from soniq.postgres.schema import plugin_function
 from soniq.tracebacks import shown
 from soniq.worker.background import BackgroundLoop, stop_all
 from soniq.worker.lanes import Lanes
-from soniq.worker.polling import Poller
 from soniq.worker.services import Services
 
 if TYPE_CHECKING:
@@ -44,10 +45,9 @@ TELL_AGAIN = 60.0
 class Deliveries:
     """Tells each plugin of an app that hears of it what it is owed."""
 
-    def __init__(self, services: Services, lanes: Lanes, poller: Poller) -> None:
+    def __init__(self, services: Services, lanes: Lanes) -> None:
         self._loops = [
-            Delivery(services, lanes, poller, plugin, hook)
-            for plugin, hook in services.owed_tx.items()
+            Delivery(services, lanes, plugin, hook) for plugin, hook in services.owed_tx.items()
         ]
 
     def start(self) -> None:
@@ -76,16 +76,16 @@ class Delivery(BackgroundLoop):
     it fails for is alone, and waits for a later time.
     """
 
-    def __init__(
-        self, services: Services, lanes: Lanes, poller: Poller, plugin: str, hook: InTransaction
-    ) -> None:
+    def __init__(self, services: Services, lanes: Lanes, plugin: str, hook: InTransaction) -> None:
         super().__init__(f"owed to {plugin}")
         self._services = services
         self._database = services.database
         self._lanes = lanes
-        self._poller = poller
         self._plugin = plugin
         self._hook = hook
+        function = hook.functions.get(plugin)
+        schema = services.settings.schema
+        self._function = function and plugin_function(schema, plugin, function)
         self._connection: Connection | None = None
         self._most = BATCH
         self._away = PAUSE
@@ -131,13 +131,44 @@ class Delivery(BackgroundLoop):
 
     async def _deliver(self) -> int:
         """Tell of a batch; how many events that were."""
+        if self._function is None:
+            return await self._call(BATCH)
+        told, left = await self._tell_in_sql(self._function)
+        return told + (await self._call(left) if left else 0)
+
+    async def _tell_in_sql(self, function: str) -> tuple[int, int]:
+        """Let the plugin's function in the database do its part of a batch; how many events that
+        were, and how many it has left.
+        """
+        connection = await self._ready()
+        try:
+            header, *places = await connection.fetch(
+                self._database.sql["tell_owed"],
+                self._plugin,
+                function,
+                BATCH,
+                *self._lanes.cursors(),
+            )
+        except CONNECTION_ERRORS:
+            raise
+        except asyncpg.PostgresError as error:
+            log.info("%s failed, owed_tx of %s is called: %s", function, self._plugin, words(error))
+            return 0, BATCH
+
+        self._services.notifier.wake(
+            OWED if queue is None else place_line(queue, *place) for _, _, queue, *place in places
+        )
+        return header["r_told"], header["r_left"]
+
+    async def _call(self, most: int) -> int:
+        """Tell the hook of so many events at most; how many that were."""
         connection, freed = await self._ready(), Freed()
         rows: list[asyncpg.Record] = []
         try:
             async with transaction(connection):
                 await connection.fetch(self._database.sql["lock_timeout"], "2s")
                 rows = await connection.fetch(
-                    self._database.sql["take_owed"], self._plugin, self._most
+                    self._database.sql["take_owed"], self._plugin, min(self._most, most)
                 )
                 if not rows:
                     return 0
@@ -154,8 +185,7 @@ class Delivery(BackgroundLoop):
 
         self._most = min(self._most * 2, BATCH)
         if lines := freed.lines:
-            self._poller.notified(lines)
-            self._services.wake(lines)
+            self._services.notifier.wake(lines)
         return len(rows)
 
     async def _put_off(

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence, Set
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -271,24 +271,44 @@ class Claimer:
         await close_quietly(connection)
 
     async def _once(
-        self, connection: "Connection", settlements: Sequence[Settlement], lanes: Arrays, limit: int
+        self,
+        connection: "Connection",
+        settlements: Sequence[Settlement],
+        lanes: Arrays,
+        limit: int,
+        *,
+        in_sql: bool = True,
     ) -> Exchange:
-        if more := self._writing.with_more(settlements):
-            lost = await self._writing.settle(connection, more)
-            apart = {id(each) for each in more}
-            rest = [each for each in settlements if id(each) not in apart]
+        """Settle and claim, in one statement where that can be. `in_sql`: also what plugins hear
+        of, where their functions do what is to be done; what they hear of otherwise goes before.
+        """
+        more = self._writing.with_more(settlements)
+        told = self._writing.told_in_sql(more) if in_sql else None
+        quick = {id(each) for each in (told.ended if told else ())}
+        if slow := {id(each): each for each in more if id(each) not in quick}:
+            lost = await self._writing.settle(connection, [*slow.values()])
+            rest = [each for each in settlements if id(each) not in slow]
             if not (rest or limit):
                 return Exchange(lost=lost)
-            exchange = await self._once(connection, rest, lanes, limit)
+            exchange = await self._once(connection, rest, lanes, limit, in_sql=in_sql)
             return exchange._replace(lost=exchange.lost | lost)
 
         now = time.monotonic()
-        header, rows = await settle_and_claim(
-            connection, self._database, self._worker.id, settlements, lanes, limit
-        )
+        rows: Sequence[Any]
+        if told is None:
+            header, rows = await settle_and_claim(
+                connection, self._database, self._worker.id, settlements, lanes, limit
+            )
+        elif done := await self._writing.settle_tell_and_claim(
+            connection, settlements, told, lanes, limit
+        ):
+            header, rows = done
+        else:
+            return await self._once(connection, settlements, lanes, limit, in_sql=False)
+
         some_lost = header.settled < len(settlements)
         return Exchange(
-            [Claimed._make((*row, now)) for row in rows],
+            [tuple.__new__(Claimed, (*row, now)) for row in rows],
             looked=limit > 0,
             registered=header.registered,
             lost=await self._writing.lost(connection, settlements) if some_lost else set(),
@@ -302,7 +322,7 @@ class Claimer:
             rows = await connection.fetch(self._database.sql["locked"], [s.id for s in settlements])
             locked = {row["id"] for row in rows}
             free = [s for s in settlements if s.id not in locked]
-            exchange = await self._once(connection, free, lanes, limit)
+            exchange = await self._once(connection, free, lanes, limit, in_sql=False)
         return exchange._replace(left=[s for s in settlements if s.id in locked])
 
     async def _around_keys(

@@ -7,12 +7,17 @@ import asyncpg
 
 from soniq.hooks.values import ROW
 from soniq.postgres.database import Database
+from soniq.postgres.notify import OWED, place_line
 from soniq.transaction import TransactionConnection
 from soniq.worker.lanes import Arrays
 from soniq.worker.settling.settlement import Finish, Requeue, Settlement
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
+
+
+FREED = -1
+"""In the place of a claimed job's flags: jobs were let go in a lane, and not claimed."""
 
 
 class Header(NamedTuple):
@@ -44,6 +49,50 @@ async def settle_and_claim(
         database.sql["settle_and_claim"], worker_id, *arrays(settlements), *lanes, limit
     )
     return _header(header), rows
+
+
+class Told(NamedTuple):
+    """What a plugin's function in the database is told, in place of its `settle_tx`."""
+
+    plugin: str
+    function: str
+    ended: Sequence[Finish]
+
+
+async def settle_tell_and_claim(
+    connection: "Connection",
+    database: Database,
+    worker_id: str,
+    settlements: Sequence[Settlement],
+    told: Told,
+    lanes: Arrays,
+    cursors: Arrays,
+    limit: int,
+) -> tuple[Header, list[asyncpg.Record], list[str]]:
+    """Settle, let a plugin's function say what may go, and claim; the header, the rows of the
+    claimed, and what workers are to be told of what was let go and not claimed.
+    """
+    header, *rows = await connection.fetch(
+        database.sql["settle_tell_and_claim"],
+        told.plugin,
+        told.function,
+        [each.id for each in told.ended],
+        [each.status for each in told.ended],
+        [each.claim for each in told.ended],
+        *cursors,
+        worker_id,
+        *arrays(settlements),
+        *lanes,
+        limit,
+    )
+    claimed = [row for row in rows if row["r_id"] is not None]
+    freed = [
+        place_line(row["r_queue"], row["r_priority"], row["r_scheduled_at"])
+        if row["r_flags"] == FREED
+        else OWED
+        for row in rows[len(claimed) :]
+    ]
+    return _header(header), claimed, freed
 
 
 async def settle(

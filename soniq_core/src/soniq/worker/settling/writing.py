@@ -2,8 +2,9 @@
 are told; each lot in a transaction of its own.
 """
 
+import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
@@ -11,18 +12,20 @@ import msgspec
 
 from soniq.errors import PluginError
 from soniq.postgres.connections import transaction
-from soniq.postgres.driver_errors import LOCK_ERRORS
+from soniq.postgres.driver_errors import CONNECTION_ERRORS, LOCK_ERRORS, words
 from soniq.postgres.notify import OWED
 from soniq.postgres.sql import KEY_WAIT
-from soniq.worker.lanes import Lanes
+from soniq.worker.lanes import Arrays, Lanes
 from soniq.worker.services import Services
-from soniq.worker.settling.settlement import Settlement
-from soniq.worker.settling.statement import settle
+from soniq.worker.settling.settlement import Finish, Settlement
+from soniq.worker.settling.statement import Header, Told, settle, settle_tell_and_claim
 from soniq.worker.settling.ways import ERRORS, is_in_the_way
 from soniq.worker.state import WorkerState
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
+
+log = logging.getLogger("soniq.worker")
 
 LOCK_WAIT = "2s"
 """How long settling waits for a lock, as the function that settles does."""
@@ -31,6 +34,8 @@ PLUGIN_LOCK_WAIT, ASIDE_LOCK_WAIT = "500ms", "20ms"
 """How long a plugin's statement in it does: the worker claims nothing meanwhile; and with a
 settlement that was put aside.
 """
+SOME_CHANGE_NOTHING = "SQ002"
+"""What the statement fails with that settles, tells and claims, where some change nothing."""
 MOST_WAITS = 5
 """How many of those may meet a lock in one exchange, before the rest is left for the next."""
 
@@ -57,6 +62,56 @@ class Writing:
             or each.marks
             or (each.outcome is not None and (hears_all or each.outcome.marks))
         ]
+
+    def told_in_sql(self, more: Sequence[Settlement]) -> Told | None:
+        """Those of which one plugin alone is told, by its function in the database."""
+        plugin, function, ended = "", "", list[Finish]()
+        for each in more:
+            if not (found := self._function(each)):
+                continue
+            if not ended:
+                plugin, function = found
+            if found[0] == plugin and isinstance(each, Finish):
+                ended.append(each)
+        return Told(plugin, function, ended) if ended else None
+
+    def _function(self, settlement: Settlement) -> tuple[str, str] | None:
+        outcome = settlement.outcome
+        if settlement.children or settlement.refusals or settlement.aside or outcome is None:
+            return None
+        return self._services.settle_tx.in_sql(outcome)
+
+    async def settle_tell_and_claim(
+        self,
+        connection: "Connection",
+        settlements: Sequence[Settlement],
+        told: Told,
+        lanes: Arrays,
+        limit: int,
+    ) -> tuple[Header, Sequence[Any]] | None:
+        """Settle and claim in one statement, in which a plugin's function is called; the header,
+        and the rows of the claimed. None where that fails: nothing is done then.
+        """
+        cursors = self._lanes.cursors()
+        try:
+            header, rows, freed = await settle_tell_and_claim(
+                connection,
+                self._database,
+                self._state.id,
+                settlements,
+                told,
+                lanes,
+                cursors,
+                limit,
+            )
+        except (*CONNECTION_ERRORS, asyncpg.QueryCanceledError):
+            raise
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != SOME_CHANGE_NOTHING and not isinstance(error, LOCK_ERRORS):
+                log.info("%s of %s failed, settle_tx is called: %s", *told[1::-1], words(error))
+            return None
+        self.freed.update(freed)
+        return header, rows
 
     async def settle(
         self,
