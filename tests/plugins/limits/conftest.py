@@ -57,6 +57,13 @@ async def rows(connection: "Connection[asyncpg.Record]", schema: str, *tables: s
     ]
 
 
-async def left(connection: "Connection[asyncpg.Record]", schema: str) -> list[int]:
-    """What is in the plugin's tables when all jobs have ended: nothing."""
-    return await rows(connection, schema, "slot", "waiting", "again")
+async def left(app: Soniq, connection: "Connection[asyncpg.Record]", schema: str) -> list[int]:
+    """What is in the plugin's tables when all jobs have ended: nothing. What was locked as the last
+    of them ended is looked at once more, as the next worker does.
+    """
+    tables = "slot", "waiting", "again"
+    if (await rows(connection, schema, *tables))[-1]:
+        looking = app.plugin(Limits)._looking
+        assert looking is not None
+        await looking.turn()
+    return await rows(connection, schema, *tables)

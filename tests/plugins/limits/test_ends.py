@@ -66,7 +66,7 @@ async def test_a_cancelled_job_that_waited_leaves_nothing(
         gate.open.set()
         await finished(app, last)
     assert gate.order == ["runs", "last"]
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]
 
 
 async def has_rows(
@@ -153,7 +153,7 @@ async def test_what_replaces_a_waiting_job_moves_it_to_its_key(
         gate.open.set()
         await finished(app, first)
     assert gate.order[2:] == ["new"]
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]
 
 
 async def test_what_replaces_a_job_that_has_its_slot_waits_for_its_own_key(
@@ -216,7 +216,7 @@ async def test_a_locked_key_fails_no_attempt_and_stops_no_other_key(
             done = await finished(app, job_id)
             assert (done["status"], done["attempt"]) == ("done", 1)
     assert observer.most == {"locked": 1, "other": 1}
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]
 
 
 async def test_an_end_while_the_key_is_locked_is_not_forgotten(
@@ -235,7 +235,7 @@ async def test_an_end_while_the_key_is_locked_is_not_forgotten(
             await eventually(lambda: has_rows(connection, schema, "again", 1))
             assert gate.order == ["first"]
         await finished(app, second)
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]
 
 
 @asynccontextmanager
@@ -276,7 +276,7 @@ async def test_workers_without_the_plugin_exceed_no_limit_and_lose_no_slot(
         await all_end(app, 120)
 
         async def nothing_left() -> bool:
-            return await left(connection, schema) == [0, 0, 0]
+            return await rows(connection, schema, "slot", "waiting", "again") == [0, 0, 0]
 
         await eventually(nothing_left)
     assert observer.most == {str(n): 2 for n in range(3)}
@@ -307,7 +307,7 @@ async def test_a_paused_queue_keeps_no_slots(
         await app.resume("slow")
         for job_id in held:
             await finished(app, job_id)
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]
 
 
 async def test_a_slot_of_a_job_that_is_gone_without_a_word_is_free(
@@ -323,7 +323,7 @@ async def test_a_slot_of_a_job_that_is_gone_without_a_word_is_free(
         await finished(app, await app.enqueue("gated", key="k", name="next"))
 
         async def swept() -> bool:
-            return await left(connection, schema) == [0, 0, 0]
+            return await rows(connection, schema, "slot", "waiting", "again") == [0, 0, 0]
 
         await eventually(swept)
 

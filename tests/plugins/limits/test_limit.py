@@ -46,7 +46,7 @@ async def test_no_more_run_at_once_than_the_limit_says_in_several_workers(
     async with working(apps[0]), working(apps[1]), working(apps[2]):
         await all_end(apps[0], 150)
     assert observer.most == {f"customer {n}": 2 for n in range(3)}
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(apps[0], connection, schema) == [0, 0, 0]
 
 
 async def test_jobs_that_name_a_limit_share_it(app: Soniq, observer: Observer) -> None:
@@ -80,7 +80,7 @@ async def test_a_job_with_several_limits_runs_where_all_have_room(
         await all_end(app, 120)
     assert observer.most.pop("all") == 3
     assert set(observer.most.values()) == {1}
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]
 
 
 async def test_jobs_of_one_key_start_in_the_order_in_which_they_came(app: Soniq) -> None:
@@ -117,7 +117,7 @@ async def test_a_job_whose_attempt_fails_gives_its_slot_up_until_it_is_tried_aga
         assert (waits["status"], waits["held_by"]) == ("held", ["limits"])
         assert (await finished(app, first))["status"] == "done"
     assert order == ["fails", "other", "fails"]
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]
 
 
 async def test_a_snooze_gives_the_slot_up(app: Soniq) -> None:
@@ -151,4 +151,4 @@ async def test_a_job_takes_no_slot_before_it_is_due(
         assert (await status_of(app, put_off))["status"] == "held"
         done = await finished(app, put_off)
     assert done["scheduled_at"] <= started["later"]
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]

@@ -51,7 +51,7 @@ async def test_jobs_run_one_after_the_other_in_order_through_retries_in_several_
     assert order.ended == {customer: [*range(30)] for customer in range(3)}
     starts = [n for customer, n in order.began if customer == 0]
     assert starts == sorted(starts)
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(apps[0], connection, schema) == [0, 0, 0]
 
 
 async def test_the_next_waits_while_one_is_put_off_and_goes_when_that_is_cancelled(
@@ -104,6 +104,33 @@ async def test_a_job_that_came_in_before_and_was_not_told_yet_goes_first(
     assert order.began == [(1, 1), (1, 2)]
 
 
+async def test_none_goes_before_one_of_whose_row_somebody_has_a_lock(
+    app: Soniq, connection: "Connection[asyncpg.Record]", schema: str
+) -> None:
+    began: list[str] = []
+    gate = asyncio.Event()
+
+    @app.job(Sequence(), name="step")
+    async def step(name: str) -> None:
+        began.append(name)
+        await gate.wait()
+
+    async with working(app):
+        ids = {name: await app.enqueue("step", name=name) for name in ("first", "second", "third")}
+        waiting = f"select count(*) = 2 from {schema}_limits.waiting where at is not null"
+        await eventually(lambda: connection.fetchval(waiting))
+        async with connection.transaction():
+            await connection.fetch(
+                f"select from {schema}.job where id::text = $1 for update", str(ids["second"])
+            )
+            gate.set()
+            await finished(app, ids["first"])
+            await asyncio.sleep(1)
+            assert began == ["first"]
+        await finished(app, ids["third"])
+    assert began == ["first", "second", "third"]
+
+
 async def test_a_sequence_from_sql_is_one_too(
     app: Soniq, observer: Observer, connection: "Connection[asyncpg.Record]", schema: str
 ) -> None:
@@ -120,7 +147,7 @@ async def test_a_sequence_from_sql_is_one_too(
     async with working(app):
         await all_end(app, 10)
     assert observer.most == {"0": 1, "1": 1}
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]
 
 
 async def test_a_sequence_keeps_its_slot_in_a_paused_queue(app: Soniq) -> None:

@@ -52,7 +52,7 @@ async def test_jobs_from_sql_and_from_a_producer_without_the_plugin_are_limited(
     async with working(app):
         await all_end(app, 50)
     assert observer.most == {"customer 0": 2, "customer 1": 2, "customer 7": 2}
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]
 
 
 async def test_children_and_jobs_of_an_open_transaction_are_limited(
@@ -66,7 +66,7 @@ async def test_children_and_jobs_of_an_open_transaction_are_limited(
                 await app.enqueue("send", customer=n % 2, connection=connection)
         await all_end(app, 21)
     assert observer.most == {"customer 0": 2, "customer 1": 2}
-    assert await left(connection, schema) == [0, 0, 0]
+    assert await left(app, connection, schema) == [0, 0, 0]
 
 
 async def test_an_open_transaction_with_a_job_keeps_no_other_of_its_key_waiting(

@@ -1,4 +1,6 @@
-"""Limits: how many jobs run at once, for each customer or whatever they share, in all workers."""
+"""Limits, for each customer or whatever jobs share, in all workers: how many run at once (`Limit`),
+how many start in a time (`Rate`), strictly one after the other (`Sequence`), taking turns (`Fair`).
+"""
 
 from .errors import LimitNotFound
 from .limit import AllOf, Fair, Limit, Rate, Sequence

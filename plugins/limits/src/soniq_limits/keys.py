@@ -26,6 +26,7 @@ class Keys:
         self._defaults: dict[str, Mapping[str, object]] = {}
         self._types: dict[str, Mapping[str, object]] = {}
         self._declared: dict[str, tuple[Keyed, str]] = {}
+        self._rates: dict[str, float] = {}
 
     def read(self, job: JobDefinition) -> bool:
         """Read the limits of a job; whether it has any. Raises `JobDefinitionError`."""
@@ -37,6 +38,9 @@ class Keys:
         for limit in limits:
             self._check(job.name, limit, list(parameters))
         self._limits[job.name] = limits
+        self._rates.pop(job.name, None)
+        if times := [each.seconds for each in limits if each.seconds is not None]:
+            self._rates[job.name] = min(times)
         self._types[job.name] = job.hints
         self._defaults[job.name] = {
             name: each.default
@@ -65,8 +69,7 @@ class Keys:
 
     def rate_of(self, job: str) -> float | None:
         """The shortest time of the job's rates, in seconds; None where it has none."""
-        times = [each.seconds for each in self._limits.get(job, ()) if each.seconds is not None]
-        return min(times, default=None)
+        return self._rates.get(job)
 
     def __contains__(self, job: str) -> bool:
         return job in self._limits

@@ -44,6 +44,17 @@ class Going(msgspec.Struct, frozen=True):
                 yield ids, last
 
 
+class Arrived(msgspec.Struct, frozen=True):
+    """What became of jobs that came in."""
+
+    free: Sequence[str] = ()
+    """Those that may go: to be released before anything else is counted."""
+    told: Sequence[str] = ()
+    """Those that need no other look."""
+    busy: Sequence[str] = ()
+    """Keys that do."""
+
+
 class Looking:
     """Gives out slots to what comes in, falls due, or was locked."""
 
@@ -52,6 +63,16 @@ class Looking:
         self._keys = keys
         self.locked = asyncio.Event()
         """Set where something that was locked is to be looked at again, soon."""
+
+    async def arrived(
+        self, tx: TransactionConnection, known: Mapping[str, Sequence[str]]
+    ) -> "Arrived":
+        """Give slots to jobs that came in, each with one plain limit, or let them wait."""
+        alone = {each: its[0] for each, its in known.items() if len(its) == 1}
+        if not alone:
+            return Arrived()
+        (row,) = await tx.fetch(self._sql("arrived"), [*alone], [*alone.values()])
+        return Arrived([*map(str, row["free"])], [*map(str, row["told"])], row["busy"])
 
     async def look(
         self,
@@ -66,7 +87,7 @@ class Looking:
         """
         unknown = [each for each in ids if each not in known]
         found = await self._keys.of_rows(self._app, tx, unknown) if unknown else {}
-        of_jobs = {**known, **found}
+        of_jobs = {**{each: known[each] for each in ids if each in known}, **found}
         free = [each for each, its in of_jobs.items() if not its]
 
         pairs = [(each, key) for each, its in of_jobs.items() for key in its]

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import asyncpg
+import msgspec
 
 from soniq import JobContext, JobDetail, JobStatus, Snooze, Soniq
 from soniq.errors import AppNotStarted
@@ -25,7 +26,7 @@ from soniq.plugin import (
 
 from .database import NAME, migration, statement
 from .keys import HEADER, Keys, in_sequence_only, keys_in, rates_in
-from .looking import AT_ONCE, LOOK, Going, Looking
+from .looking import AT_ONCE, LOOK, SOON, Going, Looking
 from .state import LimitState, limit_states, set_limit
 
 if TYPE_CHECKING:
@@ -46,6 +47,32 @@ ASKS = 100
 UNTOLD = "nobody was told of an attempt before, and this one was not let go by its rate"
 LATE = "it took longer to note that it starts than the note counts"
 UNNOTED = "it is not known whether its rate counts its start"
+
+
+class Owed(msgspec.Struct, kw_only=True):
+    """What events ask to be looked at."""
+
+    ids: dict[str, None]
+    """Jobs, in order."""
+    known: Mapping[str, Sequence[str]]
+    """The keys of some of them."""
+    keys: set[str]
+    paused: Sequence[str]
+    """Jobs in queues that were paused, to be held again."""
+    due: int
+    """How often it is to be looked for what is due."""
+
+    @classmethod
+    def of(cls, events: Sequence[OwedEvent]) -> "Owed":
+        jobs = {each.job_id: keys_in(each.headers) for each in events if each.job_id is not None}
+        notes = [each.what for each in events if each.kind == "note"]
+        return cls(
+            ids=dict.fromkeys([*jobs, *(each for note in notes for each in note.get("jobs", ()))]),
+            known={job_id: its for job_id, its in jobs.items() if its},
+            keys={each for note in notes for each in note.get("keys", ())},
+            paused=[each for note in notes for each in note.get("paused", ())],
+            due=max((note.get("due", 0 if note else ASKS) for note in notes), default=0),
+        )
 
 
 class Limits:
@@ -95,7 +122,7 @@ class Limits:
                     job.headers[HEADER] = self._keys.of(job.name, job.args)
         yield
 
-    @hookimpl(marked=True)
+    @hookimpl(marked=True, sql_function="ended_1")
     async def settle_tx(
         self, tx: TransactionConnection, outcomes: Sequence[Outcome], holds: Holds
     ) -> None:
@@ -152,54 +179,42 @@ class Limits:
                 raise Snooze(0, UNNOTED) from error
             raise
 
-    @hookimpl
+    @hookimpl(sql_function="came_1")
     async def owed_tx(
         self, tx: TransactionConnection, events: Sequence[OwedEvent], holds: Holds
     ) -> None:
         """Give slots to what came in, came back, or could not be looked at."""
-        ids: dict[str, None] = {}
-        known: dict[str, Sequence[str]] = {}
-        keys: set[str] = set()
-        paused = [each for event in events for each in event.what.get("paused", ())]
-        ids.update(dict.fromkeys(await holds.hold(paused) if paused else ()))
-        for event in events:
-            keys.update(event.what.get("keys", ()))
-            ids.update(dict.fromkeys(event.what.get("jobs", ())))
-            if event.job_id is not None:
-                ids[event.job_id] = None
-                if found := keys_in(event.headers):
-                    known[event.job_id] = found
-
-        due, also = await self._due(tx, events, holds)
-        ids.update(dict.fromkeys(due))
-        keys.update(also)
+        owed = Owed.of(events)
+        if 0 < owed.due < ASKS:  # asked again: somebody may have had it locked
+            await asyncio.sleep(SOON)
+        if owed.paused:
+            owed.ids.update(dict.fromkeys(await holds.hold(owed.paused)))
+        if owed.due:
+            (due,) = await tx.fetch(self._sql("due"), AT_ONCE)
+            owed.ids.update(dict.fromkeys(map(str, due["ids"])))
+            owed.keys.update(due["keys"])
 
         assert self._looking is not None
         await self._declare()
-        going = await self._looking.look(tx, [*ids], keys, known)
-        for each, last in going.parts():
-            await holds.release(each, last=last)
-
-    async def _due(
-        self, tx: TransactionConnection, events: Sequence[OwedEvent], holds: Holds
-    ) -> tuple[Sequence[str], Sequence[str]]:
-        """The jobs and keys that are due, where a note asks for them."""
-        asked = max(
-            event.what.get("due", 0 if event.what or event.kind != "note" else ASKS)
-            for event in events
-        )
-        if not asked:
-            return (), ()
-
-        (row,) = await tx.fetch(self._sql("due"), AT_ONCE)
-        (left,) = await tx.fetch(self._sql("wait"))
-        if asked > 1 and left["wait"] is not None and left["wait"] <= 0:
-            await holds.owe({"due": asked - 1})  # there are more, or another worker looks
-        return [*map(str, row["ids"])], row["keys"]
+        arrived = await self._looking.arrived(tx, owed.known)
+        await holds.release(arrived.free)
+        for each in arrived.told:
+            owed.ids.pop(each, None)
+        owed.keys.update(arrived.busy)
+        if owed.ids or owed.keys:
+            going = await self._looking.look(tx, [*owed.ids], owed.keys, owed.known)
+            for released, last in going.parts():
+                await holds.release(released, last=last)
+        if owed.due > 1 and (await tx.fetch(self._sql("more")))[0]["more"]:
+            await holds.owe({"due": owed.due - 1})
 
     @hookimpl
     def migrations(self) -> Sequence[Migration]:
-        return [Migration(version=1, sql=migration("0001_limits"))]
+        names = ("0001_limits", "0002_ended", "0003_came")
+        return [
+            Migration(version=place, sql=migration(name))
+            for place, name in enumerate(names, start=1)
+        ]
 
     @hookimpl
     async def lifespan(self, app: Soniq) -> AsyncIterator[None]:

@@ -1,0 +1,1 @@
+select free, told, busy from {schema}.arrived_1($1, $2)
