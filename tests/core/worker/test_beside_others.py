@@ -201,7 +201,7 @@ def interrupt_once(ready):
     def wait():
         while not ready():
             time.sleep(0.01)
-        time.sleep(0.3)
+        time.sleep(1.0)  # all connections are made: the driver does not survive it amid one
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=wait).start()

@@ -253,6 +253,7 @@ async def test_nothing_is_started_while_too_many_bytes_of_results_wait_to_be_wri
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("soniq.worker.settling.pending.MOST_PENDING_BYTES", MB)
+    monkeypatch.setattr("soniq.worker.slots.AHEAD", 60)  # also where jobs take long
     app, ran, go_on = make_app(), 0, asyncio.Event()
 
     @app.job()

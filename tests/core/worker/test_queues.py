@@ -3,13 +3,14 @@ know.
 """
 
 import asyncio
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from soniq import InvalidOption, Soniq
+from soniq import InvalidOption, Soniq, hookimpl
 from soniq.job import JobContext
 from tests.conftest import MakeApp
 from tests.support.jobs import finished, status_of, working
@@ -122,6 +123,39 @@ async def test_an_urgent_job_overtakes_a_backlog(app: Soniq) -> None:
     await app.enqueue_many(one, [{"word": "patient"} for _ in range(400)])
     await app.run_worker(run_once=True, concurrency=1)
     assert ran.index("urgent") < 350
+
+
+async def test_an_urgent_job_overtakes_what_its_worker_has_claimed_ahead(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soniq.worker.slots.AHEAD", 10.0)
+    claimed: list[set[str]] = []
+    ran: list[str] = []
+
+    class Noting:
+        name = "noting"
+
+        @hookimpl
+        def claimed(self, batch: Sequence[JobContext]) -> None:
+            claimed.append({each.job_id for each in batch})
+
+    app = make_app(plugins=[Noting()])
+
+    @app.job(name="one")
+    async def one(word: str, ctx: JobContext) -> None:
+        ran.append(ctx.job_id)
+        if len(ran) == 50:
+            await app.enqueue("one", "patient", priority=1)
+            urgent.append(await app.enqueue("one", "urgent", priority=-1))
+        await asyncio.sleep(0.002)
+
+    urgent: list[str] = []
+    await app.enqueue_many(one, [{"word": "patient"} for _ in range(300)])
+    await app.run_worker(run_once=True, concurrency=1)
+    at = next(number for number, batch in enumerate(claimed) if urgent[0] in batch)
+    before = set[str]().union(*claimed[:at])
+    assert before - {*ran[: ran.index(urgent[0])]}, "it came behind all that was claimed before"
+    assert len(ran) == 302
 
 
 async def test_queues_of_one_priority_take_turns(app: Soniq) -> None:

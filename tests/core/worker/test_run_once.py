@@ -4,6 +4,7 @@ import asyncio
 import signal
 
 import asyncpg
+import pytest
 
 from soniq import Retry, Snooze, Soniq
 from soniq.job import JobContext
@@ -14,6 +15,28 @@ from tests.support.waiting import in_time
 
 async def test_it_returns_at_once_where_nothing_is_due(app: Soniq) -> None:
     assert await in_time(app.run_worker(run_once=True)) == 0
+
+
+@pytest.mark.new_schema
+async def test_one_that_ends_at_once_does_nothing_beside_its_jobs(
+    app: Soniq,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("soniq.worker.worker.FIRST_TURN", 60)
+    monkeypatch.setattr("soniq.worker.heartbeat.FIRST_TURN", 60)
+
+    @app.job()
+    async def quick() -> None: ...
+
+    job_id = await app.enqueue(quick)
+    assert await in_time(app.run_worker(run_once=True)) == 1
+    assert (await status_of(app, job_id))["status"] == "done"
+
+    elected = f"select pg_relation_size('{schema}.election')"
+    assert await connection.fetchval(elected) == 0  # no row has ever been in it
+    assert await connection.fetchval(f"select count(*) from {schema}.worker") == 0
 
 
 async def test_it_works_off_all_that_is_due_and_counts_it(app: Soniq) -> None:

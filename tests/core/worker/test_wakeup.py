@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from soniq import Soniq
 from soniq.job import JobContext
+from soniq.worker.polling import Poller
 from tests.conftest import MakeApp
 from tests.support.jobs import falls_asleep, working
 from tests.support.waiting import eventually, in_time
@@ -49,6 +50,61 @@ async def test_a_new_job_wakes_a_worker_that_sleeps(make_app: MakeApp) -> None:
             await in_time(ran.get(), SOON)
 
 
+async def test_a_worker_of_the_same_app_needs_no_notification(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soniq.worker.polling.LONGEST_UNHEARD", 30.0)
+    app = make_app(poll_interval=30, pgbouncer=True)  # so that nobody listens
+    ran = define(app)
+    async with asleep(app):
+        await app.enqueue("one")
+        await in_time(ran.get(), SOON)
+
+
+async def test_a_job_that_runs_in_the_same_app_is_cancelled_without_a_notification(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(lease=60, pgbouncer=True)
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    @app.job(name="long")
+    async def long() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async with working(app):
+        job_id = await app.enqueue("long")
+        await in_time(began.wait())
+        assert await app.cancel(job_id)
+        await in_time(ended.wait(), SOON)
+
+
+async def test_a_worker_hears_once_of_what_its_own_app_does(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, other = make_app(poll_interval=30), make_app()
+    ran = define(app)
+    define(other)
+    heard: list[list[str]] = []
+    hear = Poller.hear
+
+    def listening(poller: Poller, lines: Sequence[str]) -> None:
+        heard.append([*lines])
+        hear(poller, lines)
+
+    monkeypatch.setattr(Poller, "hear", listening)
+    async with asleep(app):
+        for producer in (app, app, other):
+            heard.clear()
+            await producer.enqueue("one")
+            await in_time(ran.get(), SOON)
+            await asyncio.sleep(0.2)  # the notification comes after it, if it does
+            assert heard == [["default\t0"]]
+
+
 async def test_another_process_wakes_it_too(make_app: MakeApp) -> None:
     app, producer = make_app(poll_interval=30), make_app()
     ran = define(app)
@@ -59,19 +115,21 @@ async def test_another_process_wakes_it_too(make_app: MakeApp) -> None:
 
 
 async def test_a_queue_that_no_worker_has_seen_wakes_it(make_app: MakeApp) -> None:
-    app = make_app(poll_interval=30)
+    app, producer = make_app(poll_interval=30), make_app()
     ran = define(app)
+    define(producer)
     async with asleep(app):
         for queue in ("new", "newer"):
-            await app.enqueue("one", queue=queue)
+            await producer.enqueue("one", queue=queue)
             assert (await in_time(ran.get(), SOON)).queue == queue
 
 
 async def test_a_bulk_enqueue_wakes_it(make_app: MakeApp) -> None:
-    app = make_app(poll_interval=30)
+    app, producer = make_app(poll_interval=30), make_app()
     ran = define(app)
+    define(producer)
     async with asleep(app):
-        await app.enqueue_many("one", [{} for _ in range(100)])
+        await producer.enqueue_many("one", [{} for _ in range(100)])
         for _ in range(100):
             await in_time(ran.get(), SOON)
 
@@ -181,16 +239,17 @@ async def test_a_job_that_is_retried_before_its_time_is_found_by_a_worker_with_a
 
 
 async def test_behind_a_pgbouncer_a_job_is_found_by_a_poll(make_app: MakeApp, schema: str) -> None:
-    app = make_app(poll_interval=0.2, pgbouncer=True)
+    app, producer = make_app(poll_interval=0.2, pgbouncer=True), make_app()
     ran = define(app)
+    define(producer)
     async with asleep(app):
         async with app._database.acquire() as connection:
             assert not await connection.fetchval(
                 "select count(*) from pg_stat_activity where query = $1", f'LISTEN "{schema}"'
             )
-        await app.enqueue("one")
+        await producer.enqueue("one")
         await in_time(ran.get(), 10)
-        await app.enqueue("one", queue="another")
+        await producer.enqueue("one", queue="another")
         await in_time(ran.get(), 10)
 
 
@@ -247,16 +306,17 @@ async def test_a_worker_that_is_busy_says_no_longer_that_it_sleeps(
 
 
 async def test_a_new_priority_of_a_known_queue_wakes_a_worker(make_app: MakeApp) -> None:
-    app = make_app(poll_interval=30)
+    app, producer = make_app(poll_interval=30), make_app()
     ran: asyncio.Queue[int] = asyncio.Queue()
 
-    @app.job()
+    @producer.job(name="one")
+    @app.job(name="one")
     async def one(number: int) -> None:
         ran.put_nowait(number)
 
     async with working(app):
         await app.enqueue(one, number=1)
         assert await in_time(ran.get()) == 1
-        await app.enqueue(one, number=2, priority=7)
+        await producer.enqueue("one", number=2, priority=7)
         assert await in_time(ran.get()) == 2
         app.stop_workers()

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
@@ -16,6 +16,7 @@ from soniq.postgres.connections import (
     CLEANUP_TIMEOUT,
     HANDLER_SESSION,
     OWN_SESSION,
+    Checkout,
     Pooled,
     close_quietly,
     dial,
@@ -34,9 +35,7 @@ from soniq.secret import Secret
 from soniq.settings import Settings, describe_url, driver_url
 
 if TYPE_CHECKING:
-    from soniq.postgres.connections import Connection
-
-    Pool = asyncpg.Pool[asyncpg.Record]
+    from soniq.postgres.connections import Connection, Pool
 
 log = logging.getLogger("soniq.database")
 
@@ -60,14 +59,6 @@ CANNOT_CONNECT = "cannot connect to PostgreSQL at {}: "
 CONNECTION_LOST = "the connection to PostgreSQL at {} was lost: "
 
 
-class Checkout(NamedTuple):
-    """A connection of a pool while it is in use: as the pool hands it out, and as it is itself."""
-
-    pool: "Pool"
-    connection: "Connection"
-    itself: Pooled
-
-
 class Database:
     """One PostgreSQL: a pool that opens at first use, and connections of one's own."""
 
@@ -80,6 +71,7 @@ class Database:
         self._lent: list[Pool] = []
         self._sessions: Pool | None = None
         self._making = asyncio.Lock()
+        self._used: weakref.WeakSet[Pooled] = weakref.WeakSet()
         self._idle: weakref.WeakSet[Pooled] = weakref.WeakSet()
         self._leaving: set[asyncio.Task[None]] = set()
         self.outage = Outage(
@@ -249,7 +241,8 @@ class Database:
     async def check_in(self, checkout: "Checkout", error: BaseException | None = None) -> None:
         """Give a connection back after its use, which ended with this error."""
         pool, connection, itself = checkout
-        if isinstance(error, asyncio.CancelledError):
+        itself.cut_off = isinstance(error, asyncio.CancelledError)
+        if itself.cut_off:
             # What was cut off may take its time, or never answer
             leaving = asyncio.create_task(
                 self._release(pool, connection, itself), name="soniq release"
@@ -274,15 +267,18 @@ class Database:
             raise self.translated(error) from error
         itself: Pooled = connection.itself()  # type: ignore[attr-defined]
         self._idle.discard(itself)
+        self._used.add(itself)
         return Checkout(pool, connection, itself)  # type: ignore[arg-type] # a proxy of one
 
     async def _release(self, pool: "Pool", connection: Any, itself: "Pooled") -> None:
         """Give a connection back; where that is not done soon, it is ended instead."""
+        self._used.discard(itself)
         try:
             await pool.release(connection, timeout=CLEANUP_TIMEOUT)
         except (asyncpg.PostgresError, *CONNECTION_ERRORS):
             itself.terminate()
-        if not itself.is_closed():
+        # Who waited for it may have it already
+        if not itself.is_closed() and itself not in self._used:
             self._idle.add(itself)
 
     def drop_idle(self) -> None:
@@ -394,7 +390,10 @@ class Database:
             )
 
 
-async def _keep_as_it_is(_connection: object) -> None:
+async def _keep_as_it_is(connection: Pooled) -> None:
     """Soniq's own statements leave nothing behind in a session, and a reset would cost each of them
-    a round trip.
+    a round trip. Of one that was cut off between its preparation and its start the server has a
+    transaction, which the driver does not know: the next statement would be in it.
     """
+    if connection.cut_off:
+        await connection.execute("select")  # the driver has no answer to an empty one

@@ -1,12 +1,13 @@
 """Wake-ups for waiting workers: after the commit, gathered, on a connection of their own, and never
-waited for.
+waited for. Workers of the same app are told at once.
 
 A NOTIFY takes a lock that is the whole cluster's at its commit; gathered, and with an asynchronous
 commit, it costs the enqueues next to nothing. One that is lost costs a poll interval.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,30 @@ def place_line(queue: str, priority: int, place: datetime) -> str:
     return f"{queue}\t{priority}\t{(place - EPOCH) // timedelta(microseconds=1)}"
 
 
+Hear = Callable[[Sequence[str]], None]
+
+
+class Near:
+    """A worker of the same app, which hears once of all that comes in one step of the event loop,
+    in its own context.
+    """
+
+    def __init__(self, hear: Hear) -> None:
+        self._hear = hear
+        self._context: Context = copy_context()
+        self._lines: set[str] = set()
+
+    def tell(self, lines: Iterable[str]) -> None:
+        """Have it hear these soon."""
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._told, context=self._context)
+        self._lines.update(lines)
+
+    def _told(self) -> None:
+        lines, self._lines = self._lines, set()
+        self._hear([*lines])
+
+
 class Notifier:
     """Sends which queues and priorities have new jobs."""
 
@@ -64,10 +89,35 @@ class Notifier:
         self._database = database
         self._connection: Connection | None = None
         self._pending: set[str] = set()
+        self._near: set[Near] = set()
         self._task: asyncio.Task[None] | None = None
 
-    def wake(self, messages: Iterable[str]) -> None:
-        """Send these soon; returns at once."""
+    @property
+    def pid(self) -> int | None:
+        """The process id of its session, whose notifications the near ones need not hear again."""
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            return None
+        return connection.get_server_pid()
+
+    def add(self, hear: Hear) -> Near:
+        """Tell a worker of this app at once, from now on, in the context of this call."""
+        near = Near(hear)
+        self._near.add(near)
+        return near
+
+    def remove(self, near: Near | None) -> None:
+        """It hears no more."""
+        if near is not None:
+            self._near.discard(near)
+
+    def wake(self, messages: Iterable[str], heard_by: Near | None = None) -> None:
+        """Send these soon; returns at once. `heard_by`: the near one that knows them already."""
+        messages = set(messages)
+        if messages:
+            for near in self._near:
+                if near is not heard_by:
+                    near.tell(messages)
         self._pending.update(messages)
         if self._pending and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._send(), name="soniq notify")

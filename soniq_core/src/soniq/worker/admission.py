@@ -45,7 +45,7 @@ class Admission:
             return msgspec.structs.replace(dead, error=None)
         if claimed.flags & CANCELLED:
             return self.cancelled(claimed)
-        if claimed.expired:
+        if claimed.expires_in is not None and claimed.expired:
             return self._finish(claimed, "cancelled", "expired before it started")
         if job is None:
             return self._unknown(claimed)

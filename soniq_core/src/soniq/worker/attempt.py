@@ -11,6 +11,7 @@ import contextvars
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from types import CoroutineType
 from typing import Any
 
 import msgspec
@@ -96,7 +97,7 @@ class Attempt(AttemptRecord):
         try:
             if self.cause is not None:
                 raise EndedBefore
-            if self.job.around_job:
+            if self.job.around_job is not None:
                 await self.job.around_job.enter(entered, self.ctx)
             if self.timeout is not None:
                 self.state.deadlines.add(self, self.timeout)
@@ -106,12 +107,13 @@ class Attempt(AttemptRecord):
             settlement = await judge(self, error)
         finally:  # also where it cannot be judged
             outcome = self.ctx.outcome = settlement.outcome if settlement else None
-            if entered:
+            if entered and self.job.around_job is not None:
                 told = (outcome and outcome.error) or error
                 await self.job.around_job.leave(entered, told, self.ctx)
-            for each in (error, outcome.error if outcome else None):
-                if each is not None:
-                    without_traceback(each)
+            if error is not None:
+                without_traceback(error)
+                if outcome is not None and outcome.error is not None:
+                    without_traceback(outcome.error)
 
         return settlement
 
@@ -131,7 +133,7 @@ class Attempt(AttemptRecord):
             raise
 
         self.decided = True
-        if self.job.after_job:
+        if self.job.after_job is not None:
             await self.job.after_job(self.ctx, value)
         return settlement
 
@@ -170,7 +172,7 @@ class Attempt(AttemptRecord):
         has a transaction.
         """
         ctx = self.ctx
-        if self.job.before_job:
+        if self.job.before_job is not None:
             signal = await self.job.before_job(ctx)
             if signal is not None:
                 raise signal
@@ -193,10 +195,11 @@ class Attempt(AttemptRecord):
             forks = _forks[0]
             try:
                 value = self.job.function(**arguments)
-                if not is_stream(value):
+                if type(value) is CoroutineType or not is_stream(value):
                     value = await value
             finally:
-                _end_if_forked(forks)
+                if _forks[0] != forks:
+                    os._exit(1)  # see `_count_fork`
 
         if self.cause is not None:  # it was asked to end, and returned all the same
             uncancel()
@@ -299,7 +302,8 @@ def _called(call: Callable[[], object]) -> tuple[object, BaseException | None]:
     except BaseException as error:
         return None, error
     finally:
-        _end_if_forked(forks)
+        if _forks[0] != forks:
+            os._exit(1)  # see `_count_fork`
 
 
 _forks = [0]
@@ -307,15 +311,10 @@ _forks = [0]
 
 
 def _count_fork() -> None:
+    """A handler that forks may return in the child, too, which ends then: the job, the event loop
+    and the connections are its parent's.
+    """
     _forks[0] += 1
 
 
 os.register_at_fork(after_in_child=_count_fork)
-
-
-def _end_if_forked(since: int) -> None:
-    """End a process that a handler forked, and in which it returns: the job, the event loop and the
-    connections are its parent's.
-    """
-    if _forks[0] != since:
-        os._exit(1)

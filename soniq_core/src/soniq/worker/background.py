@@ -2,12 +2,17 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from soniq.hooks.dispatch import being_cancelled
 
 log = logging.getLogger("soniq.worker")
 
+FIRST_TURN = 0.25
+"""Seconds, about, until a worker begins with what it does beside its jobs: the jobs come first, and
+one that ends at once pays for nothing else.
+"""
 STOP_LIMIT = 5.0
 """Seconds that loops have to end once they are cancelled."""
 
@@ -34,10 +39,13 @@ class Pauses:
 
 
 class BackgroundLoop:
-    """Takes turn after turn, in a task of its own, until it is stopped or has no more to do."""
+    """Takes turn after turn, in a task of its own, until it is stopped or has no more to do; the
+    first after about so many seconds.
+    """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, after: float = 0.0) -> None:
         self.name = name
+        self._after = after
         self._task: asyncio.Task[None] | None = None
 
     async def turn(self) -> float | None:
@@ -77,6 +85,8 @@ class BackgroundLoop:
     async def run(self) -> None:
         """Take turns in the current task."""
         try:
+            if self._after:
+                await self.rest(self._after * random.uniform(0.8, 1.2))
             while True:
                 pause = await self._turn()
                 if pause is None:

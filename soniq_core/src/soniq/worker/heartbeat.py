@@ -14,7 +14,7 @@ import asyncpg
 
 from soniq.postgres.connections import CLEANUP_TIMEOUT, close_quietly
 from soniq.text import counted, in_ascii
-from soniq.worker.background import BackgroundLoop
+from soniq.worker.background import FIRST_TURN, BackgroundLoop
 from soniq.worker.claims import Claims
 from soniq.worker.services import Services
 from soniq.worker.slots import Slots
@@ -42,7 +42,7 @@ class Heartbeat(BackgroundLoop):
         slots: Slots,
         stalls: Stalls,
     ) -> None:
-        super().__init__("heartbeat")
+        super().__init__("heartbeat", after=FIRST_TURN)
         self._database = services.database
         self._interval = services.settings.lease / 3
         self._state = state

@@ -10,9 +10,7 @@ import asyncpg
 from soniq.errors import DatabaseError
 from soniq.postgres.connections import close_quietly
 from soniq.postgres.driver_errors import CONNECTION_ERRORS
-from soniq.postgres.notify import CANCEL
 from soniq.worker.background import BackgroundLoop, Pauses
-from soniq.worker.hints import CancelHints
 from soniq.worker.polling import Poller
 from soniq.worker.services import Services
 
@@ -26,14 +24,14 @@ by itself.
 
 
 class Listener(BackgroundLoop):
-    """Hands what is notified to the poller, and cancelled jobs to the hints."""
+    """Hands what is notified to the poller."""
 
-    def __init__(self, services: Services, poller: Poller, hints: CancelHints) -> None:
+    def __init__(self, services: Services, poller: Poller) -> None:
         super().__init__("listen")
         self._database = services.database
         self._channel = services.settings.schema
         self._poller = poller
-        self._hints = hints
+        self._notifier = services.notifier
         self._pauses = Pauses(0.1, 10.0)
 
     async def turn(self) -> float:
@@ -68,16 +66,7 @@ class Listener(BackgroundLoop):
         return self._pauses.take()
 
     def _on_notification(
-        self, _connection: object, _pid: int, _channel: str, payload: object
+        self, _connection: object, pid: int, _channel: str, payload: object
     ) -> None:
-        """Lines: queues, with priorities or without, and jobs to be cancelled; no line means that
-        there is something to do somewhere.
-        """
-        lines = str(payload).split("\n") if payload else []
-        cancelled = [line.removeprefix(CANCEL) for line in lines if line.startswith(CANCEL)]
-        if cancelled:
-            self._hints.hear(cancelled)
-
-        queues = [line for line in lines if not line.startswith(CANCEL)]
-        if queues or not lines:
-            self._poller.notified(queues)
+        if pid != self._notifier.pid:  # what its own app sends it has heard before
+            self._poller.hear(str(payload).split("\n") if payload else [])

@@ -147,7 +147,7 @@ class ClaimLoop:
         self._rows_locked = bool(exchange.left)
         if freed := self._claimer.take_freed():
             self._poller.notified([*freed])
-            self._services.wake(freed)
+            self._services.notifier.wake(freed, heard_by=self._poller.near)
         if exchange.looked and exchange.registered:
             self._lanes.answer(
                 [(c.queue, c.priority, c.scheduled_at, c.id) for c in exchange.claimed], limit

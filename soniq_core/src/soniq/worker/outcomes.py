@@ -55,9 +55,13 @@ class Outcomes:
 
     def settle(self, settlement: Settlement, claimed: Claimed | None = None) -> None:
         """Send a settlement with the next exchange; a job that goes back to its lane for a moment
-        only is looked for after it.
+        only is looked for after it. Where a plugin may let another go in its place, the exchange
+        looks into its lane.
         """
         self._claims.pending.add(settlement)
+        outcome = settlement.outcome
+        if claimed and claimed.marks and outcome and self._services.settle_tx.in_sql(outcome):
+            self._lanes.heat([claimed.lane])
         if (
             claimed is not None
             and isinstance(settlement, Requeue)

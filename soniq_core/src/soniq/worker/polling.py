@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from soniq.errors import DatabaseError
-from soniq.postgres.notify import EPOCH, OWED
+from soniq.postgres.notify import CANCEL, EPOCH, OWED, Near
 from soniq.text import counted
 from soniq.worker.answers import Answers
 from soniq.worker.lanes import Lanes
@@ -28,8 +28,8 @@ LANE = re.compile(r"(-?[0-9]{1,5})(?:\t([0-9]{1,17}))?")
 """What follows the queue's name: a priority, and where to look, in microseconds since 1970."""
 
 
-def _nobody() -> None:
-    """Where no plugin hears of what it is owed."""
+def _nobody(_ids: Iterable[str] = ()) -> None:
+    """Where nobody hears of it."""
 
 
 class Poller:
@@ -62,6 +62,10 @@ class Poller:
         """Whether the worker's row says that it waits for jobs."""
         self.owed: Callable[[], None] = _nobody
         """Called where a plugin may be owed something."""
+        self.cancelled: Callable[[Iterable[str]], None] = _nobody
+        """Called with the ids of jobs that are to be cancelled."""
+        self.near: Near | None = None
+        """Itself, as the one that its app tells at once."""
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -142,8 +146,19 @@ class Poller:
         self._poll_at = 0.0
         self._state.wake.set()
 
+    def hear(self, lines: Sequence[str]) -> None:
+        """Lines: queues, with priorities or without, and jobs to be cancelled; no line means that
+        there is something to do somewhere.
+        """
+        cancelled = [line.removeprefix(CANCEL) for line in lines if line.startswith(CANCEL)]
+        if cancelled:
+            self.cancelled(cancelled)
+        queues = [line for line in lines if not line.startswith(CANCEL)]
+        if queues or not lines:
+            self.notified(queues)
+
     def notified(self, lines: Sequence[str]) -> None:
-        """A notification came: queues, with priorities or without; no line means that there is
+        """Jobs came to these queues, with priorities or without; no line means that there is
         something to do somewhere.
         """
         if OWED in lines or not lines:

@@ -17,6 +17,7 @@ from soniq.job.outcome import Outcome, outcome_of
 from soniq.postgres.connections import transaction
 from soniq.postgres.driver_errors import RETRYABLE_ERRORS
 from soniq.postgres.gaps import over_gaps
+from soniq.postgres.overview import worker_status
 from soniq.postgres.refs import attempt_of
 from soniq.text import counted
 from soniq.worker.background import repeat
@@ -68,7 +69,13 @@ class Rescue:
         lost = await self._database.fetch("remove_lost_workers")
         if lost or time.monotonic() - self._looked > LOOK_AT_ALL:
             self._looked = time.monotonic()
-            await self.rescue()
+            try:
+                await self.rescue()
+            finally:
+                if lost:  # of which nobody hears again
+                    await self._services.workers_lost(
+                        [worker_status(row["worker"]) for row in lost]
+                    )
             async with self._database.acquire() as connection:
                 await self._claimer.requeue_unreceived(connection, claimed_for=LOOK_AT_ALL / 2)
         return self._services.settings.lease / 3 * random.uniform(0.8, 1.0)
@@ -112,8 +119,7 @@ class Rescue:
                     raise  # it is tried again with the next look
                 raise _RescueRefused(jobs, refusal) from refusal
         if freed.lines:
-            self._poller.notified(freed.lines)
-            self._services.wake(freed.lines)
+            self._services.notifier.wake(freed.lines)
         return jobs
 
     async def _rescue_one(self, job: Rescued) -> Sequence[Rescued]:

@@ -1,6 +1,6 @@
 """What the parts of a worker are given of its app, as one value."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from soniq.hooks.values import Serializer, Task
 from soniq.ids import JobId
 from soniq.job.new import NewJob
 from soniq.postgres.database import Database
+from soniq.postgres.notify import Notifier
 from soniq.postgres.results import Results
 from soniq.postgres.retention import Retention
 from soniq.postgres.settle_tx import SettleTx
@@ -51,10 +52,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     claimed: Observers
     settle_tx: SettleTx
     settled: Observers
+    workers_lost: Observers
     owed_tx: Mapping[str, InTransaction]
     """What tells a plugin what it is owed, by the plugin's name."""
-    wake: Callable[[Iterable[str]], None]
-    """Tells all workers soon where to look."""
+    notifier: Notifier
     tasks: Sequence[tuple[str, Task]]
     """The background tasks of plugins, each with the plugin's name."""
     housekeeping: Housekeeping

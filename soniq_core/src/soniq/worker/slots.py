@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import time
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID
@@ -96,8 +97,25 @@ class Slots:
             if claimed:
                 size = sum([len(c.args) + len(c.headers or "") for c in claimed]) / len(claimed)
                 self._bytes = max(size, self._bytes + (size - self._bytes) * 0.25)
-                self._claims.at_hand.extend(claimed)
+                self._keep(claimed)
             return claimed
+
+    def _keep(self, claimed: Sequence[Claimed]) -> None:
+        """Put what was claimed, urgent ones first, behind what is as urgent at hand.
+
+        Nothing is taken out for that: another thread may take it away meanwhile.
+        """
+        at_hand = self._claims.at_hand
+        there = list(at_hand)
+        if not there or there[-1].priority <= claimed[0].priority:
+            at_hand.extend(claimed)
+            return
+
+        priorities = [each.priority for each in there]
+        for each in claimed:
+            place = bisect_right(priorities, each.priority)
+            at_hand.insert(place, each)
+            priorities.insert(place, each.priority)
 
     def hand_back(self, queues: Collection[str] | None = None) -> int:
         """Give back what has not started; how many that are. Where it is all, the next claims are
@@ -232,7 +250,8 @@ class Slots:
         except BaseException as error:
             settlement = _unfinished(attempt, error)
         finally:
-            self._state.deadlines.drop(attempt)
+            if attempt.deadline is not None:
+                self._state.deadlines.drop(attempt)
             if self._claims.running.get(claimed.id) is attempt:
                 if settlement is not None:
                     self._outcomes.settle(settlement, claimed)

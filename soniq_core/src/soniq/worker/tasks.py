@@ -37,14 +37,16 @@ class Tasks:
         self._state = state
         self._loops: list[BackgroundLoop] = []
 
-    def start(self, tasks: Sequence[tuple[str, Task]]) -> None:
-        """Start tasks, each with the name of the plugin it belongs to."""
+    def start(self, tasks: Sequence[tuple[str, Task]], *, after: float = 0.0) -> None:
+        """Start tasks, each with the name of the plugin it belongs to, after about so many
+        seconds.
+        """
         database = self._services.database
         for plugin, task in tasks:
             loop = (
-                ElectedTask(database, self._state, plugin, task)
+                ElectedTask(database, self._state, plugin, task, after=after)
                 if task.elected
-                else SupervisedTask(database, plugin, task)
+                else SupervisedTask(database, plugin, task, after=after)
             )
             loop.start()
             self._loops.append(loop)
@@ -58,8 +60,8 @@ class Tasks:
 class SupervisedTask(BackgroundLoop):
     """Runs a task until it returns; starts it again when it fails, ever later, a minute at most."""
 
-    def __init__(self, database: Database, plugin: str, task: Task) -> None:
-        super().__init__(f"{plugin} {task.name}")
+    def __init__(self, database: Database, plugin: str, task: Task, *, after: float = 0.0) -> None:
+        super().__init__(f"{plugin} {task.name}", after=after)
         self._database = database
         self._plugin = plugin
         self._background = task
@@ -110,8 +112,16 @@ class ElectedTask(BackgroundLoop):
     up at the end.
     """
 
-    def __init__(self, database: Database, state: WorkerState, plugin: str, task: Task) -> None:
-        super().__init__(f"{plugin} {task.name}")
+    def __init__(
+        self,
+        database: Database,
+        state: WorkerState,
+        plugin: str,
+        task: Task,
+        *,
+        after: float = 0.0,
+    ) -> None:
+        super().__init__(f"{plugin} {task.name}", after=after)
         self._database = database
         self._state = state
         self._lease_name = f"{plugin}.{task.name}"
@@ -154,6 +164,8 @@ class ElectedTask(BackgroundLoop):
             self._supervised.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._supervised.join()
+        if self._database.outage.on:  # nobody would hear of it, and waiting for that delays the end
+            return
         # also where the answer to an election did not arrive any more
         with contextlib.suppress(DatabaseError, asyncpg.PostgresError, *CONNECTION_ERRORS):
             async with asyncio.timeout(CLEANUP_TIMEOUT):

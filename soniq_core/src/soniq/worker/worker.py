@@ -9,7 +9,7 @@ from typing import Any
 
 from soniq.errors import DatabaseUnavailable
 from soniq.worker.answers import Answers
-from soniq.worker.background import BackgroundLoop
+from soniq.worker.background import FIRST_TURN, BackgroundLoop
 from soniq.worker.claims import Claims
 from soniq.worker.contained import contain
 from soniq.worker.heartbeat import Heartbeat
@@ -58,7 +58,7 @@ class Worker:
         self._registration = registration = Registration(
             services, state, claims, slots, poller, claimer, answers
         )
-        self._deliveries = deliveries = Deliveries(services, lanes, poller)
+        self._deliveries = deliveries = Deliveries(services, lanes)
         poller.owed = deliveries.hear
         self._loop = ClaimLoop(
             services,
@@ -78,7 +78,9 @@ class Worker:
         stalls = Stalls(services, state, claims, slots, outcomes, poller)
         self._heartbeat = Heartbeat(services, state, claims, slots, stalls)
         self._hints = CancelHints(services, state, claims, slots)
-        self._listener = Listener(services, poller, self._hints)
+        poller.cancelled = self._hints.hear
+        self._poller = poller
+        self._listener = Listener(services, poller)
         self._maintenance = Maintenance(services, claimer, lanes, poller)
         self._tasks = Tasks(services, state)
 
@@ -161,7 +163,9 @@ class Worker:
     def _start_beside(self) -> None:
         """Start what runs beside the loop."""
         self._heartbeat.start()
-        self._tasks.start([*self._maintenance.tasks(), *self._services.tasks])
+        self._poller.near = self._services.notifier.add(self._poller.hear)
+        self._tasks.start(self._services.tasks)
+        self._tasks.start(self._maintenance.tasks(), after=FIRST_TURN)
         if not (self._state.options.run_once or self._services.settings.pgbouncer):
             self._listener.start()
         if not self._state.options.run_once:  # then the loop tells of all before it ends
@@ -266,6 +270,7 @@ class Worker:
 
     async def _leave(self) -> None:
         """End what runs beside, and say goodbye."""
+        self._services.notifier.remove(self._poller.near)
         beside: list[BackgroundLoop] = [self._listener, self._hints, self._heartbeat]
         stops = (loop.stop() for loop in beside)
         await asyncio.gather(*stops, self._tasks.stop(), self._deliveries.stop())
