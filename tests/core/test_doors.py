@@ -8,13 +8,13 @@ import soniq
 from soniq import Soniq, errors, plugin
 
 OF_APPLICATIONS = {
-    "PROVIDED", "Backoff", "Call", "Cancel", "Cancelled", "Count", "Deleted", "FoundJob", "Job", "JobContext", "JobDetail", "JobError", "JobId",
+    "PROVIDED", "Backoff", "Call", "Cancel", "Cancelled", "Count", "Deleted", "Facets", "FoundJob", "Job", "JobContext", "JobDetail", "JobError", "JobId",
     "JobStatus", "Jobs", "LaneStatus", "Overview", "Page", "QueueBacklog", "QueueStatus", "Retried", "Retry", "Search", "Settings", "Signal",
     "Snooze", "Soniq", "Unique", "hookimpl",
 }  # fmt: skip
 ERRORS_OF_CALLS = {
     "ConfigurationError", "DatabaseError", "DatabaseUnavailable", "DuplicateJob",
-    "InvalidArguments", "InvalidJobId", "InvalidOption", "JobCancelled", "JobFailed",
+    "InvalidArguments", "InvalidJobId", "InvalidOption", "JobCancelled", "JobChanged", "JobFailed",
     "JobNotFound", "JobNotRetryable", "JobRunning", "PayloadTooLarge", "SerializationError",
     "SoniqError", "UnknownJob", "WaitTimeout",
 }  # fmt: skip
@@ -24,7 +24,8 @@ OF_PLUGINS = {
     "Migration", "NewJob", "Outcome", "OutcomeKind", "OutcomeStatus", "OwedEvent", "OwedKind",
     "Payload", "Presentable", "ResultStore", "Secret",
     "Serializer", "Stash", "StashKey", "StreamingResultStore", "Task", "TransactionConnection",
-    "hookimpl", "hookspec", "load_plugins", "presented",
+    "WorkerStatus",
+    "hookimpl", "hookspec", "is_lost", "load_plugins", "presented",
 }  # fmt: skip
 OF_COMMANDS = {
     "ListByDefault", "NotFound", "as_json", "duration", "iso_time", "json_option", "plain", "table",

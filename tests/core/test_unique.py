@@ -139,7 +139,8 @@ async def test_scope_queued_lets_one_wait_while_one_runs(app: Soniq) -> None:
     async def work(n: int, text: str) -> None:
         received.append((n, text))
         if text == "first":
-            seen.extend([await app.enqueue(work, n, "second"), await app.enqueue(work, n, "third")])
+            both = [{"n": n, "text": "second"}, {"n": n, "text": "third"}]
+            seen.extend(await app.enqueue_many(work, both))  # before a worker has claimed the one
 
     first = await app.enqueue(work, 1, "first")
     assert await app.enqueue(work, 1, "dropped") == first

@@ -60,24 +60,31 @@ class Changes:
         return await cancel_many((await self._ready()).operations, job_ids, reason, by)
 
     @bridged
-    async def delete(self, job_id: str, *, by: str | None = None) -> bool:
+    async def delete(
+        self, job_id: str, *, status: Status | None = None, by: str | None = None
+    ) -> bool:
         """Forget a job: its row, with arguments, headers and error, and its result in whichever
         store. False: none.
 
-        One that waits is cancelled first, so that plugins hear of it. Raises `JobRunning` for one
-        that runs: cancel it, and delete it when it has ended. If its store cannot delete the
-        result, the error is raised and nothing is forgotten.
+        One that waits is cancelled first, so that plugins hear of it. `status`: only if it is of
+        this one in the moment of the change, or raises `JobChanged`; of those that wait, "queued"
+        and "held" are the same here. Raises `JobRunning` for one that runs: cancel it, and delete
+        it when it has ended. If its store cannot delete the result, the error is raised and nothing
+        is forgotten.
         """
-        return await (await self._ready()).operations.delete(job_id, by)
+        return await (await self._ready()).operations.delete(job_id, status, by)
 
     @bridged
-    async def delete_many(self, job_ids: Iterable[str], *, by: str | None = None) -> Deleted:
+    async def delete_many(
+        self, job_ids: Iterable[str], *, status: Status | None = None, by: str | None = None
+    ) -> Deleted:
         """Delete some jobs, by their ids, as `delete` does, in batches; what became of them.
 
-        Those that run, do not exist, or whose result cannot be deleted here are told. Raises
-        `InvalidJobId`, and nothing is deleted then, or what a result store raises.
+        Those that run, are not of the `status`, do not exist, or whose result cannot be deleted
+        here are told. Raises `InvalidJobId`, and nothing is deleted then, or what a result store
+        raises.
         """
-        return await delete_many((await self._ready()).operations, job_ids, by)
+        return await delete_many((await self._ready()).operations, job_ids, status, by)
 
     @bridged
     async def delete_all(
@@ -109,14 +116,16 @@ class Changes:
         max_attempts: int | None = None,
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
+        status: RetryableStatus | None = None,
         by: str | None = None,
     ) -> None:
         """Run a job again now: a dead or cancelled one with all its attempts, one that is queued
         for later as it is.
 
         What is given changes with it: its `queue`, `priority`, `max_attempts` and `timeout`;
-        `delay`: seconds until it is due. `by`: who does this, kept with its attempts. Raises
-        `JobNotFound`, `JobNotRetryable`, `DuplicateJob` or `InvalidOption`.
+        `delay`: seconds until it is due. `status`: only if it is of this one in the moment of the
+        change; "queued", to run it now and not again. `by`: who does this, kept with its attempts.
+        Raises `JobNotFound`, `JobNotRetryable`, `JobChanged`, `DuplicateJob` or `InvalidOption`.
         """
         operations = (await self._ready()).operations
         await operations.retry(
@@ -126,17 +135,25 @@ class Changes:
             max_attempts=max_attempts,
             timeout=timeout,
             delay=delay,
+            status=status,
             by=by,
         )
 
     @bridged
-    async def retry_many(self, job_ids: Iterable[str], *, by: str | None = None) -> Retried:
+    async def retry_many(
+        self,
+        job_ids: Iterable[str],
+        *,
+        status: RetryableStatus | None = None,
+        by: str | None = None,
+    ) -> Retried:
         """Retry some jobs, by their ids, as `retry` does, in batches; what became of them.
 
-        Those that are neither dead, cancelled nor queued, or whose dedup key is taken, or that do
-        not exist, are told, and stay as they are. Raises `InvalidJobId`; nothing is retried then.
+        Those that are neither dead, cancelled nor queued, or not of the `status`, or whose dedup
+        key is taken, or that do not exist, are told, and stay as they are. Raises `InvalidJobId`;
+        nothing is retried then.
         """
-        return await retry_many((await self._ready()).operations, job_ids, by)
+        return await retry_many((await self._ready()).operations, job_ids, status, by)
 
     @bridged
     async def retry_all(

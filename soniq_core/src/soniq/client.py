@@ -13,7 +13,7 @@ from soniq.job.job import Call, Job
 from soniq.postgres import counting, searching
 from soniq.postgres.overview import Overview, backlog, overview
 from soniq.search import Page, Search
-from soniq.status import Count, JobDetail, JobStatus, QueueBacklog, QueueStatus, Status
+from soniq.status import Count, Facets, JobDetail, JobStatus, QueueBacklog, QueueStatus, Status
 
 
 class Client(Changes):
@@ -212,6 +212,15 @@ class Client(Changes):
         are more, or the time is over, the count is not exact: there are at least so many.
         """
         return await counting.count((await self._ready()).reading, search, limit, seconds)
+
+    @bridged
+    async def facets(
+        self, search: Search, *, limit: int = 10_000, seconds: float | timedelta = 0.2
+    ) -> Facets:
+        """How many jobs of each status, name and queue a `Search` finds, to `limit` jobs together,
+        and for about `seconds`, as `count` does.
+        """
+        return await counting.facets((await self._ready()).reading, search, limit, seconds)
 
     @bridged
     async def counts(self) -> dict[str, dict[Status, Count]]:

@@ -228,6 +228,17 @@ class JobNotRetryable(SoniqError):
         self.held_by = list(held_by)
 
 
+class JobChanged(SoniqError):
+    """A job is not of the status that was asked for, as it changed meanwhile; `status` is what it
+    is now.
+    """
+
+    def __init__(self, job_id: str, status: Status) -> None:
+        super().__init__(f"nothing was done: {job_id} is {status}, which it was not before")
+        self.job_id = job_id
+        self.status = status
+
+
 class JobRunning(SoniqError):
     """A job that runs cannot be deleted: cancel it, and delete it when it has ended."""
 

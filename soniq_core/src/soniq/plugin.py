@@ -38,7 +38,9 @@ from soniq.job.job import App
 from soniq.job.new import NewJob
 from soniq.job.outcome import Outcome, OutcomeKind, OutcomeStatus
 from soniq.job.signature import PROVIDED
+from soniq.postgres.driver_errors import is_lost
 from soniq.secret import Secret
+from soniq.status import WorkerStatus
 from soniq.transaction import TransactionConnection
 from soniq.unique import NO_DEDUP, Dedup
 
@@ -82,10 +84,12 @@ __all__ = [
     "StreamingResultStore",
     "Task",
     "TransactionConnection",
+    "WorkerStatus",
     "as_json",
     "duration",
     "hookimpl",
     "hookspec",
+    "is_lost",
     "iso_time",
     "json_option",
     "load_plugins",

@@ -134,8 +134,8 @@ class Runtime:
         """What a worker is given of these parts."""
         from soniq.worker.services import Services
 
-        implementations = self.hooks.implementations("claimed")
-        offered = self.hooks.collect("background_tasks", self.app)
+        hooks, limit = self.hooks, self.settings.hook_timeout
+        offered = hooks.collect("background_tasks", self.app)
         return Services(
             settings=self.settings,
             database=self.database,
@@ -147,17 +147,20 @@ class Runtime:
             enqueue=self.producer.enqueue,
             cancel=self.operations.cancel_waiting,
             adapted=self.producer.adapted,
-            claimed=Observers("claimed", implementations, limit=self.settings.hook_timeout),
+            claimed=Observers("claimed", hooks.implementations("claimed"), limit=limit),
             settle_tx=self._settle_tx,
             settled=self._settled,
+            workers_lost=Observers(
+                "workers_lost", hooks.implementations("workers_lost"), limit=limit
+            ),
             owed_tx=self._owed_tx(),
-            wake=self._notifier.wake,
+            notifier=self._notifier,
             tasks=[(plugin, task) for plugin, tasks in offered for task in tasks],
             housekeeping=self._housekeeping,
             version=core_version(),
             plugins=[
                 plugin.name
-                for plugin in self.hooks.plugins
+                for plugin in hooks.plugins
                 if plugin.source != "default" and not plugin.blocked
             ],
         )

@@ -103,9 +103,13 @@ class Page:
     jobs: list[FoundJob]
     next: str | None
     """The cursor with which the search goes on; None where all was looked at."""
+    previous: str | None
+    """The cursor with which it goes back: to the page that ends where this one begins. None on the
+    first page, and on those by `started` that go on by creation.
+    """
     complete: bool
     """False where the time or the rows that it may look at ended before the page was full. What it
-    has not looked at yet comes with `next`.
+    has not looked at yet comes with `next`, or, on the way back, with `previous`.
     """
     looked_back_to: datetime | None
     """How far it looked, by the time that it is ordered by; None where that is to the end."""

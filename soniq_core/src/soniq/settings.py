@@ -61,7 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pgbouncer: bool = False
     """The URL leads to a PgBouncer in transaction mode.
 
-    There are no prepared statements then, and no LISTEN: workers poll.
+    There are no prepared statements then, and no LISTEN: workers poll, but for what their own app
+    enqueues.
     """
 
     pool_size: Count = 10

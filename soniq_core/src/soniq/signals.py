@@ -2,7 +2,6 @@
 failure.
 """
 
-import inspect
 from datetime import timedelta
 
 from soniq.errors import InvalidOption
@@ -86,7 +85,7 @@ def signal_of(value: object) -> Signal | None:
     """The signal that a value is; a class stands for one of it, as in `raise Retry`."""
     if isinstance(value, Signal):
         return value
-    if inspect.isclass(value) and issubclass(value, Signal):
+    if isinstance(value, type) and issubclass(value, Signal):
         made: Signal = value()
         return made
     return None

@@ -188,6 +188,21 @@ class Count:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Facets:
+    """How many of the jobs that a search finds there are of each status, name and queue; those of
+    which there are most come first.
+    """
+
+    statuses: dict[str, int]
+    names: dict[str, int]
+    queues: dict[str, int]
+    exact: bool
+    """False where not all were looked at: there are at least so many of each, and there may be
+    others.
+    """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LaneStatus:
     """The queued jobs of a queue that have one priority."""
 

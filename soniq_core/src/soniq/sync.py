@@ -95,6 +95,7 @@ class Sync:
     jobs = _blocking(Client.jobs)
     search = _blocking(Client.search)
     count = _blocking(Client.count)
+    facets = _blocking(Client.facets)
     counts = _blocking(Client.counts)
     queues = _blocking(Client.queues)
     cancel = _blocking(Client.cancel)

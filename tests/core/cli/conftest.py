@@ -4,6 +4,7 @@ process.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -118,8 +119,11 @@ class Project:
         self._running: list[Running] = []
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file of the project."""
+        """Write a file of the project. What was compiled of it goes: in one second a module of the same
+        size counts as the same.
+        """
         path = self.folder / name
+        shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text))
         return path

@@ -58,7 +58,10 @@ async def test_pages_follow_each_other_by_the_cursor_that_each_names(
         cursor = lines.split()[-2:]
     assert listed == ids[::-1]
     page = project.json("jobs", "--order", "due")
-    assert (set(page), page["next"]) == ({"jobs", "next", "complete", "looked_back_to"}, None)
+    assert (set(page), page["next"]) == (
+        {"jobs", "next", "previous", "complete", "looked_back_to"},
+        None,
+    )
     assert set(page["jobs"][0]) == {
         "job_id", "job_name", "status", "queue", "priority", "attempt", "max_attempts",
         "created_at", "scheduled_at", "started_at", "finished_at", "worker_id", "tags", "held_by",

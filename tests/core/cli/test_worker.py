@@ -75,6 +75,22 @@ async def test_the_environment_may_name_the_app_and_only_the_given_queues_are_wo
     assert [await producer.get_result(id_) for id_ in ids] == [2, 2, None]
 
 
+async def test_the_app_can_be_named_by_an_option_as_with_other_commands(
+    project: Project, producer: Soniq
+) -> None:
+    job_id = await producer.enqueue("add", args={"a": 1, "b": 1})
+    done = project.soniq("worker", "--once", "--app", "app:eq", SONIQ_APP="nowhere:eq")
+    assert done.returncode == 0, done.stderr
+    assert await producer.get_result(job_id) == 2
+
+    twice = project.soniq("worker", "app:eq", "--once", "--app", "app:eq")
+    assert twice.returncode == 2
+    assert "--app names the app, and so does the argument; leave one out" in twice.stderr
+    wrong = project.soniq("worker", "--app", "nowhere:eq")
+    assert wrong.returncode == 2
+    assert "nowhere" in wrong.stderr
+
+
 def test_an_app_in_a_package_and_an_attribute_of_an_object_can_be_named(
     project: Project, producer: Soniq
 ) -> None:

@@ -98,8 +98,8 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     snapshot = Reading.snapshot
 
     @asynccontextmanager
-    async def explained(reading: Reading, seconds: float) -> AsyncIterator[Any]:
-        async with snapshot(reading, seconds) as connection:
+    async def explained(reading: Reading, seconds: float, **options: bool) -> AsyncIterator[Any]:
+        async with snapshot(reading, seconds, **options) as connection:
             yield Explained(connection, plans)
 
     monkeypatch.setattr(Reading, "snapshot", explained)

@@ -1,12 +1,16 @@
 """Counts: exact where there are few jobs, and bounded where there are many."""
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from soniq import Count, Search, Soniq
-from soniq.postgres import counting, live
+from soniq.postgres import counting, live, walking
+from soniq.postgres.matching import Values
+from soniq.postgres.walking import Walk
 from tests.core.postgres.conftest import FINISHED_JOBS, LIVE_JOBS
 from tests.support.jobs import working
 from tests.support.waiting import eventually
@@ -94,14 +98,31 @@ async def test_a_search_is_counted_as_far_as_it_is_asked(much: Soniq) -> None:
     assert (await much.count(Search(args={"customer": 7}), seconds=0)).exact is False
 
 
+async def test_what_is_due_since_a_time_is_found_behind_what_was_due_before(much: Soniq) -> None:
+    search = Search(order="due", scheduled=(datetime.now(UTC) - timedelta(seconds=200), None))
+    count = await much.count(search, seconds=5)
+    page = await much.search(search, limit=500)
+    assert count == exactly(len(page.jobs))
+    assert 100 < count.value <= 200
+
+
+def test_a_stretch_is_bounded_by_the_times_of_its_search_once() -> None:
+    now = datetime.now(UTC)
+    search = Search(order="finished", finished=(now - timedelta(days=7), None))
+    walk = Walk(search, "soniq", "history", ("dead",), "status <> 'done'")
+    text = walk._stretch((now, uuid4()), 100, Values())
+    assert text.count("finished_at >=") == 1  # of two the plan would be made anew each time
+
+
 async def test_a_count_that_is_cut_off_says_what_it_came_to(
-    much: Soniq, connection: "Connection", schema: str
+    much: Soniq, connection: "Connection", schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(walking, "AS_JSON", f"{schema}.jsonb_1(args)")
     await connection.execute(
         f"create or replace function {schema}.jsonb_1(data bytea) returns jsonb language plpgsql"
         " volatile as $$ begin perform pg_sleep(0.001); return '{}'; end $$"
     )
-    count = await much.count(Search(statuses=["done"], args={}), seconds=0.4)
+    count = await much.count(Search(statuses=["done"], args={}), seconds=0.4, limit=100_000)
     assert not count.exact
     assert 0 < count.value < 19_900
 

@@ -1,13 +1,14 @@
 """What a person asks for reads no more than it must, whatever is kept and whatever waits."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from soniq import Soniq
+from soniq import Search, Soniq
 from soniq.postgres import live
 from soniq.postgres import overview as overview_module
 from soniq.postgres.reading import SETTINGS
@@ -98,7 +99,8 @@ async def test_a_finished_status_reads_nothing_that_is_alive_and_the_other_way_r
 async def test_the_oldest_job_is_found_by_the_first_of_each_queue_and_priority(
     filled: Soniq, connection: "Connection", schema: str
 ) -> None:
-    live, _, found = await read(connection, schema, filled._database.sql["oldest"])
+    situation = filled._database.sql["situation"]
+    live, _, found = await read(connection, schema, situation, 10_000, False, False)
     assert found == 1
     assert live < 50  # there are ten queues and priorities
     oldest = (await filled.overview())["oldest_waiting"]
@@ -233,6 +235,7 @@ async def test_an_overview_reads_a_bounded_part_of_what_is_alive_and_says_so(
 ) -> None:
     monkeypatch.setattr(live, "FEW", 200)
     monkeypatch.setattr(live, "OF_LANES", 1_500)  # of ten lanes: 150 of each
+    monkeypatch.setattr(live, "IN_FRONT", 200)
     monkeypatch.setattr(overview_module, "FEW", 200)
     newest = await connection.fetch(
         f"update {schema}.job set status = 'running', started_at = now(), priority = 9 where id in"
@@ -252,22 +255,43 @@ async def test_an_overview_reads_a_bounded_part_of_what_is_alive_and_says_so(
 
 
 @pytest.mark.parametrize(
-    ("statement", "most"),
+    ("statement", "values", "most"),
     [
-        ("oldest_live", 200),
-        ("held", 200),
-        ("marked", 200),
-        ("lane_names", 250),
-        ("running_of_workers", 5),
+        ("oldest_live", [200], 200),
+        ("live_lanes", [1_500, 0, 200], 3_050),  # ten lanes, each looked at for due and later ones
+        ("live_lanes", [1, 200, 200], 2_260),
+        ("situation", [200, False, False], 50),
+        ("situation", [200, True, False], 250),
+        ("situation", [200, True, True], 450),
+        ("finished", [500, 100], 0),
     ],
 )
 async def test_what_an_overview_is_made_of_reads_so_many_rows_at_most(
-    filled: Soniq, connection: "Connection", schema: str, statement: str, most: int
+    filled: Soniq,
+    connection: "Connection",
+    schema: str,
+    statement: str,
+    values: list[object],
+    most: int,
 ) -> None:
     await connection.execute(f"vacuum analyze {schema}.job")
     await connection.execute(WORKER.format(schema=schema), json.dumps([[str(uuid4()), "job", 1.0]]))
     async with connection.transaction():
         await connection.execute(SETTINGS)
-        alive, past, _ = await read(connection, schema, filled._database.sql[statement], 200)
+        alive, past, _ = await read(connection, schema, filled._database.sql[statement], *values)
     assert alive <= most
-    assert past == 0
+    assert past <= (700 if statement == "finished" else 0)
+
+
+async def test_the_jobs_that_failed_of_late_are_counted_and_found_without_the_earlier_ones(
+    much_kept: Soniq, plans: list[str]
+) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=3_500)
+    for finished in ((since, None), (None, since)):
+        search = Search(order="finished", statuses=["dead"], finished=finished)
+        count = await much_kept.count(search)
+        page = await much_kept.search(search, rows=100)
+        assert (count.exact, page.complete, page.next) == (True, True, None)
+        assert count.value == len(page.jobs)
+        assert 0 < count.value < 40
+    assert all("Index Cond" in plan and "finished_at" in plan for plan in plans), plans

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,12 +20,14 @@ from soniq import (
     Count,
     DatabaseError,
     DatabaseUnavailable,
+    Facets,
     InvalidJobId,
     InvalidOption,
     Page,
     Search,
     Soniq,
 )
+from soniq.postgres import walking
 from soniq.search import ORDERED, Order
 from soniq.status import FINISHED, STATUSES, Status
 from tests.conftest import MakeApp
@@ -243,6 +246,24 @@ async def all_pages(app: Soniq, search: Search, **options: Any) -> list[Page]:
     return pages
 
 
+async def all_pages_before(app: Soniq, search: Search, last: Page, **options: Any) -> list[Page]:
+    """The pages of a search before one, in the order in which they are met on the way back."""
+    pages: list[Page] = []
+    while (cursor := (pages or [last])[-1].previous) is not None:
+        pages.append(await app.search(search, cursor=cursor, **options))
+        assert len(pages) < 500
+    return pages
+
+
+def by_column(rows: list[Row], found: list[str]) -> dict[str, dict[str, int]]:
+    """How many of these jobs there are of each status, name and queue."""
+    chosen = [row for row in rows if str(row.id) in found]
+    return {
+        each + ("es" if each == "status" else "s"): Counter(getattr(row, each) for row in chosen)
+        for each in ("status", "name", "queue")
+    }
+
+
 def ids(pages: list[Page]) -> list[str]:
     return [job.job_id for page in pages for job in page.jobs]
 
@@ -267,16 +288,31 @@ def test_all_pages_together_are_what_a_plain_filter_finds(
     )
     def holds(rows: list[Row], searches: list[Search], limit: int, budget: int) -> None:
         app.sync.run(fill(connection, schema, rows))
-        for search in searches:
+        for number, search in enumerate(searches):
             pages = app.sync.run(all_pages(app, search, limit=limit, rows=budget))
             found = expected(rows, search)
             assert ids(pages) == found
-            counted = app.sync.count(search, limit=limit)
+            counted = app.sync.count(search, limit=limit, seconds=30)
             assert counted == Count(value=min(len(found), limit), exact=len(found) <= limit)
             for page in pages:
                 assert len(page.jobs) <= limit
                 assert page.complete == (len(page.jobs) == limit or page.next is None)
                 assert (page.looked_back_to is None) == (page.next is None)
+            assert pages[0].previous is None
+            if number % 3:
+                continue  # two of three are walked one way only, for time
+
+            back = app.sync.run(all_pages_before(app, search, pages[-1], limit=limit, rows=budget))
+            assert ids(back[::-1]) == ids(pages[:-1])
+            for page in back:
+                assert len(page.jobs) <= limit
+                assert page.complete == (len(page.jobs) == limit or page.previous is None)
+            if back:
+                rest = app.sync.run(app.search(search, cursor=back[-1].next, limit=1_000))
+                assert ids([rest]) == found[len(back[-1].jobs) :]
+
+            told = app.sync.facets(search, seconds=60)
+            assert told == Facets(**by_column(rows, found), exact=True)
 
     try:
         app.sync.start()
@@ -441,8 +477,9 @@ async def test_a_page_whose_time_is_over_says_so_and_leads_on(much: Soniq) -> No
 
 
 async def test_a_statement_that_is_cut_off_costs_nothing_that_was_found_before(
-    much: Soniq, connection: "Connection", schema: str
+    much: Soniq, connection: "Connection", schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(walking, "AS_JSON", f"{schema}.jsonb_1(args)")
     await connection.execute(
         f"create or replace function {schema}.jsonb_1(data bytea) returns jsonb language plpgsql"
         " volatile as $$ begin perform pg_sleep(0.0005); return convert_from(data,"
@@ -460,6 +497,7 @@ async def test_a_search_that_does_not_come_past_its_first_jobs_is_an_error(
     much: Soniq, connection: "Connection", schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("soniq.postgres.searching.PATIENCE", 0.05)
+    monkeypatch.setattr(walking, "AS_JSON", f"{schema}.jsonb_1(args)")
     await connection.execute(
         f"create or replace function {schema}.jsonb_1(data bytea) returns jsonb language plpgsql"
         " volatile as $$ begin perform pg_sleep(0.1); return null; end $$"
@@ -470,8 +508,9 @@ async def test_a_search_that_does_not_come_past_its_first_jobs_is_an_error(
 
 
 async def test_a_page_of_what_runs_whose_time_is_over_has_what_was_found_and_leads_on(
-    much: Soniq, connection: "Connection", schema: str
+    much: Soniq, connection: "Connection", schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(walking, "AS_JSON", f"{schema}.jsonb_1(args)")
     await connection.execute(
         f"update {schema}.job set status = 'running', started_at = now() - random() * interval '1 h'"
     )

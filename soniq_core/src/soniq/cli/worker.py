@@ -73,6 +73,11 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
 
 def _app(ctx: click.Context, param: click.Parameter, value: str | None) -> Soniq | None:
     """The app. A signal ends its import, also in the first process of a container."""
+    option = ctx.params.pop("named", None)
+    if option is not None:
+        if ctx.get_parameter_source("app") is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("--app names the app, and so does the argument; leave one out")
+        value = option
     _end_with_the_terminal()
     if value is not None and ctx.params.get("reload") and SUPERVISOR_VARIABLE not in os.environ:
         return Soniq(discover=False)  # which nobody uses: the worker's own process imports the app
@@ -93,6 +98,13 @@ def _end_with_the_terminal() -> None:
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("app", callback=_app, required=False, envvar="SONIQ_APP", metavar="MODULE:ATTR")
+@click.option(
+    "--app",
+    "named",
+    is_eager=True,
+    metavar="MODULE:ATTR",
+    help="The app, as with other commands, instead of the argument.",
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 10_000),

@@ -14,9 +14,9 @@ from soniq.checks import check_integer, check_limit
 from soniq.postgres.live import OF_LANES, Counted, counted, live
 from soniq.postgres.reading import TIME_LIMIT, Reading, limit
 from soniq.postgres.sql import Statements, quote
-from soniq.postgres.walking import FIRST, GROWTH, walks
+from soniq.postgres.walking import GROWTH, careful_if_need_be, walks
 from soniq.search import Search, check_search
-from soniq.status import Count, LaneStatus, QueueStatus, Status
+from soniq.status import Count, Facets, LaneStatus, QueueStatus, Status
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
@@ -25,43 +25,80 @@ FEW = 10_000
 """Where no more jobs are finished, all of them are counted."""
 OF_A_STATUS = 10_000
 """The most dead, and the most cancelled jobs that are counted."""
+FIRST, FIRST_OF_VALUES = 2_500, 100
+"""The rows of the first stretch of each walk: no more than these are counted in one go. Fewer where
+each row's arguments, headers or messages are looked into.
+"""
 BY_INDEX = 50_000
 """The rows that are looked at before an index of what is searched for is asked."""
+FACETS = ("status", "name", "queue")
+"""The columns by which what a search finds is told apart."""
 ROWS_A_PAGE = 20
 """Of tables that PostgreSQL has not looked at yet."""
 
 
 async def count(reading: Reading, search: Search, most: int, seconds: float | timedelta) -> Count:
     """How many jobs a search finds: `most` at most, and within the time."""
+    found, exact = await _tallied(reading, search, most, seconds, ())
+    return Count(value=min(found.total(), most), exact=exact)
+
+
+async def facets(reading: Reading, search: Search, most: int, seconds: float | timedelta) -> Facets:
+    """How many jobs of each status, name and queue a search finds, of `most` at most."""
+    found, exact = await _tallied(reading, search, most, seconds, FACETS)
+    of: dict[str, Counter[str]] = {each: Counter() for each in FACETS}
+    for row, jobs in found.items():
+        for facet, value in zip(FACETS, row, strict=True):
+            of[facet][value] += jobs
+    statuses, names, queues = (dict(of[each].most_common()) for each in FACETS)
+    return Facets(statuses=statuses, names=names, queues=queues, exact=exact)
+
+
+async def _tallied(
+    reading: Reading,
+    search: Search,
+    most: int,
+    seconds: float | timedelta,
+    of: Sequence[str],
+) -> tuple[Counter[tuple[str, ...]], bool]:
+    """How many jobs a search finds by these columns, until there are more than `most`, or the time
+    is over; whether these are all.
+    """
     check_search(search)
     check_integer("limit", most, 1, 1_000_000)
     seconds = check_limit("seconds", seconds)
     loop = asyncio.get_running_loop()
-    ends, total, length = loop.time() + seconds, 0, FIRST
+    looks_into = (search.args, search.args_text, search.headers, search.error_text)
+    length = FIRST if all(each is None for each in looks_into) else FIRST_OF_VALUES
 
-    async with reading.snapshot(seconds) as connection:
-        try:
-            found = await walks(connection, search, quote(reading.database.settings.schema))
-            while going := [walk for walk in found if not walk.ended]:
-                for walk in going:
-                    by_index = length > BY_INDEX and walk.has_index
-                    step = walk.count_by_index if by_index else walk.count
-                    total += await step(connection, length, most + 1 - total)
-                    if total > most:
-                        return Count(value=most, exact=False)
-                if loop.time() >= ends:
-                    return Count(value=total, exact=False)
-                length *= GROWTH
-                await limit(connection, ends - loop.time())
-        except asyncpg.QueryCanceledError:
-            return Count(value=total, exact=False)
-    return Count(value=total, exact=True)
+    async def look(careful: bool) -> tuple[Counter[tuple[str, ...]], bool]:
+        tally, stretch, ends = Counter[tuple[str, ...]](), length, loop.time() + seconds
+        async with reading.snapshot(seconds) as connection:
+            try:
+                found = await walks(connection, search, quote(reading.database.settings.schema))
+                while going := [walk for walk in found if not walk.ended]:
+                    for walk in going:
+                        walk.careful = careful
+                        by_index = stretch > BY_INDEX and walk.has_index
+                        step = walk.tally_by_index if by_index else walk.tally
+                        tally += await step(connection, stretch, most + 1 - tally.total(), of)
+                        if tally.total() > most:
+                            return tally, False
+                    if loop.time() >= ends:
+                        return tally, False
+                    stretch *= GROWTH
+                    await limit(connection, ends - loop.time())
+            except asyncpg.QueryCanceledError:
+                return tally, False
+        return tally, True
+
+    return await careful_if_need_be(look)
 
 
 async def counts(reading: Reading) -> dict[str, dict[Status, Count]]:
     """How many jobs there are of each queue and status."""
-    async with reading.snapshot(TIME_LIMIT) as connection:
-        alive = await live(reading.database.sql, connection)
+    async with reading.snapshot(TIME_LIMIT, planned_once=True) as connection:
+        alive = await live(reading.database.sql, connection, names=False)
         found = [*counted(alive.queues), *await finished(reading.database.sql, connection)]
     result: dict[str, dict[Status, Count]] = {}
     for queue, status, jobs in sorted(found, key=lambda each: each[:2]):
@@ -72,15 +109,16 @@ async def counts(reading: Reading) -> dict[str, dict[Status, Count]]:
 
 async def finished(sql: Statements, connection: "Connection") -> list[Counted]:
     """How many finished jobs there are of each queue and status."""
-    newest = await connection.fetch(sql["newest_finished"], FEW)
-    if sum(row["jobs"] for row in newest) < FEW:
+    rows = await connection.fetch(sql["finished"], FEW, OF_A_STATUS)
+    counted = [row for row in rows if row["status"] is not None]
+    partitions = [row for row in rows if row["status"] is None]
+    if not partitions:
         return [
-            (row["queue"], row["status"], Count(value=row["jobs"], exact=True)) for row in newest
+            (row["queue"], row["status"], Count(value=row["jobs"], exact=True)) for row in counted
         ]
 
-    ended = await connection.fetch(sql["ended"], OF_A_STATUS)
     seen = Counter[str]()
-    for row in ended:
+    for row in counted:
         seen[row["status"]] += row["jobs"]
     found = [
         (
@@ -88,10 +126,12 @@ async def finished(sql: Statements, connection: "Connection") -> list[Counted]:
             row["status"],
             Count(value=row["jobs"], exact=seen[row["status"]] < OF_A_STATUS),
         )
-        for row in ended
+        for row in counted
     ]
-    done = _estimated(await connection.fetch(sql["history_sizes"]), newest)
-    for row in ended:
+    unknown = any(each["pages_now"] and not _has_shares(each) for each in partitions)
+    newest = await connection.fetch(sql["newest_finished"], FEW) if unknown else []
+    done = _estimated(partitions, newest)
+    for row in counted:
         done[row["queue"]] -= row["jobs"]
     return [
         *found,
@@ -119,7 +159,7 @@ def _estimated(
         seen = _is_known(each)
         total = each["pages_now"] * (each["rows"] / each["pages"] if seen else density)
         of_queues = zip(each["queues"] or (), each["shares"] or (), strict=True)
-        for queue, share in dict(of_queues if seen and each["queues"] else shares).items():
+        for queue, share in dict(of_queues if _has_shares(each) else shares).items():
             jobs[queue] += total * share
     return jobs
 
@@ -136,10 +176,15 @@ def _is_known(partition: asyncpg.Record) -> bool:
     return bool(partition["pages"] > 0 and partition["rows"] > 0)
 
 
+def _has_shares(partition: asyncpg.Record) -> bool:
+    """Whether PostgreSQL knows of which queues the rows of a partition are."""
+    return _is_known(partition) and bool(partition["queues"])
+
+
 async def queues(reading: Reading) -> list[QueueStatus]:
     """How each queue is: of those that hold queued jobs, are served by name, or are paused."""
     sql = reading.database.sql
-    async with reading.snapshot(TIME_LIMIT) as connection:
+    async with reading.snapshot(TIME_LIMIT, planned_once=True) as connection:
         lanes = await connection.fetch(sql["lane_counts"], OF_LANES)
         workers = await connection.fetch(sql["workers"])
         paused = {row["queue"]: row for row in await connection.fetch(sql["paused"])}

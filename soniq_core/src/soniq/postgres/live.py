@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 FEW = 10_000
 """Where no more jobs are alive, all of them are counted."""
-OF_LANES = 50_000
+OF_LANES = 20_000
 """The most jobs of all lanes that are counted, of those due and of those that are due later."""
+IN_FRONT = 2_000
+"""The most jobs of all lanes whose names are looked at: those that no worker knows gather there."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,10 @@ class Live(NamedTuple):
     """How many jobs of each name are queued or held; where more than `FEW` jobs are alive, only
     those in front of each lane, and those held that are among the oldest.
     """
+    held: bool
+    """Whether any of the oldest is held."""
+    marked: bool
+    """Whether any of the oldest is marked for a plugin."""
 
 
 def by_queue(rows: Sequence[asyncpg.Record]) -> dict[str, LiveQueue]:
@@ -78,31 +84,36 @@ def counted(queues: Mapping[str, LiveQueue]) -> Iterator[Counted]:
                 yield name, status, Count(value=jobs, exact=status not in queue.at_least)
 
 
-async def live(sql: Statements, connection: "Connection") -> Live:
-    """What is alive, as a connection's transaction sees it."""
+async def live(sql: Statements, connection: "Connection", *, names: bool = True) -> Live:
+    """What is alive, as a connection's transaction sees it; `names`: also by name."""
     oldest = await connection.fetch(sql["oldest_live"], FEW)
+    queues = by_queue(oldest)
+    held = any(row["status"] == "held" for row in oldest)
+    marked = any(row["marked"] for row in oldest)
     if sum(row["jobs"] for row in oldest) < FEW:
-        return Live(by_queue(oldest), _names(oldest, ("queued", "held")))
+        return Live(queues, _names(oldest, ("queued", "held")), held, marked)
 
+    of_names = _names(oldest, ("held",))
+    rows = await connection.fetch(sql["live_lanes"], OF_LANES, IN_FRONT if names else 0, FEW)
+    lanes = [row for row in rows if row["priority"] is not None]
     queues = by_queue([row for row in oldest if row["status"] != "queued"])
-    for lane in await connection.fetch(sql["lane_counts"], OF_LANES):
-        queue = queues[lane["queue"]]
-        queue.waiting += lane["waiting"]
-        queue.scheduled += lane["scheduled"]
-        queue.oldest_waiting = max(queue.oldest_waiting, lane["oldest"])
-        bounded = {each for each in ("waiting", "scheduled") if lane[each] >= lane["bound"]}
-        queue.at_least |= bounded and {"queued", *bounded}
-    for row in await connection.fetch(sql["running_of_workers"], FEW):
+    for lane in lanes:
+        _add_lane(queues[lane["queue"]], lane)
+        of_names.update(dict(zip(lane["names"] or (), lane["of_names"] or (), strict=True)))
+    for row in rows:
         queue = queues[row["queue"]]
-        queue.running = max(queue.running, row["jobs"])
+        queue.running = max(queue.running, row["running"])
     for queue in queues.values():
         queue.at_least |= {"running", "held"}
+    return Live(queues, of_names, held, marked)
 
-    names = _names(oldest, ("held",))
-    names.update(
-        {row["name"]: row["jobs"] for row in await connection.fetch(sql["lane_names"], FEW)}
-    )
-    return Live(queues, names)
+
+def _add_lane(queue: LiveQueue, lane: asyncpg.Record) -> None:
+    queue.waiting += lane["waiting"]
+    queue.scheduled += lane["scheduled"]
+    queue.oldest_waiting = max(queue.oldest_waiting, lane["oldest"])
+    bounded = {each for each in ("waiting", "scheduled") if lane[each] >= lane["bound"]}
+    queue.at_least |= bounded and {"queued", *bounded}
 
 
 def _names(rows: Sequence[asyncpg.Record], statuses: Sequence[str]) -> Counter[str]:

@@ -25,9 +25,11 @@ class Values:
 
 
 def conditions(
-    search: Search, statuses: tuple[Status, ...], table: str, schema: str, values: Values
+    search: Search, statuses: tuple[Status, ...], table: str, args: str, values: Values
 ) -> list[str]:
-    """What a row of a table meets that matches; `statuses` are those it may have there."""
+    """What a row of a table meets that matches; `statuses` are those it may have there, `args` is
+    what makes JSON of its arguments.
+    """
     all_there = ("queued", "held", "running") if table == "job" else ("done", "dead", "cancelled")
     found = [] if statuses == all_there else [_any("status", list(statuses), values)]
 
@@ -52,7 +54,7 @@ def conditions(
             found.append(sql.format(values(value, kind)))
     if search.args is not None:
         wanted = values(_json(search.args), "jsonb")
-        found.append(f"serializer = '{JSON}' and {schema}.jsonb_1(args) @> {wanted}")
+        found.append(f"case when serializer = '{JSON}' then {args} @> {wanted} end")
 
     return [*found, *_times(search, values)]
 
@@ -65,12 +67,13 @@ def _times(search: Search, values: Values) -> list[str]:
         ("started_at", search.started),
         ("finished_at", search.finished),
     ):
-        found += _between(column, times or (None, None), values)
+        found += between(column, times, values)
     return found
 
 
-def _between(column: str, times: Range, values: Values) -> list[str]:
-    since, before = times
+def between(column: str, times: Range | None, values: Values) -> list[str]:
+    """What a time meets that is within a range."""
+    since, before = times or (None, None)
     found = [] if since is None else [f"{column} >= {values(since, 'timestamptz')}"]
     return found if before is None else [*found, f"{column} < {values(before, 'timestamptz')}"]
 

@@ -10,6 +10,7 @@ from soniq.errors import (
     DatabaseError,
     DuplicateJob,
     InvalidOption,
+    JobChanged,
     JobNotFound,
     JobNotRetryable,
     JobRunning,
@@ -30,7 +31,15 @@ from soniq.postgres.refs import attempt_of
 from soniq.postgres.results import Results
 from soniq.postgres.retention import Retention
 from soniq.postgres.settle_tx import SettleTx
-from soniq.status import FINISHED, RETRYABLE, FinishedStatus
+from soniq.status import (
+    FINISHED,
+    RETRYABLE,
+    STATUSES,
+    WAITING,
+    FinishedStatus,
+    RetryableStatus,
+    Status,
+)
 from soniq.text import cut
 
 LONGEST_NOTE = 1_000
@@ -163,29 +172,40 @@ class Operations:
             await self._settled(cancelled)
         return {outcome.job_id for outcome in cancelled}
 
-    async def delete(self, job_id: object, by: str | None) -> bool:
-        """Forget a job, its result too. False: it does not exist. Raises `JobRunning`, or what a
-        store raises.
+    async def delete(self, job_id: object, status: Status | None, by: str | None) -> bool:
+        """Forget a job, its result too, as long as it is of a status, where one is given. False: it
+        does not exist. Raises `JobRunning`, `JobChanged`, or what a store raises.
         """
         id_ = parse_id(job_id)
         check_by(by)
-        while not await self.delete_those([id_], by):
+        check_status(status, STATUSES, optional=True)
+        while not await self.delete_those([id_], status, by):
             states = await self.lookup.states([id_])
             if id_ not in states:
                 return False
             state = states[id_]
+            if differs(state["status"], status):
+                raise JobChanged(id_, state["status"])
             if why := self.undeletable(state):
                 raise (
                     JobRunning(id_) if state["status"] == "running" else ResultNotDeleted(id_, why)
                 )
         return True
 
-    async def delete_those(self, ids: Sequence[str], by: str | None) -> set[str]:
-        """Forget those of some jobs that do not run; which those were. Those that wait are
-        cancelled first.
+    async def delete_those(
+        self, ids: Sequence[str], status: Status | None, by: str | None
+    ) -> set[str]:
+        """Forget those of some jobs that do not run, and are of a status where one is given; which
+        those were. Those that wait are cancelled first.
         """
-        await self.cancel_waiting(ids, "deleted")
-        deleted = await self._database.guard(self._retention.delete(ids))
+        finished = next((each for each in FINISHED if each == status), None)
+        if status == "running":
+            return set()
+        if status is None:
+            await self.cancel_waiting(ids, "deleted")
+        elif finished is None:
+            ids, finished = [*await self.cancel_waiting(ids, "deleted")], "cancelled"
+        deleted = await self._database.guard(self._retention.delete(ids, finished))
         await self._tell("delete", by, deleted)
         return deleted
 
@@ -207,12 +227,14 @@ class Operations:
         max_attempts: int | None = None,
         timeout: float | timedelta | None = None,
         delay: float | timedelta | None = None,
+        status: RetryableStatus | None = None,
         by: str | None = None,
     ) -> bool:
         """Run a job again, with what is to change; False where nothing did, for it is due already.
-        Raises `JobNotFound`, `JobNotRetryable` or `DuplicateJob`.
+        Raises `JobNotFound`, `JobNotRetryable`, `JobChanged` or `DuplicateJob`.
         """
         id_ = parse_id(job_id)
+        check_status(status, RETRYABLE, optional=True)
         if queue is not None:
             check_queue("queue", queue)
         check_integer("priority", priority, -32_768, 32_767, optional=True)
@@ -224,7 +246,7 @@ class Operations:
         changes = queue, priority, max_attempts, limit, check_seconds("delay", delay)
 
         while True:
-            if (rows := await self._retry([id_], changes, by)) is None:
+            if (rows := await self._retry([id_], changes, status, by)) is None:
                 holders = await self._database.fetch("holder_of_key", id_)
                 holder = str(holders[0]["id"]) if holders else "another job"
                 raise DuplicateJob(
@@ -238,22 +260,31 @@ class Operations:
             if id_ not in states:
                 raise JobNotFound(id_)
             state = states[id_]
+            if differs(state["status"], status):
+                raise JobChanged(id_, state["status"])
             if state["status"] not in RETRYABLE:
                 raise JobNotRetryable(id_, state["status"], state["held_by"] or ())
             # Its status changed in between: try again
 
-    async def retry_those(self, ids: Sequence[str], by: str | None) -> dict[str, bool] | None:
-        """Run those of some jobs again now that can be; which those are, and whether this changed
-        them. None: a dedup key is taken, and nothing changed.
+    async def retry_those(
+        self, ids: Sequence[str], status: RetryableStatus | None, by: str | None
+    ) -> dict[str, bool] | None:
+        """Run those of some jobs again now that can be, and are of a status where one is given;
+        which those are, and whether this changed them. None: a dedup key is taken, and nothing
+        changed.
         """
-        rows = await self._retry(ids, (None,) * 5, by)
+        rows = await self._retry(ids, (None,) * 5, status, by)
         return None if rows is None else {str(row["id"]): row["changed"] for row in rows}
 
     async def _retry(
-        self, ids: Sequence[str], changes: Sequence[object], by: str | None
+        self,
+        ids: Sequence[str],
+        changes: Sequence[object],
+        status: RetryableStatus | None,
+        by: str | None,
     ) -> Sequence[asyncpg.Record] | None:
         try:
-            rows = await self._database.guard(self._retry_once([ids, *changes, by]))
+            rows = await self._database.guard(self._retry_once([ids, *changes, by, status]))
         except DatabaseError as error:
             if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
                 raise
@@ -283,13 +314,25 @@ class Operations:
         """Forget finished jobs now: those past their time, or all finished at least `older_than`
         seconds ago.
         """
-        if status is not None and status not in FINISHED:
-            raise InvalidOption(
-                f"status= is one of {', '.join(FINISHED)}; got {status!r}", option="status"
-            )
+        check_status(status, FINISHED, optional=True)
         older_than = check_seconds("older_than", older_than)
         with self._database.guarding():
             return await self._retention.prune(older_than, status)
+
+
+def check_status(status: object, possible: Collection[Status], *, optional: bool = False) -> None:
+    """Raise `InvalidOption` unless it is one of these, or None where that may be."""
+    if status not in possible and not (optional and status is None):
+        raise InvalidOption(
+            f"status= is one of {', '.join(possible)}; got {status!r}", option="status"
+        )
+
+
+def differs(status: Status, wanted: Status | None) -> bool:
+    """Whether a job is not of the status that it was seen with; those that wait are of one."""
+    if wanted is None or status == wanted:
+        return False
+    return not {status, wanted} <= {*WAITING}
 
 
 def check_by(by: object) -> None:

@@ -1,15 +1,14 @@
 """The state of the queues and workers, as one snapshot."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import Literal, NamedTuple, TypedDict
+from datetime import datetime, timedelta
+from typing import Literal, TypedDict
 
-import asyncpg
 import msgspec
 
 from soniq.postgres import counting
 from soniq.postgres.database import Database
-from soniq.postgres.live import FEW, Counted, Live, LiveQueue, by_queue, counted, live
+from soniq.postgres.live import FEW, Counted, LiveQueue, by_queue, counted, live
 from soniq.postgres.reading import TIME_LIMIT, Reading
 from soniq.status import HeldJob, OldestJob, Owed, Pause, QueueBacklog, WorkerStatus
 
@@ -51,26 +50,47 @@ class Overview(TypedDict):
     """Queues of which no worker claims."""
 
 
-OF_THE_OLDEST = ("held", "marked")
-"""Statements that look at the oldest of what is alive."""
-OF_ALL = ("oldest", "owed", "workers", "paused")
+class OfWorker(msgspec.Struct):
+    """A worker, as the database has it."""
+
+    worker_id: str
+    hostname: str
+    pid: int
+    version: str
+    queues: list[str] | None
+    concurrency: int
+    started_at: datetime
+    seen_at: datetime
+    names: list[str]
+    plugins: list[str]
+    running: int
+    running_jobs: list[tuple[str, str, float]]
+    """Id, name, and the seconds for which it had run when the worker was last seen."""
 
 
-class Snapshot(NamedTuple):
-    """What an overview is made of."""
+class Situation(msgspec.Struct):
+    """What may need an operator."""
 
-    alive: Live
-    finished: list[Counted]
-    rows: Mapping[str, list[asyncpg.Record]]
-    """What each statement found."""
+    oldest_waiting: OldestJob | None
+    oldest_held: HeldJob | None
+    held_by: dict[str, int]
+    marks: dict[str, int]
+    owed: dict[str, Owed]
+    workers: list[OfWorker]
+    paused: dict[str, Pause]
 
 
 async def overview(reading: Reading) -> Overview:
     """Counts by queue and status, the live workers, and what may need attention: of one moment, so
     that a job which is settled meanwhile is counted once.
     """
-    alive, finished, rows = await _snapshot(reading)
-    workers = [_worker(row) for row in rows["workers"]]
+    sql = reading.database.sql
+    async with reading.snapshot(TIME_LIMIT, planned_once=True) as connection:
+        alive = await live(sql, connection)
+        finished = await counting.finished(sql, connection)
+        text = await connection.fetchval(sql["situation"], FEW, alive.held, alive.marked)
+    situation = msgspec.json.decode(text, type=Situation)
+    workers = [_worker(each) for each in situation.workers]
     backlog = _backlog(alive.queues)
     return {
         "queues": _queues(alive.queues, finished),
@@ -78,40 +98,15 @@ async def overview(reading: Reading) -> Overview:
         "at_least": _at_least(alive.queues, finished),
         "backlog": backlog,
         "workers": workers,
-        "oldest_waiting": _oldest(rows["oldest"][0]) if rows["oldest"] else None,
-        "oldest_held": _oldest_held(rows["held"]),
-        "held_by": {
-            row["holder"]: row["jobs"] for row in rows["held"] if row["holder"] is not None
-        },
-        "owed": {
-            row["plugin"]: {"events": row["events"], "waiting": max(0.0, row["waiting"])}
-            for row in rows["owed"]
-        },
-        "missing_plugins": _unknown(
-            {row["mark"]: row["jobs"] for row in rows["marked"]}, workers, "plugins"
-        ),
+        "oldest_waiting": situation.oldest_waiting,
+        "oldest_held": situation.oldest_held,
+        "held_by": situation.held_by,
+        "owed": situation.owed,
+        "missing_plugins": _unknown(situation.marks, workers, "plugins"),
         "unknown_names": _unknown(alive.names, workers, "names"),
         "unserved_queues": _unserved(backlog, workers),
-        "paused": {
-            row["queue"]: {
-                "since": row["paused_at"],
-                "by": row["paused_by"],
-                "reason": row["reason"],
-            }
-            for row in rows["paused"]
-        },
+        "paused": situation.paused,
     }
-
-
-async def _snapshot(reading: Reading) -> Snapshot:
-    """What there is at one moment."""
-    sql = reading.database.sql
-    async with reading.snapshot(TIME_LIMIT) as connection:
-        alive = await live(sql, connection)
-        finished = await counting.finished(sql, connection)
-        rows = {each: await connection.fetch(sql[each], FEW) for each in OF_THE_OLDEST}
-        rows |= {each: await connection.fetch(sql[each]) for each in OF_ALL}
-    return Snapshot(alive, finished, rows)
 
 
 def _queues(
@@ -152,43 +147,33 @@ def _backlog(alive: Mapping[str, LiveQueue]) -> dict[str, QueueBacklog]:
     }
 
 
-def _worker(row: asyncpg.Record) -> WorkerStatus:
+def worker_status(text: str) -> WorkerStatus:
+    """A worker of which the database tells in JSON."""
+    return _worker(msgspec.json.decode(text, type=OfWorker))
+
+
+def _worker(seen: OfWorker) -> WorkerStatus:
     return {
-        "worker_id": str(row["id"]),
-        "hostname": row["hostname"],
-        "pid": row["pid"],
-        "version": row["version"],
-        "queues": row["queues"],
-        "concurrency": row["concurrency"],
-        "started_at": row["started_at"],
-        "seen_at": row["seen_at"],
-        "names": list(row["names"]),
-        "plugins": list(row["plugins"]),
-        "running": row["running"],
+        "worker_id": seen.worker_id,
+        "hostname": seen.hostname,
+        "pid": seen.pid,
+        "version": seen.version,
+        "queues": seen.queues,
+        "concurrency": seen.concurrency,
+        "started_at": seen.started_at,
+        "seen_at": seen.seen_at,
+        "names": seen.names,
+        "plugins": seen.plugins,
+        "running": seen.running,
         "running_jobs": [
             {
                 "job_id": job_id,
                 "job_name": name,
-                "started_at": row["seen_at"] - timedelta(seconds=seconds),
+                "started_at": seen.seen_at - timedelta(seconds=seconds),
             }
-            for job_id, name, seconds in msgspec.json.decode(row["running_jobs"])
+            for job_id, name, seconds in seen.running_jobs
         ],
     }
-
-
-def _oldest(row: asyncpg.Record) -> OldestJob:
-    return {
-        "job_id": str(row["id"]),
-        "job_name": row["name"],
-        "queue": row["queue"],
-        "scheduled_at": row["scheduled_at"],
-        "waiting": row["waiting"],
-    }
-
-
-def _oldest_held(rows: Sequence[asyncpg.Record]) -> HeldJob | None:
-    found = [row for row in rows if row["holder"] is None]
-    return {**_oldest(found[0]), "held_by": found[0]["held_by"]} if found else None
 
 
 def _unknown(

@@ -23,8 +23,18 @@ would do the same with more connections to the server.
 TIME_LIMIT = 2.0
 """Seconds for each statement that counts all queues, or tells of them."""
 
-SETTINGS = "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off"
-"""What is read is found by an index, whatever the planner takes the tables for."""
+SETTINGS = (
+    "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off;"
+    " set local timezone = 'UTC'"
+)
+"""What is read is found by an index, whatever the planner takes the tables for; times in JSON are
+in UTC.
+"""
+
+PLANNED_ONCE = "set local plan_cache_mode = force_generic_plan"
+"""For statements that are the same each time: of a table with many partitions a plan takes longer
+to make than to carry out.
+"""
 
 
 class Reading:
@@ -35,10 +45,13 @@ class Reading:
         self._places = asyncio.Semaphore(max(1, min(MOST, database.settings.pool_size // 2)))
 
     @asynccontextmanager
-    async def snapshot(self, seconds: float) -> "AsyncIterator[Connection]":
+    async def snapshot(
+        self, seconds: float, *, planned_once: bool = False
+    ) -> "AsyncIterator[Connection]":
         """A connection in a transaction that only reads, and sees one moment; each statement may
         take so many seconds.
         """
+        settings = [SETTINGS, _limit(seconds), *([PLANNED_ONCE] if planned_once else [])]
         await self._take_place()
         try:
             with self.database.guarding():
@@ -46,8 +59,7 @@ class Reading:
                     self.database.acquire() as connection,
                     transaction(connection, "repeatable_read", read_only=True),
                 ):
-                    await connection.execute(SETTINGS)
-                    await limit(connection, seconds)
+                    await connection.execute("; ".join(settings))
                     yield connection
         finally:
             self._places.release()
@@ -65,4 +77,8 @@ class Reading:
 
 async def limit(connection: "Connection", seconds: float) -> None:
     """Let each statement of this transaction take so many seconds from now on."""
-    await connection.execute(f"set local statement_timeout = {milliseconds(max(seconds, 0.001))}")
+    await connection.execute(_limit(seconds))
+
+
+def _limit(seconds: float) -> str:
+    return f"set local statement_timeout = {milliseconds(max(seconds, 0.001))}"

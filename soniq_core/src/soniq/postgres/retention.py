@@ -1,7 +1,7 @@
 """Forgetting finished jobs, with their results: partitions whose time is past, and pruning."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -103,32 +103,37 @@ class Retention:
             if len(rows) < BATCH:
                 return total
 
-    async def delete(self, ids: Sequence[str]) -> set[str]:
-        """Forget those of some jobs that are finished, with their results; which those were.
+    async def delete(self, ids: Sequence[str], status: FinishedStatus | None) -> set[str]:
+        """Forget those of some jobs that are finished, and of a status where one is given, with
+        their results; which those were.
 
         Raises what a store raises that cannot delete, or `PluginError`: nothing is forgotten then.
         """
         async with self._forgetting() as connection:
-            rows = await connection.fetch(self._database.sql["delete"], ids, self._results.known)
+            rows = await connection.fetch(
+                self._database.sql["delete"], ids, self._results.known, status
+            )
             await self._tell(connection, rows)
         return {str(row["id"]) for row in rows}
 
     async def _empty(self, partition: str) -> None:
         """Forget what is in a partition that is to be dropped, so that plugins are told of it."""
-        table, last, count = self._table(partition), UUID(int=0), BATCH
-        while count == BATCH:
+        table = self._table(partition)
+
+        async def batch(after: UUID) -> Sequence[asyncpg.Record]:
             async with self._forgetting() as connection:
                 found = await connection.fetch(
-                    f"select id from {table} where id > $1 order by id limit $2", last, BATCH
+                    f"select id from {table} where id > $1 order by id limit $2", after, BATCH
                 )
-                ids = [row["id"] for row in found]
                 rows = await connection.fetch(
                     f"delete from {table} where id = any($1)"
                     " returning id, name, queue, status, result_store, result",
-                    ids,
+                    [row["id"] for row in found],
                 )
                 await self._tell(connection, rows)
-            count, last = len(ids), max(ids, default=last)
+            return found
+
+        await _walk(batch)
 
     @asynccontextmanager
     async def _forgetting(self) -> "AsyncIterator[Connection]":
@@ -172,15 +177,28 @@ class Retention:
         """Delete the results outside the row of a partition that is to be dropped, some thousand at
         a time, with no connection lent meanwhile.
         """
-        table, last, count = self._table(partition), UUID(int=0), BATCH
-        while count == BATCH:
+        table = self._table(partition)
+
+        async def batch(after: UUID) -> Sequence[asyncpg.Record]:
             async with self._database.acquire() as connection:
                 rows = await connection.fetch(
                     f"select id, result_store, result from {table}"
                     f" where id > $1 and result_store <> '{ROW}' and result is not null"
                     " order by id limit $2",
-                    last,
+                    after,
                     BATCH,
                 )
             await self._results.delete(rows)
-            count, last = len(rows), max((row["id"] for row in rows), default=last)
+            return rows
+
+        await _walk(batch)
+
+
+async def _walk(batch: Callable[[UUID], Awaitable[Sequence[asyncpg.Record]]]) -> None:
+    """Go through a partition by ids, a batch at a time: it takes those after an id, and returns
+    them.
+    """
+    last, count = UUID(int=0), BATCH
+    while count == BATCH:
+        rows = await batch(last)
+        count, last = len(rows), max((row["id"] for row in rows), default=last)

@@ -79,11 +79,16 @@ class Schema:
         Raises `SchemaMissing` or `SchemaTooNew`. Where all is current no right to create anything
         is needed.
         """
-        if not await self.missing():
+        missing = await self.missing()
+        if not missing:
             return
         if not self._database.settings.setup:
+            steps = ", ".join(f"{each.owner} {each.version}" for each in missing)
             raise SchemaMissing(
-                self._advice("are missing or older than this code, and SONIQ_SETUP is off")
+                self._advice(
+                    "are missing or older than this code, and SONIQ_SETUP is off; the steps that"
+                    f" are missing: {steps}"
+                )
             )
         await self.make()
 
@@ -302,6 +307,11 @@ def _is_comment(line: str) -> bool:
 def plugin_schema(schema: str, plugin: str) -> str:
     """The name of the schema that holds a plugin's own tables."""
     return f"{schema}_{plugin}"
+
+
+def plugin_function(schema: str, plugin: str, function: str) -> str:
+    """A function in a plugin's schema, as a statement names it."""
+    return f"{quote(plugin_schema(schema, plugin))}.{quote(function)}"
 
 
 def _closed(text: str) -> str:

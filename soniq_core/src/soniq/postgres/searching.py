@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -13,7 +13,7 @@ from soniq.checks import check_integer, check_limit
 from soniq.errors import DatabaseError, InvalidOption
 from soniq.postgres.reading import Reading, limit
 from soniq.postgres.sql import quote
-from soniq.postgres.walking import FIRST, GROWTH, LAST_FIRST, Place, Walk, walks
+from soniq.postgres.walking import FIRST, GROWTH, LAST_FIRST, Place, Walk, careful_if_need_be, walks
 from soniq.search import FoundJob, Page, Search, check_search
 
 if TYPE_CHECKING:
@@ -31,6 +31,25 @@ Start = tuple[datetime, UUID]
 """The place of a job among those that run: when it started, and its id."""
 
 
+class Cursor(NamedTuple):
+    """Where a page begins, and which way it goes on from there."""
+
+    place: Place
+    back: bool = False
+    """Whether it is the page before this place."""
+    at: bool = False
+    """Whether what is at the place itself is part of it."""
+
+    @property
+    def turned(self) -> "Cursor":
+        """The other way around: of all that this page and those behind it leave out."""
+        return self._replace(back=not self.back, at=not self.at)
+
+
+MARKS = {(False, False): "", (False, True): "=", (True, False): "<", (True, True): "<="}
+"""How a cursor says behind its order which way it goes, and whether from the place itself."""
+
+
 async def search(
     reading: Reading,
     search: Search,
@@ -45,49 +64,60 @@ async def search(
     check_integer("rows", rows, 1, MOST_ROWS)
     seconds = check_limit("seconds", seconds)
     if search.order == "started":
-        return await _running(reading, search, cursor, size, seconds)
+        return await careful_if_need_be(
+            lambda careful: _running(reading, search, cursor, size, seconds, careful)
+        )
     kind: Any = tuple[str, UUID] if search.order == "newest" else tuple[str, datetime, UUID]
     begin = None if cursor is None else _decoded(cursor, search, kind)
 
-    async with reading.snapshot(max(seconds, PATIENCE)) as connection:
-        found = await walks(connection, search, quote(reading.database.settings.schema))
-        for walk in found:
-            walk.place = begin
-        await _go(connection, found, size + 1, rows, seconds)
-    return _page(search, found, size)
+    async def look(careful: bool) -> Page:
+        async with reading.snapshot(max(seconds, PATIENCE)) as connection:
+            found = await walks(connection, search, quote(reading.database.settings.schema))
+            for walk in found:
+                walk.careful = careful
+                if begin is not None:
+                    walk.place, walk.back, walk.at = begin
+            await _go(connection, found, size + 1, rows, seconds)
+        return _page(search, found, size, begin)
+
+    return await careful_if_need_be(look)
 
 
 async def _running(
-    reading: Reading, search: Search, cursor: str | None, size: int, seconds: float
+    reading: Reading, search: Search, cursor: str | None, size: int, seconds: float, careful: bool
 ) -> Page:
     """The page of those that have run for the longest time: all that is alive is looked through for
     each page. Where the time ends first, the page is of what was found, and those behind it go on
     by creation.
     """
-    begin: tuple[UUID | None, Start | None] = (None, None)
+    begin = Cursor((None, None))
     if cursor is not None:
         begin = _decoded(cursor, search, tuple[str, UUID | None, Start | None])
+        if begin.back and (begin.place[0] is not None or begin.place[1] is None):
+            raise _no_cursor(cursor)
 
     async with reading.snapshot(max(seconds, PATIENCE)) as connection:
         found = await walks(connection, search, quote(reading.database.settings.schema))
         for walk in found:
-            walk.place = None if begin[0] is None else (begin[0],)
+            walk.careful = careful
+            walk.place = None if begin.place[0] is None else (begin.place[0],)
         await _go(connection, found, MOST_RUNNING, MOST_ROWS, seconds)
-    rows = [row for walk in found for row in walk.found]
-    return _page_by_start(search, rows, size, begin, _end(found, last_first=False))
+    rows, end = [row for walk in found for row in walk.found], _end(found, descends=False)
+    if begin.back:
+        return _page_before_start(search, rows, size, begin, whole=end is None)
+    return _page_by_start(search, rows, size, begin, end)
 
 
 def _page_by_start(
     search: Search,
     rows: list[asyncpg.Record],
     size: int,
-    begin: tuple[UUID | None, Start | None],
+    begin: Cursor,
     end: Place | None,
 ) -> Page:
     """The page of those found, which are in the order of their creation, as far as `end`."""
-    walked, after = begin
-    if after is not None:
-        rows = [row for row in rows if _start(row) > after]
+    walked, after = begin.place
+    rows = _from(rows, begin)
     whole = walked is None and end is None
     page = sorted(rows, key=_start)[:size] if whole else sorted(rows[:size], key=_start)
 
@@ -96,12 +126,43 @@ def _page_by_start(
         following = (None, _start(page[-1])) if whole else (rows[size - 1]["id"], after)
     elif end is not None:
         following = (*end, after)
+    on = None if following is None else Cursor(following)
     return Page(
         jobs=[_found(row) for row in page],
-        next=None if following is None else _cursor(search, following),
+        **_leading(search, None if walked or after is None else begin, on),
         complete=whole or following is None,
         looked_back_to=None if following is None else _reached(*following),
     )
+
+
+def _page_before_start(
+    search: Search, rows: list[asyncpg.Record], size: int, begin: Cursor, *, whole: bool
+) -> Page:
+    """The page of those found that started before a place. Where not all were found, none leads on
+    from it.
+    """
+    before = sorted(_from(rows, begin), key=_start)
+    page = before[-size:]
+    more = whole and len(before) > size
+    return Page(
+        jobs=[_found(row) for row in page],
+        **_leading(search, begin, Cursor((None, _start(page[0])), back=True) if more else None),
+        complete=whole,
+        looked_back_to=_start(page[0])[0] if more else None,
+    )
+
+
+def _from(rows: list[asyncpg.Record], begin: Cursor) -> list[asyncpg.Record]:
+    """Those to which the cursor of a page leads."""
+    after = begin.place[1]
+    if after is None:
+        return rows
+    return [
+        row
+        for row in rows
+        if (_start(row) < after if begin.back else _start(row) > after)
+        or (begin.at and _start(row) == after)
+    ]
 
 
 def _reached(walked: UUID | None, start: Start | None) -> datetime:
@@ -140,36 +201,46 @@ async def _go(
             ) from error
 
 
-def _page(search: Search, found: list[Walk], size: int) -> Page:
+def _page(search: Search, found: list[Walk], size: int, begin: Cursor | None) -> Page:
     """What all walks have come past, in order."""
-    last_first = search.order in LAST_FIRST
+    back = begin is not None and begin.back
+    descends = (search.order in LAST_FIRST) != back
     rows = sorted(
         ((walk.key(row), row) for walk in found for row in walk.found),
         key=lambda each: each[0],
-        reverse=last_first,
+        reverse=descends,
     )
-    end = _end(found, last_first)
+    end = _end(found, descends)
     if end is not None:
-        rows = [each for each in rows if (each[0] >= end if last_first else each[0] <= end)]
+        rows = [each for each in rows if (each[0] >= end if descends else each[0] <= end)]
 
     complete = end is None or len(rows) >= size
     if len(rows) > size:
         rows = rows[:size]
         end = rows[-1][0]
     return Page(
-        jobs=[_found(row) for _, row in rows],
-        next=None if end is None else _cursor(search, end),
+        jobs=[_found(row) for _, row in (reversed(rows) if back else rows)],
+        **_leading(search, begin, None if end is None else Cursor(end, back)),
         complete=complete,
         looked_back_to=None if end is None else _time(end),
     )
 
 
-def _end(found: list[Walk], last_first: bool) -> Place | None:
+def _leading(search: Search, begin: Cursor | None, on: Cursor | None) -> dict[str, str | None]:
+    """The cursors of a page that begins somewhere, and goes on somewhere."""
+    away = None if begin is None else begin.turned
+    ways = [None if each is None else _cursor(search, each) for each in (on, away)]
+    if begin is not None and begin.back:
+        ways.reverse()
+    return dict(zip(("next", "previous"), ways, strict=True))
+
+
+def _end(found: list[Walk], descends: bool) -> Place | None:
     """How far all walks have come; None where they are at their ends."""
     places = [walk.place for walk in found if not walk.ended and walk.place is not None]
     if not places:
         return None
-    return max(places) if last_first else min(places)
+    return max(places) if descends else min(places)
 
 
 def _found(row: asyncpg.Record) -> FoundJob:
@@ -201,23 +272,29 @@ def _time(place: Place) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _cursor(search: Search, place: Place) -> str:
-    """A place as text that callers only hand back."""
-    return (
-        base64.urlsafe_b64encode(msgspec.json.encode([search.order, *place])).decode().rstrip("=")
-    )
+def _cursor(search: Search, cursor: Cursor) -> str:
+    """A cursor as text that callers only hand back."""
+    how = search.order + MARKS[cursor.back, cursor.at]
+    written = msgspec.json.encode([how, *cursor.place])
+    return base64.urlsafe_b64encode(written).decode().rstrip("=")
 
 
-def _decoded(cursor: object, search: Search, kind: Any) -> Place:
-    """The place that a cursor stands for. Raises `InvalidOption`."""
+def _decoded(cursor: object, search: Search, kind: Any) -> Cursor:
+    """What a text stands for. Raises `InvalidOption`."""
     try:
         text = str(cursor) + "=" * (-len(str(cursor)) % 4)
-        order, *place = msgspec.json.decode(base64.urlsafe_b64decode(text), type=kind)
+        how, *place = msgspec.json.decode(base64.urlsafe_b64decode(text), type=kind)
     except (ValueError, msgspec.MsgspecError):
-        order, place = None, []
-    if order != search.order:
-        raise InvalidOption(
-            f"cursor= is the `next` of a page of the same search; got {cursor!s:.100}",
-            option="cursor",
-        )
-    return tuple(place)
+        raise _no_cursor(cursor) from None
+    for (back, at), mark in MARKS.items():
+        if how == search.order + mark:
+            return Cursor(tuple(place), back, at)
+    raise _no_cursor(cursor)
+
+
+def _no_cursor(cursor: object) -> InvalidOption:
+    return InvalidOption(
+        "cursor= is the `next` or the `previous` of a page of the same search; got"
+        f" {cursor!s:.100}",
+        option="cursor",
+    )

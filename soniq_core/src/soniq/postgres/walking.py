@@ -6,23 +6,29 @@ up first. What matches is then read between these two places. So a walk can be l
 be taken up again by anybody who knows the place.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
 
-from soniq.postgres.matching import Values, conditions
+import asyncpg
+
+from soniq.errors import DatabaseError
+from soniq.postgres.matching import Values, between, conditions
 from soniq.search import ORDERED, Search
 from soniq.status import FINISHED, Status
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from soniq.postgres.connections import Connection
+
+T = TypeVar("T")
 
 Place = tuple[Any, ...]
 """Where a walk is: the values of the columns that it is ordered by."""
+Tally = Counter[tuple[str, ...]]
+"""How many jobs there are of each combination of some columns' values."""
 
 KINDS = {
     "id": "uuid",
@@ -39,6 +45,8 @@ KEYS = {
 runs has no index of its start: all that is alive is walked through, and sorted where it is found.
 """
 LAST_FIRST = ("newest", "finished")
+TIMES = {"finished": "finished", "due": "scheduled"}
+"""The range of a search that bounds the walk of an order: that of its first column."""
 
 BY_INDEX = (
     "set local enable_bitmapscan = on; set local enable_indexscan = off;"
@@ -50,6 +58,11 @@ ALONG_INDEXES = (
     " set local enable_indexonlyscan = on"
 )
 """For plans that go along the index of the order."""
+
+AS_JSON = "convert_from(args, 'UTF8')::jsonb"
+"""Arguments as JSON: an error where they are none that PostgreSQL knows, as with a NUL in a text.
+The function that finds none instead takes more than twice as long: called where this met such.
+"""
 
 FIRST = 100
 """The rows of the first stretch of each walk."""
@@ -92,31 +105,50 @@ class Walk:
     """The lanes along which it goes at once, where it is one of what is due."""
     place: Place | None = None
     """How far it has come; None at the beginning."""
+    at: bool = False
+    """Whether what is at its place itself is still to be looked at."""
+    back: bool = False
+    """Whether it goes the other way around, towards what comes first."""
+    careful: bool = False
+    """Whether arguments may be no JSON."""
     ended: bool = False
     """Whether there is nothing behind its place."""
     found: "list[asyncpg.Record]" = field(default_factory=list)
 
-    async def count(self, connection: "Connection", length: int, most: int) -> int:
-        """Go on by a stretch of so many rows; how many of them match, `most` at most."""
-        return await self._count(connection, await self._end(connection, length), length, most)
+    async def tally(
+        self, connection: "Connection", length: int, most: int, of: Sequence[str]
+    ) -> Tally:
+        """Go on by a stretch of so many rows; how many of them match, `most` at most, by the values
+        of some columns.
+        """
+        end = await self._end(connection, length)
+        return await self._tally(connection, end, length, most, of)
 
-    async def count_by_index(self, connection: "Connection", _: int, most: int) -> int:
+    async def tally_by_index(
+        self, connection: "Connection", _: int, most: int, of: Sequence[str]
+    ) -> Tally:
         """How many others match, `most` at most, through an index of what is searched for."""
         await connection.execute(BY_INDEX)
-        count = await self._count(connection, None, 0, most)
+        found = await self._tally(connection, None, 0, most, of)
         await connection.execute(ALONG_INDEXES)
-        return count
+        return found
 
-    async def _count(
-        self, connection: "Connection", end: Place | None, length: int, most: int
-    ) -> int:
-        values = Values()
-        matching = f"select from {self._stretch(end, length, values)} limit {most}"
-        count = await connection.fetchval(
-            f"select count(*) from ({matching}) as matching", *values.all
+    async def _tally(
+        self,
+        connection: "Connection",
+        end: Place | None,
+        length: int,
+        most: int,
+        of: Sequence[str],
+    ) -> Tally:
+        values, columns = Values(), ", ".join(of)
+        matching = f"select {columns} from {self._stretch(end, length, values)} limit {most}"
+        by = f" group by {columns}" if of else ""
+        rows = await connection.fetch(
+            f"select count(*), {columns or 'null'} from ({matching}) as matching{by}", *values.all
         )
         self._arrive(end)
-        return int(count)
+        return Counter({tuple(row)[1:]: row["count"] for row in rows})
 
     async def look(self, connection: "Connection", length: int, most: int) -> None:
         """Go on by a stretch of so many rows, and find what matches there, until so many are
@@ -124,22 +156,14 @@ class Walk:
         """
         wanted, end = most - len(self.found), await self._end(connection, length)
         rows = await self._matching(connection, end, length, wanted)
-        self.found += rows
-        if len(rows) == wanted:
-            self.place = self.key(rows[-1])
-        else:
-            self._arrive(end)
+        self._keep(rows, wanted, end)
 
     async def look_by_index(self, connection: "Connection", most: int) -> None:
         """Find all else that matches, through an index of what is searched for."""
         wanted = most - len(self.found)
         await connection.execute(BY_INDEX)
         rows = await self._matching(connection, None, 0, wanted)
-        self.found += rows
-        if len(rows) == wanted:
-            self.place = self.key(rows[-1])
-        else:
-            self._arrive(None)
+        self._keep(rows, wanted, None)
 
     @property
     def has_index(self) -> bool:
@@ -154,8 +178,24 @@ class Walk:
         """The place of a row."""
         return tuple(row[column] for column in self._columns)
 
+    @property
+    def descends(self) -> bool:
+        """Whether what comes later has a lower place."""
+        return (self.search.order in LAST_FIRST) != self.back
+
+    def _keep(self, rows: "list[asyncpg.Record]", wanted: int, end: Place | None) -> None:
+        """Keep what a stretch has found: where that is all that was wanted, it ended there."""
+        self.found += rows
+        if len(rows) == wanted:
+            self.place, self.at = self.key(rows[-1]), False
+        else:
+            self._arrive(end)
+
     def _arrive(self, end: Place | None) -> None:
-        self.place, self.ended = end or self.place, end is None
+        if end is None:
+            self.ended = True
+        else:
+            self.place, self.at = end, False
 
     # --- SQL -------------------------------------------------------------------------------------
 
@@ -163,7 +203,7 @@ class Walk:
         """The place where a stretch of so many rows ends; None where there are not so many."""
         values = Values()
         query = (
-            f"select {', '.join(self._columns)} from {self._table} where {self._bounds(values)}"
+            f"select {', '.join(self._columns)} from {self._table} where {self._within(values)}"
             f" order by {self._order} offset {length - 1} limit 1"
         )
         if self.lanes is not None:
@@ -186,14 +226,13 @@ class Walk:
 
     def _stretch(self, end: Place | None, length: int, values: Values) -> str:
         """What matches up to a place: the text behind `from`."""
-        until = (
-            [] if end is None else [self._compare(">=" if self._last_first else "<=", end, values)]
-        )
-        matches = conditions(self.search, self.statuses, self.table, self.schema, values)
+        until = [] if end is None else [self._compare(">=" if self.descends else "<=", end, values)]
+        args = f"{self.schema}.jsonb_1(args)" if self.careful else AS_JSON
+        matches = conditions(self.search, self.statuses, self.table, args, values)
         if self.lanes is None:
             return f"{self._table} where {_all([self._bounds(values), *until, *matches])}"
         lane = (
-            f"select * from {self._table} where {_all([self._bounds(values), *until])}"
+            f"select * from {self._table} where {_all([self._within(values), *until])}"
             f" order by {self._order} limit {length}"
         )
         return f"{self._of_lanes(values)} cross join lateral ({lane}) as job where {_all(matches)}"
@@ -204,7 +243,8 @@ class Walk:
         if self.lanes is not None:
             found.append("job.queue = lane.in_queue and job.priority = lane.of_priority")
         if self.place is not None:
-            found.append(self._compare("<" if self._last_first else ">", self.place, values))
+            how = ("<" if self.descends else ">") + ("=" if self.at else "")
+            found.append(self._compare(how, self.place, values))
         if self.search.order == "newest":
             since, before = self.search.created or (None, None)
             if since is not None:
@@ -212,6 +252,12 @@ class Walk:
             if before is not None:
                 found.append(f"id < {values(_first_id(before + CLOCKS), 'uuid')}")
         return _all(found)
+
+    def _within(self, values: Values) -> str:
+        """The same, and what bounds it by the times that are searched for."""
+        times = TIMES.get(self.search.order)
+        among = None if times is None else getattr(self.search, times)
+        return _all([self._bounds(values), *between(self._columns[0], among, values)])
 
     def _compare(self, how: str, place: Place, values: Values) -> str:
         marks = [
@@ -234,13 +280,19 @@ class Walk:
         return KEYS[self.search.order]
 
     @property
-    def _last_first(self) -> bool:
-        return self.search.order in LAST_FIRST
-
-    @property
     def _order(self) -> str:
-        how = " desc" if self._last_first else ""
+        how = " desc" if self.descends else ""
         return ", ".join(f"{column}{how}" for column in self._columns)
+
+
+async def careful_if_need_be(look: Callable[[bool], Awaitable[T]]) -> T:
+    """What is found without care, or, where arguments were met that are no JSON, with."""
+    try:
+        return await look(False)
+    except DatabaseError as error:
+        if not isinstance(error.__cause__, asyncpg.DataError):
+            raise
+    return await look(True)
 
 
 async def walks(connection: "Connection", search: Search, schema: str) -> list[Walk]:
