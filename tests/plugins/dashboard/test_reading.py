@@ -80,6 +80,22 @@ async def test_totals_are_one_point_of_the_whole_time(filled: Soniq, dashboard: 
     ]
 
 
+async def test_without_durations_there_are_the_same_counts_and_seconds(
+    filled: Soniq, dashboard: Dashboard
+) -> None:
+    async def counts(durations: bool) -> Any:
+        points = await dashboard.series(
+            ago(5 * HOUR), by=["queue"], step=60, durations=durations
+        )  # fmt: skip
+        assert all(bool(sum(each.took.buckets)) == durations for each in points)
+        return [
+            (each.at, each.queue, each.done, each.took.seconds, each.waited.seconds)
+            for each in points
+        ]
+
+    assert await counts(True) == await counts(False) != []
+
+
 async def test_the_step_goes_by_the_length_of_time(filled: Soniq, dashboard: Dashboard) -> None:
     def steps(points: Any) -> set[timedelta]:
         return {b.at - a.at for a, b in itertools.pairwise(points)}
@@ -107,7 +123,7 @@ async def test_what_begins_within_a_point_has_that_point(app: Soniq, dashboard: 
     [
         ({"since": datetime(2030, 1, 1)}, "since= has no time zone"),
         ({"until": datetime(2030, 1, 1)}, "until= has no time zone"),
-        ({"step": 5}, "step= is 1, 10 or 60 minutes; got 5"),
+        ({"step": 5}, "step= is 1, 10, 60 or 720 minutes; got 5"),
         ({"by": "name"}, "by= is a list of"),
         ({"by": ["job"]}, "by= is a list of"),
     ],

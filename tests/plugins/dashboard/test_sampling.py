@@ -3,14 +3,24 @@
 import asyncio
 import itertools
 import time
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
-from soniq import Soniq
+from soniq import InvalidOption, Soniq
 from soniq_dashboard import Dashboard
 from soniq_dashboard.counters import Counters
-from soniq_dashboard.sampling import AT_ONCE, forget, pause_after, sample
+from soniq_dashboard.sampling import (
+    AT_ONCE,
+    deploy_of,
+    forget,
+    kinds_after,
+    kinds_of,
+    pause_after,
+    sample,
+)
 from soniq_dashboard.settings import DAY, KEEP
 from soniq_dashboard.writing import Writer
 from tests.conftest import MakeApp
@@ -70,6 +80,108 @@ def app(make_app: MakeApp, dashboard: Dashboard) -> Soniq:
     return make_app(plugins=[dashboard], unknown_jobs="allow")
 
 
+def test_workers_are_new_by_their_version_or_the_jobs_that_they_know() -> None:
+    def workers(*known: tuple[str, list[str]]) -> list[dict[str, object]]:
+        return [{"version": version, "names": names} for version, names in known]
+
+    one = kinds_of(workers(("1.0", ["b", "a"]), ("1.0", ["a", "b"])))  # type: ignore[arg-type]
+    other = kinds_of(workers(("1.0", ["a", "b", "c"])))  # type: ignore[arg-type]
+    newer = kinds_of(workers(("1.1", ["a", "b", "c"])))  # type: ignore[arg-type]
+    assert len(one) == 1
+    assert deploy_of(one, None) is None
+    assert deploy_of(one, [*one]) is None
+    assert deploy_of({}, [*one]) is None
+    assert deploy_of({**one, **other}, [*one]) == "workers that know 3 jobs"
+    assert deploy_of(newer, [*other]) == "workers of Soniq 1.1"
+    assert deploy_of(one, [*other]) == "workers that know 2 jobs"  # back to those before
+
+
+async def test_a_worker_that_knows_other_jobs_is_seen_also_after_a_time_without_any(
+    make_app: MakeApp, schema: str, connection: "Connection[asyncpg.Record]"
+) -> None:
+    told = f"select deploy from {schema}_dashboard.gauge where queue = ''"
+    for names, deploy in ((["one"], None), (["one"], None), (["one", "two"], "know 2 jobs")):
+        app = make_app(plugins=[Dashboard()])
+        for name in names:
+            app.job(name=name)(_nothing)
+        await connection.execute("select 1")
+        async with working(app):
+
+            async def alive(app: Soniq = app) -> bool:
+                return bool((await app.overview())["workers"])
+
+            await eventually(alive)
+            await sample(app)
+        await sample(app)  # where none is alive
+        found = await connection.fetchval(told + " order by at desc limit 1")
+        assert (found is None) if deploy is None else deploy in found
+
+
+async def _nothing() -> None: ...
+
+
+async def test_workers_that_come_back_as_they_were_are_nothing_new(
+    make_app: MakeApp, schema: str, connection: "Connection[asyncpg.Record]"
+) -> None:
+    mail, web = make_app(plugins=[Dashboard()]), make_app(plugins=[Dashboard()])
+    mail.job(name="mail")(_nothing)
+    web.job(name="web")(_nothing)
+    newer = make_app(plugins=[Dashboard()])
+    newer.job(name="newer")(_nothing)
+
+    async def seen(*fleet: Soniq) -> str | None:
+        async with AsyncExitStack() as running:
+            for app in fleet:
+                await running.enter_async_context(working(app))
+
+            async def all_alive() -> bool:
+                return len((await mail.overview())["workers"]) == len(fleet)
+
+            await eventually(all_alive)
+            await sample(mail)
+        told = f"select deploy from {schema}_dashboard.gauge where queue = '' order by at desc"
+        found: str | None = await connection.fetchval(told)
+        await connection.execute(
+            f"update {schema}_dashboard.gauge set deploy = null, at = at - interval '2 hours'"
+        )
+        return found
+
+    await mail.start()
+    for fleet in ((mail, web), (web,), (), (mail, web)):
+        assert await seen(*fleet) is None
+    assert await seen(newer) == "workers that know 1 job"
+    assert await seen(mail) == "workers that know 1 job"  # those that were replaced
+
+
+def test_what_was_replaced_is_new_when_it_comes_back() -> None:
+    assert kinds_after({"new": 1}, ["old", "new"], new=True) == ["new"]
+    assert kinds_after({"new": 1}, ["old", "new"], new=False) == ["new", "old"]
+    assert kinds_after({}, ["old"], new=True) == ["old"]
+    assert kinds_after({}, None, new=False) is None
+
+
+async def test_of_a_longer_step_there_is_the_highest_of_each(
+    app: Soniq, dashboard: Dashboard, schema: str, connection: "Connection"
+) -> None:
+    await app.start()
+    await connection.execute(
+        f"insert into {schema}_dashboard.gauge"
+        " (at, queue, waiting, scheduled, running, held, oldest, workers, slots, busy)"
+        " select '2030-01-31 12:00Z'::timestamptz + n * interval '1 minute', '', n, 20 - n, 0, 0,"
+        " n / 2.0, 1, 8, 0 from generate_series(5, 14) as n"
+    )
+    noon = datetime(2030, 1, 31, 12, tzinfo=UTC)
+    found = await dashboard.gauges(noon, noon + timedelta(hours=1), step=10)
+    assert [(each.at, each.waiting, each.scheduled, each.oldest) for each in found] == [
+        (noon, 9, 15, 4.5),
+        (noon + timedelta(minutes=10), 14, 10, 7.0),
+    ]
+    (hour,) = await dashboard.gauges(noon + timedelta(minutes=3), None, step=60)
+    assert (hour.at, hour.waiting) == (noon, 14)
+    with pytest.raises(InvalidOption, match="1, 10, 60 or 720"):
+        await dashboard.gauges(noon, step=5)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("took", "pause"), [(0.1, 15.0), (3.0, 60.0)])
 def test_a_sample_of_very_many_jobs_is_taken_less_often(took: float, pause: float) -> None:
     assert pause_after(took) == pause
@@ -124,7 +236,11 @@ async def test_what_is_past_is_forgotten_some_thousand_rows_at_a_time(
         f"insert into {schema}_dashboard.gauge select clock_timestamp() - n * interval '5 days', 0, 0, 0, 0, 0, 0, 0, 0, ''"
         " from generate_series(1, 3) as n"
     )
-    assert await forget(app, DEFAULT) == 2 * AT_ONCE + 1 + 3 + 2 + 1 + 2
+    await connection.execute(
+        f"insert into {schema}_dashboard.silent select gen_random_uuid(), clock_timestamp() - n * interval '5 days',"
+        " '{}' from generate_series(1, 2) as n"
+    )
+    assert await forget(app, DEFAULT) == 2 * AT_ONCE + 1 + 3 + 2 + 1 + 2 + 1
     left = await connection.fetch(
         f"select tier, count(*)::int as rows from {schema}_dashboard.series group by tier order by tier"
     )

@@ -37,10 +37,10 @@ def test_what_is_out_of_bounds_is_refused(given: dict[str, Any]) -> None:
 
 def test_a_timedelta_is_taken_for_seconds() -> None:
     dashboard = Dashboard(keep_1m=timedelta(hours=2), interval=timedelta(seconds=30))
-    assert (dashboard._keep[1], dashboard._interval) == (7_200, 30)
+    assert (dashboard._keep[1], dashboard.interval) == (7_200, 30)
 
 
 def test_what_is_not_said_has_a_default() -> None:
     dashboard = Dashboard()
     assert dashboard._keep == {1: 172_800, 10: 691_200, 60: 7_776_000}
-    assert dashboard._interval == 60
+    assert dashboard.interval == 60

@@ -12,9 +12,9 @@ from soniq.plugin import Action
 
 from .database import NAME, bounded, readable, statement
 
-Kind = Literal["retry", "cancel", "delete", "pause", "resume", "stop"]
+Kind = Literal["retry", "run", "cancel", "delete", "pause", "resume", "stop"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""What operators do; `stop` is of an operation."""
+"""What operators do; `run` and `stop` are of operations: a job that runs now is told as a retry."""
 
 KEPT = 90 * 86_400.0
 """Seconds for which it is kept, and operations after their end."""

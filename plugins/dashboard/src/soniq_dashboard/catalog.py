@@ -7,7 +7,7 @@ import msgspec
 
 from soniq import Soniq
 
-from .database import statement
+from .database import session, statement
 
 LONGEST = 1_000
 """Milliseconds that a statement may take."""
@@ -26,7 +26,7 @@ class Catalog(msgspec.Struct, frozen=True):
 async def read_catalog(app: Soniq) -> Catalog:
     """Read it, in three statements that are bounded in time. Raises `DatabaseError`."""
     schema = f'"{app.settings.schema}"'
-    async with app.connection() as connection:
+    async with session(app) as connection:
         server = await _rows(connection, statement(schema, "server"))
         migrated = await _rows(connection, statement(schema, "migrated"))
         owners = [each["owner"] for each in migrated or () if each["owner"] != CORE]

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from soniq import Soniq
 from soniq.errors import AppNotStarted
-from soniq.plugin import Action, Migration, Outcome, Task, hookimpl
+from soniq.plugin import Action, Migration, Outcome, Task, WorkerStatus, hookimpl
 
-from . import audit
+from . import audit, silent
 from .counters import Counters
 from .database import NAME, migration
 from .extending import HOOKS
@@ -35,7 +35,8 @@ class Collector:
     ) -> None:
         given = {1: keep_1m, 10: keep_10m, 60: keep_1h}
         self._keep = {tier: seconds(setting, given[tier]) for tier, setting in KEEP.items()}
-        self._interval = seconds(INTERVAL, interval)
+        self.interval = seconds(INTERVAL, interval)
+        """Seconds between two writings of a worker."""
         self._counters = Counters()
         self._app: Soniq | None = None
         self._writer: Writer | None = None
@@ -48,16 +49,20 @@ class Collector:
         queue: str | None = None,
         name: str | None = None,
         by: Sequence[Literal["queue", "name"]] = (),
-        step: Literal[1, 10, 60] | None = None,
+        step: Literal[1, 10, 60, 720] | None = None,
+        durations: bool = True,
     ) -> Sequence[Point]:
         """What was settled from one time to another (now), of one queue and one job or of all, in
         the order of time; times have a zone. A point for each time in which there was something.
 
         `by`: a point for each queue, for each job, or both, instead of one for all. `step`: minutes
         of a point; None: the finest that is kept, and is not too many: minutes for six hours, ten
-        for seven days, then hours. The last minute is not complete.
+        for seven days, then hours. The last minute is not complete. Without `durations`, which is
+        cheaper, `took` and `waited` have the seconds of all together, and no quantiles.
         """
-        return await read_series(self._started(), self._keep, since, until, queue, name, by, step)
+        return await read_series(
+            self._started(), self._keep, since, until, queue, name, by, step, durations=durations
+        )
 
     async def totals(
         self,
@@ -74,12 +79,17 @@ class Collector:
         )
 
     async def gauges(
-        self, since: datetime, until: datetime | None = None, *, queue: str | None = None
+        self,
+        since: datetime,
+        until: datetime | None = None,
+        *,
+        queue: str | None = None,
+        step: Literal[1, 10, 60, 720] = 1,
     ) -> Sequence[Gauge]:
-        """How much waited in a queue, or in all, and how busy the workers were, minute by minute
-        from one time to another (now).
+        """How much waited in a queue, or in all, and how busy the workers were, from one time to
+        another (now): of each `step` minutes the highest of each.
         """
-        return await read_gauges(self._started(), since, until, queue)
+        return await read_gauges(self._started(), since, until, queue, step)
 
     @hookimpl
     def settled(self, outcomes: Sequence[Outcome]) -> Coroutine[Any, Any, None] | None:
@@ -94,8 +104,13 @@ class Collector:
         await audit.write(self._started(), action)
 
     @hookimpl
+    async def workers_lost(self, workers: Sequence[WorkerStatus]) -> None:
+        """Keep which workers fell silent."""
+        await silent.keep(self._started(), workers)
+
+    @hookimpl
     async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
-        self._app, self._writer = app, Writer(app, self._counters, self._interval)
+        self._app, self._writer = app, Writer(app, self._counters, self.interval)
         try:
             yield
         finally:
@@ -121,7 +136,13 @@ class Collector:
 
     @hookimpl
     def migrations(self) -> Sequence[Migration]:
-        steps = ("0001_series", "0002_operations")
+        steps = (
+            "0001_series",
+            "0002_operations",
+            "0003_deploys",
+            "0004_workers",
+            "0005_run_now",
+        )
         return [Migration(version=n, sql=migration(each)) for n, each in enumerate(steps, 1)]
 
     def _started(self) -> Soniq:

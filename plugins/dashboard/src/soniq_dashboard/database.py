@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from soniq import Soniq
-from soniq.errors import DatabaseError
+from soniq.errors import DatabaseError, DatabaseUnavailable, SoniqError
+from soniq.plugin import is_lost
 
 from .durations import BOUNDS
 
@@ -23,6 +24,13 @@ NAME = "dashboard"
 PATIENCE = 5.0
 """Seconds for a statement of a page, or for an operation."""
 
+MISSING = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InvalidSchemaNameError,
+)
+"""What a statement meets whose tables, or what came to them later, were not made yet."""
+
 OF_BUCKETS = re.compile(r"\{(added|summed):(\w+)\}")
 """What stands in a statement for an expression for each bucket: PostgreSQL has no sum of arrays,
 and what takes them apart and together takes ten times as long.
@@ -32,6 +40,22 @@ PLACES = range(1, len(BOUNDS) + 2)
 
 class CannotRead(DatabaseError):
     """The plugin's tables cannot be read; its text, which says what is missing, is for the user."""
+
+
+@asynccontextmanager
+async def session(app: Soniq) -> "AsyncIterator[Connection]":
+    """A connection for the plugin's own statements. Raises `DatabaseUnavailable`, also where it is
+    lost meanwhile, and `TimeoutError`.
+    """
+    try:
+        async with app.connection() as connection:
+            yield connection
+    except (TimeoutError, SoniqError):
+        raise
+    except Exception as error:
+        if not is_lost(error):
+            raise
+        raise DatabaseUnavailable(f"a statement of {NAME} could not be asked: {error}") from error
 
 
 @contextmanager
@@ -45,7 +69,7 @@ def readable(app: Soniq) -> Iterator[None]:
             f"This role may not read the tables of soniq-dashboard: grant it usage on schema"
             f" {schema}, and select on all tables in schema {schema}"
         ) from error
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+    except MISSING as error:
         raise CannotRead(
             f"The tables of soniq-dashboard are not in schema {schema}: soniq setup makes them"
         ) from error
@@ -85,7 +109,8 @@ def migration(name: str) -> str:
 @asynccontextmanager
 async def bounded(app: Soniq, idle: float = PATIENCE) -> "AsyncIterator[Connection]":
     """A connection in a transaction, of which each statement may take five seconds, and the time
-    between two so many. Raises `TimeoutError` for a statement that takes longer.
+    between two so many. Raises `TimeoutError` for a statement that takes longer, and
+    `DatabaseUnavailable`.
     """
     limits = (
         f"set local statement_timeout = {round(PATIENCE * 1000)};"
@@ -93,7 +118,7 @@ async def bounded(app: Soniq, idle: float = PATIENCE) -> "AsyncIterator[Connecti
         " set local plan_cache_mode = force_custom_plan"
     )
     try:
-        async with app.connection() as connection, connection.transaction():
+        async with session(app) as connection, connection.transaction():
             await connection.execute(limits)
             yield connection
     except asyncpg.QueryCanceledError as error:

@@ -1,6 +1,8 @@
 """How long things took: their number, their sum, and in which buckets they fell."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -37,11 +39,9 @@ class Durations(msgspec.Struct, frozen=True):
         in which that is, which is off by 22 % at most; None where there are none. Above the last
         bound it is that bound.
         """
-        wanted, passed = share * self.count, 0
-        for place, number in enumerate(self.buckets):
-            passed += number
-            if number and passed >= wanted:
-                if place == len(BOUNDS):
-                    return BOUNDS[-1]
-                return BOUNDS[place] / MIDDLE
-        return None
+        passed = list(accumulate(self.buckets))
+        if not passed or not passed[-1]:
+            return None
+        least = max(share * passed[-1], 1)  # none is in the empty buckets before the first
+        place = bisect_left(passed, least)
+        return BOUNDS[-1] if place == len(BOUNDS) else BOUNDS[place] / MIDDLE

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
+from .durations import Durations
 from .reading import Point
 
 
@@ -16,10 +18,14 @@ class Name:
     median: float | None
     slow: float | None
     """Of a hundred attempts, five took longer."""
+    rare: float | None
+    """Of a hundred attempts, one took longer."""
     waited: float | None
     """Of a hundred attempts, five waited longer."""
     total: float
     """Seconds of all attempts together."""
+    took: Durations
+    """How long they took."""
 
 
 def names_of(totals: Iterable[Point]) -> Sequence[Name]:
@@ -27,13 +33,34 @@ def names_of(totals: Iterable[Point]) -> Sequence[Name]:
     return sorted(map(_name, totals), key=lambda each: -each.total)
 
 
+def name_of(name: str, points: Iterable[Point]) -> Name:
+    """One name, of points one after the other."""
+    several = [*points]
+    took, waited = (_sum([getattr(each, what) for each in several]) for what in ("took", "waited"))
+    failed = sum(each.failed for each in several)
+    runs = sum(each.done for each in several) + failed
+    return _made(name, runs, failed, took, waited)
+
+
+def _sum(several: Sequence[Durations]) -> Durations:
+    buckets = zip_longest(*(each.buckets for each in several), fillvalue=0)
+    return Durations(sum(each.seconds for each in several), [*map(sum, buckets)])
+
+
 def _name(total: Point) -> Name:
+    runs = total.done + total.failed
+    return _made(total.name or "", runs, total.failed, total.took, total.waited)
+
+
+def _made(name: str, runs: int, failed: int, took: Durations, waited: Durations) -> Name:
     return Name(
-        total.name or "",
-        total.done + total.failed,
-        total.failed,
-        total.took.quantile(0.5),
-        total.took.quantile(0.95),
-        total.waited.quantile(0.95),
-        total.took.seconds,
+        name=name,
+        runs=runs,
+        failed=failed,
+        median=took.quantile(0.5),
+        slow=took.quantile(0.95),
+        rare=took.quantile(0.99),
+        waited=waited.quantile(0.95),
+        total=took.seconds,
+        took=took,
     )

@@ -1,6 +1,6 @@
 """What is done to all jobs that match a search: an operation is a row, which workers carry out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -11,16 +11,26 @@ import msgspec
 from soniq import Search, Soniq
 
 from .database import NAME, bounded, readable, statement
+from .permissions import Permission
 
-Act = Literal["retry", "cancel", "delete"]
+Act = Literal["retry", "run", "cancel", "delete"]
+"""What is done to jobs; `run`: those that are due later are due now."""
 ACTS: tuple[Act, ...] = get_args(Act)
+PERMISSION: Mapping[Act, Permission] = {
+    "retry": "retry",
+    "run": "retry",
+    "cancel": "cancel",
+    "delete": "delete",
+}
+"""What somebody may do who may do this."""
 State = Literal["open", "done", "stopped", "failed"]
 Range = tuple[datetime | None, datetime | None]
 """From a time on, and before another."""
 
 FINISHED = ("done", "dead", "cancelled")
+STATUSES = ("queued", "held", "running", *FINISHED)
 OF_ORDER: Mapping[str, tuple[str, ...]] = {
-    "newest": ("queued", "held", "running", *FINISHED),
+    "newest": STATUSES,
     "finished": ("dead", "cancelled"),
     "due": ("queued",),
     "started": ("running",),
@@ -28,6 +38,7 @@ OF_ORDER: Mapping[str, tuple[str, ...]] = {
 """The statuses that a search finds in each order."""
 POSSIBLE: Mapping[Act, tuple[str, ...]] = {
     "retry": ("dead", "cancelled"),
+    "run": ("queued",),
     "cancel": ("queued", "held", "running"),
     "delete": ("queued", "held", *FINISHED),
 }
@@ -101,23 +112,28 @@ def frozen(action: Act, search: Search, at: datetime) -> Search:
     possible = {*POSSIBLE[action]} & {*in_order}
     if search.finished not in (None, (None, None)):
         possible &= {*FINISHED}
-    statuses: list[Any] = [
-        each for each in OF_ORDER["newest"] if each in possible and each in meant
-    ]
+    statuses: list[Any] = [each for each in STATUSES if each in possible and each in meant]
 
     if not statuses:
-        some = ", ".join(POSSIBLE[action])
-        raise NotPossible(
-            f"to {action} is possible for jobs that are {some}: none of these matches"
-        )
+        some, what = ", ".join(POSSIBLE[action]), "run now" if action == "run" else action
+        raise NotPossible(f"to {what} is possible for jobs that are {some}: none of these matches")
     if action == "delete" and replace(search, order="newest") == Search():
         raise NotPossible("to delete all jobs is no search: say which")
 
     finished = search.finished
     if {*statuses} <= {*FINISHED}:
         finished = _until(finished, at)
-    created = _until(search.created, at)
-    return replace(search, statuses=statuses, order="newest", created=created, finished=finished)
+    created, scheduled = _until(search.created, at), search.scheduled
+    if action == "run":
+        scheduled = _since(scheduled, at)
+    return replace(
+        search,
+        statuses=statuses,
+        order="newest",
+        created=created,
+        scheduled=scheduled,
+        finished=finished,
+    )
 
 
 def _until(times: Range | None, at: datetime) -> Range:
@@ -126,11 +142,37 @@ def _until(times: Range | None, at: datetime) -> Range:
     return since, at if before is None else min(before, at)
 
 
+def _since(times: Range | None, at: datetime) -> Range:
+    """The same times, but none earlier. Raises `NotPossible` where there is none."""
+    since, before = times or (None, None)
+    since = at if since is None else max(since, at)
+    if before is not None and before < since:
+        raise NotPossible("all that match are due already")
+    return since, before
+
+
 async def time_of(app: Soniq) -> datetime:
     """What time it is in the database."""
     async with bounded(app) as connection:
         now: datetime = await connection.fetchval("select clock_timestamp()")
     return now
+
+
+async def delete_as_seen(
+    app: Soniq, seen: Iterable[tuple[str, Any]], by: str
+) -> tuple[int, dict[str, str]]:
+    """Delete jobs as long as they are of the status that somebody saw, by their ids; how many that
+    were, and why others were left. Raises what `delete_many` does.
+    """
+    ids: dict[Any, list[str]] = {}
+    for job_id, status in seen:
+        ids.setdefault(status, []).append(job_id)
+    deleted, left = 0, dict[str, str]()
+    for status, each in ids.items():
+        done = await app.delete_many(each, status=status, by=by)
+        deleted += done["deleted"]
+        left |= done["left"]
+    return deleted, left
 
 
 async def begin(

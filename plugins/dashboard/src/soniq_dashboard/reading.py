@@ -9,18 +9,20 @@ import msgspec
 from soniq import InvalidOption, Soniq
 
 from .counters import WAYS
-from .database import NAME, readable, statement
+from .database import NAME, readable, session, statement
 from .durations import Durations
 from .sampling import ALL
 from .sampling import Gauge as Sampled
 from .writing import TIERS
 
+STEPS = (*TIERS, 720)
+"""Minutes of a point: a row of a tier, or half a day of the longest one."""
 FINEST = ((timedelta(hours=6), 1), (timedelta(days=7), 10))
 """Up to which length of time a tier is read, where nobody says which."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """What was settled in a minute, ten, or an hour. Each outcome is counted once."""
+    """What was settled in a minute, ten, an hour, or half a day. Each outcome is counted once."""
 
     at: datetime
     """When that time begins, by the database's clock."""
@@ -49,9 +51,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gauge(Sampled, frozen=True, kw_only=True):
-    """The highest of each that was seen in a minute."""
+    """The highest of each that was seen in a minute, ten, an hour, or half a day."""
 
     at: datetime
+    """When that time begins."""
+    deploy: str | None = None
+    """What is new about workers that came then: their version, or the jobs that they know."""
 
 
 async def read_series(
@@ -65,48 +70,103 @@ async def read_series(
     step: int | None,
     *,
     whole: bool = False,
+    durations: bool = True,
 ) -> Sequence[Point]:
-    """The points from one time to another; `whole`: one for all of that time. Raises
-    `InvalidOption`, and `CannotRead`.
+    """The points from one time to another; `whole`: one for all of that time; without `durations`,
+    which is cheaper, their `took` and `waited` have sums alone. Raises `InvalidOption`, and
+    `CannotRead`.
     """
     _check_times(since, until)
-    if step is not None and step not in TIERS:
-        raise InvalidOption(f"step= is 1, 10 or 60 minutes; got {step!r}", option="step")
+    if step is not None:
+        _check_step(step)
     if isinstance(by, str) or not {*by} <= {"queue", "name"}:
         raise InvalidOption(f'by= is a list of "queue" and "name"; got {by!r}', option="by")
 
     with readable(app):
-        async with app.connection() as connection:
-            now = await connection.fetchval("select clock_timestamp()")
-            until = until or now
-            tier = step or _tier(keep, until - since, now - since)
+        async with session(app) as connection:
+            if until is None or step is None:
+                now = await connection.fetchval("select clock_timestamp()")
+                until = until or now
+                step = step or _tier(keep, until - since, now - since)
             rows = await connection.fetch(
-                statement(app.plugin_schema(NAME), "series"),
-                tier, _begin(since, tier), until, queue, name, "queue" in by, "name" in by, whole,
+                statement(app.plugin_schema(NAME), "series" if durations else "counts"),
+                min(step, TIERS[-1]), _begin(since, step), until, queue, name, "queue" in by,
+                "name" in by, whole, step,
             )  # fmt: skip
     return [_point(row) for row in rows]
 
 
 async def read_gauges(
-    app: Soniq, since: datetime, until: datetime | None, queue: str | None
+    app: Soniq, since: datetime, until: datetime | None, queue: str | None, step: int
 ) -> Sequence[Gauge]:
     """The samples from one time to another. Raises `InvalidOption`, and `CannotRead`."""
     _check_times(since, until)
+    _check_step(step)
     with readable(app):
-        async with app.connection() as connection:
+        async with session(app) as connection:
             rows = await connection.fetch(
                 statement(app.plugin_schema(NAME), "gauges"),
-                _begin(since, 1),
+                _begin(since, step),
                 until or datetime.max.replace(tzinfo=UTC),
                 ALL if queue is None else queue,
+                step,
             )
-    return [msgspec.convert(dict(row), Gauge) for row in rows]
+    return msgspec.convert([{**row} for row in rows], list[Gauge])
+
+
+class Together(msgspec.Struct, frozen=True):
+    """What the overview is made of."""
+
+    points: Sequence[Point]
+    """Of all jobs together."""
+    names: Sequence[Point]
+    """One for each job, without buckets."""
+    gauges: Sequence[Gauge]
+    """Of all queues together."""
+
+
+async def read_overview(
+    app: Soniq, since: datetime, until: datetime, step: int, coarse: int
+) -> Together:
+    """All that the overview is made of, in one statement. What is told of each job is of rows of
+    `coarse` minutes, which are fewer, and since when the first of these begins. Raises
+    `CannotRead`.
+    """
+    tier = min(step, TIERS[-1])
+    with readable(app):
+        async with session(app) as connection:
+            rows = await connection.fetch(
+                statement(app.plugin_schema(NAME), "overview"),
+                tier, _begin(since, step), until, step, coarse, _begin(since, coarse),
+            )  # fmt: skip
+
+    points = [_point(row) for row in rows if row["gauge"] is None]
+    sampled = [row["gauge"] for row in rows if row["gauge"] is not None]
+    return Together(
+        [each for each in points if each.name is None],
+        [each for each in points if each.name is not None],
+        [msgspec.json.decode(each, type=Gauge) for each in sampled],
+    )
+
+
+async def read_known(app: Soniq, name: str) -> tuple[int, int]:
+    """How many live workers know a job, and how many there are. Raises `CannotRead`."""
+    with readable(app):
+        async with session(app) as connection:
+            row = await connection.fetchrow(statement(app.plugin_schema(NAME), "known"), name)
+    assert row is not None
+    return row["know"], row["workers"]
 
 
 def _check_times(since: datetime, until: datetime | None) -> None:
     for option, time in (("since", since), ("until", until)):
         if time is not None and time.tzinfo is None:
             raise InvalidOption(f"{option}= has no time zone", option=option)
+
+
+def _check_step(step: int) -> None:
+    if step not in STEPS:
+        raise InvalidOption(f"step= is 1, 10, 60 or 720 minutes; got {step!r}", option="step")
 
 
 def _tier(keep: Mapping[int, float], length: timedelta, age: timedelta) -> int:

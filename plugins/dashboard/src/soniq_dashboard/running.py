@@ -9,17 +9,17 @@ import asyncio
 import logging
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
 import msgspec
 
-from soniq import DatabaseUnavailable, Soniq
+from soniq import DatabaseUnavailable, FoundJob, Soniq
 
 from .audit import within_operation
 from .database import NAME, bounded, statement
-from .operations import Act, Operation, State, operation_of
+from .operations import Act, Operation, State, delete_as_seen, operation_of
 
 log = logging.getLogger("soniq.dashboard")
 
@@ -98,29 +98,40 @@ async def _batch(app: Soniq, operation: Operation) -> Batch:
     if page.jobs:
         told = within_operation.set(True)
         try:
-            await CHANGES[operation.action](app, operation, [j.job_id for j in page.jobs], batch)
+            await CHANGES[operation.action](app, operation, page.jobs, batch)
         finally:
             within_operation.reset(told)
     return batch
 
 
-async def _retry(app: Soniq, operation: Operation, ids: list[str], batch: Batch) -> None:
-    done = await app.retry_many(ids, by=operation.by)
+Found = Sequence[FoundJob]
+
+
+async def _retry(app: Soniq, operation: Operation, jobs: Found, batch: Batch) -> None:
+    done = await app.retry_many([job.job_id for job in jobs], by=operation.by)
     batch.changed, batch.left = done["queued"], done["left"]
 
 
-async def _cancel(app: Soniq, operation: Operation, ids: list[str], batch: Batch) -> None:
+async def _run(app: Soniq, operation: Operation, jobs: Found, batch: Batch) -> None:
+    ids = [job.job_id for job in jobs]
+    done = await app.retry_many(ids, status="queued", by=operation.by)
+    batch.changed, batch.left = done["queued"], done["left"]
+
+
+async def _cancel(app: Soniq, operation: Operation, jobs: Found, batch: Batch) -> None:
+    ids = [job.job_id for job in jobs]
     done = await app.cancel_many(ids, operation.reason, by=operation.by)
     batch.changed, batch.asked, batch.left = done["cancelled"], done["asked"], done["left"]
 
 
-async def _delete(app: Soniq, operation: Operation, ids: list[str], batch: Batch) -> None:
-    done = await app.delete_many(ids, by=operation.by)
-    batch.changed, batch.left = done["deleted"], done["left"]
+async def _delete(app: Soniq, operation: Operation, jobs: Found, batch: Batch) -> None:
+    seen = [(job.job_id, job.status) for job in jobs]
+    batch.changed, batch.left = await delete_as_seen(app, seen, operation.by)
 
 
-CHANGES: Mapping[Act, Callable[[Soniq, Operation, list[str], Batch], Awaitable[None]]] = {
+CHANGES: Mapping[Act, Callable[[Soniq, Operation, Found, Batch], Awaitable[None]]] = {
     "retry": _retry,
+    "run": _run,
     "cancel": _cancel,
     "delete": _delete,
 }

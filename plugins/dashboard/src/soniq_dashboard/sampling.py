@@ -1,8 +1,10 @@
 """What one worker does for all: it samples how much waits, and forgets what is past."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -50,9 +52,54 @@ async def sample(app: Soniq) -> None:
     backlog = await app.backlog()
     async with app.connection() as connection:
         workers = await connection.fetch(_sql(app, "workers"))
+        last = await connection.fetchrow(_sql(app, "last_kinds"))
+        before = None if last is None else last["kinds"]
+        kinds = kinds_of(workers)
+        deploy = deploy_of(kinds, before)
         gauges = gauges_of(backlog, workers)
-        rows = [{"queue": queue, **msgspec.structs.asdict(each)} for queue, each in gauges.items()]
+        rows: list[dict[str, Any]] = [
+            {"queue": queue, "deploy": deploy, **msgspec.structs.asdict(each)}
+            for queue, each in gauges.items()
+        ]
+        rows[0]["kinds"] = kinds_after(kinds, before, new=bool(deploy or (last and last["new"])))
         await connection.fetch(_sql(app, "sample"), msgspec.json.encode(rows).decode())
+
+
+def kinds_of(workers: Sequence[asyncpg.Record]) -> Mapping[str, int]:
+    """The kinds of workers, each as its version and a digest of the names that it knows; how many
+    these are.
+    """
+    kinds: dict[str, int] = {}
+    for worker in workers:
+        names = "\n".join(sorted(worker["names"])).encode()
+        digest = hashlib.blake2b(names, digest_size=8).hexdigest()
+        kinds[f"{worker['version']} {digest}"] = len(worker["names"])
+    return kinds
+
+
+def kinds_after(
+    kinds: Mapping[str, int], before: Sequence[str] | None, *, new: bool
+) -> Sequence[str] | None:
+    """The kinds that are known from now on. Those that went while workers came that are `new` were
+    replaced by these; others may come back as they were, and are then nothing new.
+    """
+    gone = () if new and kinds else (each for each in before or () if each not in kinds)
+    return [*kinds, *gone] or before
+
+
+def deploy_of(kinds: Mapping[str, int], before: Sequence[str] | None) -> str | None:
+    """What is new, in words; None for nothing, or where nobody had looked before."""
+    if before is None:
+        return None
+    versions = {each.partition(" ")[0] for each in before}
+    new = {each: jobs for each, jobs in kinds.items() if each not in before}
+    for each in new:
+        version = each.partition(" ")[0]
+        if version not in versions:
+            return f"workers of Soniq {version}"
+    return next(
+        (f"workers that know {jobs} job{'' if jobs == 1 else 's'}" for jobs in new.values()), None
+    )
 
 
 def gauges_of(
@@ -98,12 +145,13 @@ def _gauge(queues: Sequence[QueueBacklog], workers: Sequence[asyncpg.Record]) ->
 
 
 async def forget(app: Soniq, keep: Mapping[int, float]) -> int:
-    """Forget what is past, some thousand rows at a time; how many these were. Samples are kept as
-    long as rows of ten minutes.
+    """Forget what is past, some thousand rows at a time; how many these were. Samples, and
+    workers that fell silent, are kept as long as rows of ten minutes.
     """
     series = [("forget_series", [tier, seconds]) for tier, seconds in keep.items()]
     others = [
         ("forget_gauges", [keep[10]]),
+        ("forget_silent", [keep[10]]),
         ("forget_audit", [KEPT]),
         ("forget_operations", [KEPT]),
     ]

@@ -122,6 +122,19 @@ async def test_a_look_has_enough_with_one_connection(make_app: MakeApp) -> None:
     assert len(look.found.jobs) == 1
 
 
+async def test_looks_need_two_sessions_however_large_the_pool_is(
+    make_app: MakeApp, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    sessions = "select count(*) from pg_stat_activity where backend_type = 'client backend'"
+    before = await connection.fetchval(sessions)
+    app = make_app(plugins=[Dashboard], pool_size=10)
+    async with app:
+        looker = Looker(app)
+        for _ in range(3):
+            await looker.look()
+        assert await connection.fetchval(sessions) - before <= 2
+
+
 async def test_where_jobs_are_not_all_counted_rates_are_as_workers_counted_them(
     make_app: MakeApp, connection: "Connection[asyncpg.Record]", schema: str
 ) -> None:

@@ -9,6 +9,7 @@ from soniq import Soniq
 from soniq_dashboard.web import PERMISSIONS, Permission, anyone
 from soniq_dashboard.web.actions import ACTIONS
 from tests.plugins.dashboard.web.conftest import Browse, send
+from tests.plugins.dashboard.web.test_pages import checked
 from tests.support.jobs import run_job, status_of
 
 NOWHERE = "01a22b36-af8b-70ef-abb4-2accb21d721e"
@@ -43,6 +44,67 @@ async def test_a_job_is_deleted(app: Soniq, browse: Browse) -> None:
     answer = await send(browse(app), f"/jobs/{job_id}/delete")
     assert answer.headers["location"] == "/jobs"
     assert await app.get_job_status(job_id) is None
+
+
+async def test_a_job_that_somebody_retried_meanwhile_is_not_deleted(
+    app: Soniq, browse: Browse
+) -> None:
+    job_id, client = await dead(app), browse(app)
+    page = checked(await client.get(f"/jobs/{job_id}"))
+    assert ("input", {"type": "hidden", "name": "seen", "value": "dead"}) in page.elements
+    await app.retry(job_id)
+    answer = await send(client, f"/jobs/{job_id}/delete", seen="dead")
+    page = checked(await client.get(answer.headers["location"]))
+    assert "Nothing was done: the job is not as this page had shown it any more" in page.text
+    assert (await status_of(app, job_id))["status"] == "queued"
+
+    ticked = f"{job_id} dead", f"{await app.enqueue('later')} queued"
+    answer = await send(client, "/jobs/delete", id=[*ticked])
+    assert answer.headers["location"] == "/jobs?did=delete&jobs=1&left=1"
+    assert (await status_of(app, job_id))["status"] == "queued"
+    for seen in ("gone", "<b>"):
+        assert (await send(client, f"/jobs/{job_id}/delete", seen=seen)).status_code == 400
+        assert (await send(client, "/jobs/delete", id=[f"{job_id} {seen}"])).status_code == 400
+
+    answer = await send(client, f"/jobs/{job_id}/delete", seen="queued")
+    assert answer.headers["location"] == "/jobs"
+    assert await app.get_job_status(job_id) is None
+
+
+async def test_what_is_due_later_runs_now_and_nothing_else(app: Soniq, browse: Browse) -> None:
+    lost, later, due = (
+        await dead(app),
+        await app.enqueue("later", delay=600),
+        await app.enqueue("due"),
+    )
+    client = browse(app, anyone("retry"))
+    for job_id, offered in ((later, True), (due, False), (lost, False)):
+        page = checked(await client.get(f"/jobs/{job_id}"))
+        assert (f"/jobs/{job_id}/run" in page.attributes("action")) is offered
+
+    answer = await send(client, f"/jobs/{later}/run")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{later}")
+    assert (await app.backlog())["default"]["waiting"] == 2
+
+    answer = await send(client, f"/jobs/{lost}/run")
+    page = checked(await client.get(answer.headers["location"]))
+    assert "Nothing was done: the job is not as this page had shown it any more" in page.text
+    async with app.connection() as connection:
+        await connection.execute(
+            f"update {app.settings.schema}.job set status = 'held', held_by = array['x'] where name = 'due'"
+        )
+    answer = await send(client, f"/jobs/{due}/run")
+    page = checked(await client.get(answer.headers["location"]))
+    assert "The job is held by a plugin: it runs once it is released" in page.text
+
+    again = await app.enqueue("later", delay=600)
+    answer = await send(client, "/jobs/run", id=[f"{again} queued", f"{lost} dead", due], q="a")
+    assert answer.headers["location"] == "/jobs?q=a&did=run&jobs=1&left=2"
+    page = checked(await client.get(answer.headers["location"]))
+    assert "1 job was made due now; 2 could not be" in page.text
+    assert (await status_of(app, lost))["status"] == "dead"
+    for path in (f"/jobs/{again}/run", "/jobs/run"):
+        assert (await send(browse(app, without("retry")), path, id=[again])).status_code == 403
 
 
 async def test_a_queue_is_paused_and_resumed(app: Soniq, browse: Browse) -> None:

@@ -14,9 +14,9 @@ from soniq_dashboard.running import run_batch
 from soniq_dashboard.web import anyone
 from soniq_dashboard.web.serve import listening
 from tests.conftest import MakeApp
-from tests.plugins.dashboard.web.browser import examine, opened, served, window
+from tests.plugins.dashboard.web.browser import AXE, examine, opened, served, window
 from tests.plugins.dashboard.web.test_pages import LISTS
-from tests.support.jobs import status_of, working
+from tests.support.jobs import lose_a_worker, status_of, working
 
 
 @pytest.fixture
@@ -55,13 +55,26 @@ async def paths(app: Soniq) -> list[str]:
             app, action, search, at, secret=False, by="eva", reason="r" * 80, found=9, exact=True
         )
     await run_batch(app)
+    running = await app.enqueue(send, to="who waits")
+    async with app.connection() as connection:
+        schema = app.settings.schema
+        lost = await lose_a_worker(connection, schema, "host-" + "h" * 60, **{running: "mail.send"})
+        await connection.execute(
+            f"update {schema}.job set status = 'running', started_at = now() - interval '1 hour',"
+            " worker_id = $2::text::uuid, progress = $3::text::jsonb where id = $1::text::uuid",
+            running,
+            lost,
+            '{"fraction": 0.4, "step": "' + "s" * 150 + '"}',
+        )
     return [
         *LISTS,
+        "/names/one?name=mail.send",
         f"/operations/{made}",
         *(f"/operations/new/{each}?q=queue:mail" for each in ACTS),
         "/operations/new/retry?q=nonsense:1",
         "/jobs?q=status:dead+nonsense:1",
         "/nowhere",
+        f"/workers/{lost}",
         *(f"/jobs/{each}" for each in ids),
     ]
 
@@ -131,8 +144,8 @@ async def test_what_was_opened_and_what_ticks_all_stay_when_a_page_looks_again(
 
         async with working(app):
             await seen.go("/workers")
-            await seen.page.wait_for_selector("details.help")
-            await seen.page.click("summary")
+            await seen.page.click("[data-region=workers] .main-link")
+            await seen.page.click("summary >> text=It knows")
             await asyncio.sleep(4)  # longer than between two looks
             assert await seen.page.is_visible("details[open]")
 
@@ -192,15 +205,18 @@ async def test_those_that_are_ticked_stay_and_are_acted_on(app: Soniq, browser: 
 
     async with served(app) as base, window(browser, base) as seen:
         await seen.go("/jobs")
-        await seen.page.check(f"[value='{ids[0]}']")
+        await seen.page.check(f"[value^='{ids[0]}']")
         await app.enqueue("later", args={}, queue="meanwhile")
         await asyncio.sleep(6)  # longer than between two looks
-        assert await seen.page.is_checked(f"[value='{ids[0]}']")
+        assert await seen.page.is_checked(f"[value^='{ids[0]}']")
         await seen.page.check("[data-all]")
-        await seen.page.uncheck(f"[value='{ids[1]}']")
+        await seen.page.uncheck(f"[value^='{ids[1]}']")
         seen.page.once("dialog", accept)
         await seen.page.click("[data-action=cancel]")
         await seen.page.wait_for_selector("text=2 jobs were cancelled")
+        await seen.page.click("aside >> text=cancelled")  # counted once the page was there
+        await seen.page.wait_for_url("**/jobs?q=status%3Acancelled")
+        assert await seen.page.locator("[data-row]").count() == 2
     found = [(await status_of(app, each))["status"] for each in ids]
     assert found == ["cancelled", "queued", "cancelled"]
 
@@ -212,9 +228,16 @@ async def test_without_a_script_links_and_forms_work(app: Soniq, browser: Browse
         await seen.page.click("text=Pause mail")
         await seen.page.wait_for_selector("text=Resume mail")
         assert [*(await app.overview())["paused"]] == ["mail"]
+        await seen.go("/jobs")
+        await seen.page.click("text=Counts by status, job and queue")
+        await seen.page.click("main >> text=queued")
+        await seen.page.wait_for_url("**/jobs?q=status%3Aqueued")
         await seen.page.fill("input[name=q]", job_id)
         await seen.page.press("input[name=q]", "Enter")
         await seen.page.wait_for_url(f"**/jobs/{job_id}")
+        await seen.page.click("[data-action=run]")
+        await seen.page.wait_for_url(f"**/jobs/{job_id}")
+        assert (await app.backlog())["mail"]["waiting"] == 1
         await seen.page.click("[data-action=cancel]")
         await seen.page.wait_for_selector(".status-cancelled")
 
@@ -233,6 +256,63 @@ async def test_keys_lead_to_pages_and_through_rows(app: Soniq, browser: Browser)
         assert await seen.page.input_value("input[name=q]") == "gq"
 
 
+async def test_keys_are_listed_and_can_be_switched_off_and_on_again(
+    app: Soniq, browser: Browser
+) -> None:
+    async with served(app) as base, window(browser, base, bypass_csp=True, width=390) as seen:
+        await seen.go("/jobs")
+        await seen.page.keyboard.type("?")
+        await seen.page.wait_for_selector("dialog[open] >> text=Overview")
+        await seen.page.evaluate(AXE)
+        found = await seen.page.evaluate("axe.run().then(each => each.violations)")
+        assert [each["id"] for each in found] == []
+        await seen.page.keyboard.type("gq")  # what lies over the page has the keys
+        await seen.page.uncheck("input[data-keys]")
+        await seen.page.keyboard.press("Escape")
+
+        await seen.go("/workers")
+        await seen.page.keyboard.type("gj/?")
+        assert await seen.page.evaluate("document.activeElement.tagName") == "BODY"
+        assert await seen.page.locator("dialog[open]").count() == 0
+        await seen.page.click("[data-switch=help]")
+        assert not await seen.page.is_checked("input[data-keys]")
+        assert not await seen.scrolls_sideways()
+        await seen.page.check("input[data-keys]")
+        await seen.page.click("[data-switch=close]")
+        await seen.page.keyboard.type("gj")
+        await seen.page.wait_for_url("**/jobs")
+
+
+async def test_keys_retry_and_cancel_the_job_that_is_shown(app: Soniq, browser: Browser) -> None:
+    job_id = await app.enqueue("later", delay=600)
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go(f"/jobs/{job_id}")
+        seen.page.on("dialog", lambda dialog: dialog.accept())
+        await seen.page.keyboard.press("r")  # it cannot be retried as it is
+        await seen.page.keyboard.press("c")
+        await seen.page.keyboard.type("not needed")
+        await seen.page.keyboard.press("Enter")
+        await seen.page.wait_for_selector(".job-head .status-cancelled")
+        await seen.page.keyboard.press("r")
+        await seen.page.wait_for_selector(".job-head .status-queued")
+
+
+async def test_the_numbers_of_a_chart_fit_a_phone(app: Soniq, browser: Browser) -> None:
+    @app.job(name="work")
+    async def work() -> None: ...
+
+    await app.start()
+    await app.enqueue(work)
+    await app.run_worker(run_once=True)
+    async with served(app) as base, window(browser, base, width=390) as seen:
+        await seen.go("/")
+        summaries = seen.page.locator(".numbers summary")
+        for each in await summaries.all():
+            await each.click()
+        assert await seen.page.locator(".numbers tbody tr").count() >= 5
+        assert await seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 async def test_how_it_looks_is_remembered(app: Soniq, browser: Browser) -> None:
     async with served(app) as base, window(browser, base, color_scheme="light") as seen:
         await seen.go("/")
@@ -241,6 +321,94 @@ async def test_how_it_looks_is_remembered(app: Soniq, browser: Browser) -> None:
         await seen.go("/jobs")
         assert await seen.page.get_attribute("html", "data-theme") == "dark"
         assert await seen.page.inner_text("[data-switch=zone]") == "Local"
+
+
+async def test_lists_are_roomy_or_compact_as_one_has_chosen(app: Soniq, browser: Browser) -> None:
+    await app.start()
+    await app.enqueue_many("work", [{}] * 5, delay=60)
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/jobs")
+        height = "document.querySelector('tbody tr').offsetHeight"
+        roomy = await seen.page.evaluate(height)
+        await seen.page.click("[data-switch=density]")
+        assert await seen.page.evaluate(height) < roomy * 0.8
+        await seen.go("/jobs")
+        assert await seen.page.evaluate(height) < roomy * 0.8
+        await seen.page.click("[data-switch=density]")
+        assert await seen.page.evaluate(height) == roomy
+
+
+async def test_the_search_box_offers_the_words_that_it_knows(app: Soniq, browser: Browser) -> None:
+    await app.enqueue("mail.send", queue="mail", delay=60)
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/jobs")
+        await seen.page.type(".find input", "status:dead qu")
+        offered = (
+            "[...document.querySelector('.find').querySelectorAll('option')].map((o) => o.value)"
+        )
+        await seen.page.wait_for_function(f"{offered}.length == 2")
+        assert await seen.page.evaluate(offered) == ["status:dead queue:", "status:dead queue:mail"]
+
+
+async def test_attempts_are_a_dense_list_on_a_phone(app: Soniq, browser: Browser) -> None:
+    @app.job(name="work", max_attempts=8, retry=[0])
+    async def work() -> None:
+        raise ValueError("once more")
+
+    await app.start()
+    job_id = await app.enqueue(work)
+    await app.run_worker(run_once=True)
+    async with served(app) as base, window(browser, base, width=390) as seen:
+        await seen.go(f"/jobs/{job_id}")
+        rows = seen.page.locator(".dense tbody tr")
+        assert await rows.count() == 8
+        assert (
+            max([box["height"] for each in await rows.all() if (box := await each.bounding_box())])
+            < 90
+        )
+
+
+async def test_times_below_a_chart_are_round_and_in_the_zone_of_who_looks(
+    app: Soniq, browser: Browser
+) -> None:
+    @app.job(name="work")
+    async def work() -> None: ...
+
+    await app.start()
+    await app.enqueue(work)
+    await app.run_worker(run_once=True)
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/")
+        times = "[...document.querySelectorAll('.axis')[0].querySelectorAll('text')].map((t) => t.textContent)"
+        utc = await seen.page.evaluate(times)
+        assert len(utc) >= 5
+        assert all(re.fullmatch(r"\d\d:\d0", each) for each in utc)
+        await seen.page.click("[data-switch=zone]")
+        local = await seen.page.evaluate(times)
+        assert all(re.fullmatch(r"\d\d:\d\d", each) for each in local)
+        await seen.page.click("[data-switch=zone]")
+        assert await seen.page.evaluate(times) == utc
+
+
+async def test_a_page_that_nobody_sees_asks_for_nothing_until_it_is_seen_again(
+    app: Soniq, browser: Browser
+) -> None:
+    await app.start()
+    hide = """(hidden) => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    async with served(app) as base, window(browser, base) as seen:
+        asked: list[str] = []
+        await seen.page.clock.install()
+        await seen.go("/queues")
+        await seen.page.evaluate(hide, True)
+        seen.page.on("request", lambda request: asked.append(request.url))
+        for _ in range(10):
+            await seen.page.clock.run_for(10_000)
+        assert asked == []
+        async with seen.page.expect_request("**/queues"):
+            await seen.page.evaluate(hide, False)
 
 
 async def test_a_server_that_goes_away_is_said_and_found_again(

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from soniq import InvalidOption, Soniq
 from soniq_dashboard.web import User, anyone, dashboard
 from soniq_dashboard.web.actions import ACTIONS
-from soniq_dashboard.web.app import PAGES
+from soniq_dashboard.web.app import PAGES, WORDS
 from soniq_dashboard.web.gate import HEADERS, MOST_BYTES
 from tests.plugins.dashboard.web.conftest import HOST, OURS, Browse, send
 
 ID = "01a22b36-af8b-70ef-abb4-2accb21d721e"
-PATHS = [each.path.replace("{id}", ID) for each in PAGES]
+PATHS = [*(each.path.replace("{id}", ID) for each in PAGES), WORDS]
 FORMS = [each.path.replace("{id}", ID) for each in ACTIONS]
 
 

@@ -21,7 +21,7 @@ from tests.plugins.dashboard.web.conftest import Browse, send
 from tests.plugins.dashboard.web.test_pages import HOSTILE, LISTS, Parts, checked
 from tests.support.jobs import run_job, working
 
-NEW = [f"/operations/new/{each}" for each in ("retry", "cancel", "delete")]
+NEW = [f"/operations/new/{each}" for each in ("retry", "run", "cancel", "delete")]
 
 
 @pytest.fixture
@@ -74,8 +74,9 @@ async def states(app: Soniq, ids: Sequence[str]) -> list[str | None]:
 async def test_all_that_match_are_shown_first_and_then_retried(app: Soniq, browse: Browse) -> None:
     ids, client = await dead(app, 7), browse(app, anyone("bulk", "retry", name="eva"))
     listed = checked(await client.get("/jobs", params={"q": "name:pay"}))
-    (link,) = [each for each in listed.attributes("href") if "/operations/new/" in each]
-    assert link == "/operations/new/retry?q=name%3Apay"
+    links = {each for each in listed.attributes("href") if "/operations/new/" in each}
+    link = "/operations/new/retry?q=name%3Apay"
+    assert links == {link, link.replace("retry", "run")}
 
     page = checked(await client.get(link))
     assert "This finds 7 jobs that can be retried: those that are dead." in page.text
@@ -99,6 +100,33 @@ async def test_all_that_match_are_shown_first_and_then_retried(app: Soniq, brows
     assert "eva" in listed.text
     audit = checked(await client.get("/audit"))
     assert re.search(r"Retry\s*operation 1\s*7 jobs changed\s*eva", audit.text), audit.text
+
+
+async def test_all_that_are_due_later_are_made_due_now(app: Soniq, browse: Browse) -> None:
+    (lost,) = await dead(app)
+    ids = [await app.enqueue("later", delay=600) for _ in range(3)]
+    due, client = await app.enqueue("due"), browse(app, anyone("bulk", "retry", name="eva"))
+    answer = await client.get("/operations/new/run", params={"q": "status:queued scheduled:..1d"})
+    assert "all that match are due already" in checked(answer).text
+    answer = await client.get("/operations/new/run", params={"q": "status:dead"})
+    assert "to run now is possible for jobs that are queued" in checked(answer).text
+    assert (
+        await browse(app, anyone("bulk", "cancel")).get("/operations/new/run")
+    ).status_code == 403
+
+    page = checked(await client.get("/operations/new/run", params={"q": "name:later,due,pay"}))
+    assert "This finds 3 jobs that can be made due now." in page.text
+    await app.retry(ids[0])  # somebody is quicker
+    await send(client, "/operations/start", **form_of(page))
+    await carried_out(app)
+    assert await states(app, [lost, due, *ids]) == ["dead", *["queued"] * 4]
+    assert (await app.backlog())["default"]["waiting"] == 4
+
+    page = checked(await client.get("/operations/1"))
+    assert re.search(r"Made due now\s*2", page.text), page.text
+    assert "Run now: all that match status:queued name:later,due,pay" in " ".join(page.text.split())
+    audit = checked(await client.get("/audit?action=run"))
+    assert re.search(r"Run now\s*operation 1\s*2 jobs changed\s*eva", audit.text), audit.text
 
 
 async def test_above_a_hundred_their_number_is_to_be_typed(app: Soniq, browse: Browse) -> None:

@@ -1,7 +1,10 @@
 """What the pages show, to whom, and that whatever they show is text."""
 
 import asyncio
+import json
 import re
+from collections.abc import Sequence
+from functools import partialmethod
 from html.parser import HTMLParser
 from typing import Any
 
@@ -9,7 +12,8 @@ import asyncpg
 import httpx
 import pytest
 
-from soniq import Soniq, hookimpl
+from soniq import JobContext, Soniq, hookimpl
+from soniq.plugin import ResultStore
 from soniq_dashboard.web import anyone
 from soniq_dashboard.web.app import PAGES
 from tests.conftest import MakeApp
@@ -62,7 +66,8 @@ ELEMENTS = {
     "html", "head", "meta", "title", "link", "script", "body", "a", "header", "img", "nav", "form",
     "input", "div", "button", "svg", "path", "circle", "main", "h1", "h2", "section", "p", "dl",
     "dt", "dd", "table", "thead", "tr", "th", "tbody", "td", "span", "time", "footer", "ol", "li",
-    "b", "figure", "figcaption", "pre", "code", "details", "summary", "rect", "progress", "label",
+    "b", "aside", "text", "datalist", "option", "figure", "figcaption", "pre", "code", "details", "summary", "rect", "progress", "label", "dialog",
+    "kbd",
 }  # fmt: skip
 """All that a page is made of."""
 
@@ -164,16 +169,33 @@ async def test_a_whole_id_leads_to_its_job(
     assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{jobs['done']}")
 
 
-async def test_there_is_a_page_after_the_first(app: Soniq, browse: Browse) -> None:
+async def test_pages_of_a_list_lead_to_each_other_both_ways(app: Soniq, browse: Browse) -> None:
     await app.start()
     ids = await app.enqueue_many("later", [{"n": n} for n in range(120)])
-    client, path, seen = browse(app), "/jobs", []
+    client, path, last, seen = browse(app), "/jobs", "", list[str]()
     while path:
         answer = await client.get(path)
         seen += re.findall(r'href="/jobs/([0-9a-f-]{36})"', answer.text)
-        more = [each for each in checked(answer).elements if each[1].get("rel") == "next"]
-        path = more[0][1]["href"] or "" if more else ""
+        last, path = path, address_of("next", answer)
     assert seen == ids[::-1]
+
+    seen, path = [], last
+    while path:
+        answer = await client.get(path)
+        if answer.status_code == 303:
+            assert (
+                answer.headers["location"] == "/jobs"
+            )  # the first page, which looks again by itself
+            break
+        seen = [*re.findall(r'href="/jobs/([0-9a-f-]{36})"', answer.text), *seen]
+        path = address_of("prev", answer)
+    assert seen == ids[69::-1]
+
+
+def address_of(rel: str, answer: httpx.Response) -> str:
+    """Where a page leads to the next or the previous."""
+    links = [each for _, each in checked(answer).elements if each.get("rel") == rel]
+    return (links[0]["href"] or "") if links else ""
 
 
 async def test_a_job_shows_its_arguments_without_what_is_secret(
@@ -207,6 +229,65 @@ async def test_who_may_only_look_cannot_search_in_what_belongs_to_jobs(
     assert not [each for each in page.attributes("href") if jobs["dead"] in each]
 
 
+async def test_a_list_of_jobs_is_narrowed_down_by_what_it_has(app: Soniq, browse: Browse) -> None:
+    @app.job(name="pay", queue="<b>", max_attempts=1)
+    async def pay(customer: int) -> None:
+        raise ValueError
+
+    await app.start()
+    await app.enqueue_many(pay, [{"customer": 7}] * 3)
+    await app.run_worker(run_once=True)
+    await app.enqueue('tell all, "now"', args={})
+    client = browse(app)
+    listed = checked(await client.get("/jobs", params={"q": "args.customer:7 status:dead,done"}))
+    (path,) = {each for each in listed.attributes("href") if each.startswith("/jobs/facets")}
+    page = checked(await client.get(path))
+    assert re.search(r"Status\s*dead\s*3\s*Job\s*pay\s*3\s*Queue\s*<b>\s*3\s", page.text), page.text
+    dead = {each for each in page.attributes("href") if each.endswith("+status%3Adead")}
+    assert dead == {"/jobs?q=args.customer%3A7+status%3Adead"}
+    assert (await client.get(dead.pop())).text.count("data-row") == 3
+
+    page = checked(await client.get("/jobs/facets"))
+    (told,) = {each for each in page.attributes("href") if "tell" in each}
+    assert (await client.get(told)).text.count("data-row") == 1
+    assert "+" not in page.text.partition("Status")[2].partition("Counted")[0]
+
+    assert "You may not search" in checked(await browse(app, anyone()).get(path)).text
+    assert "status: is queued, held" in checked(await client.get("/jobs/facets?q=status:foo")).text
+
+
+async def test_counts_that_are_bounded_say_so(
+    app: Soniq, browse: Browse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await app.start()
+    await app.enqueue_many("later", [{"n": n} for n in range(30)])
+    client = browse(app)
+    assert re.search(r"queued\s*30\s", checked(await client.get("/jobs/facets")).text)
+    monkeypatch.setattr(Soniq, "facets", partialmethod(Soniq.facets, limit=20))
+    page = checked(await client.get("/jobs/facets?q=name:later"))
+    assert re.search(r"queued\s*21\+\s", page.text), page.text
+    assert "there are at least so many" in page.text
+
+
+async def test_frames_of_libraries_are_folded_and_of_none_but_who_may_see_them(
+    app: Soniq, browse: Browse
+) -> None:
+    @app.job(name="read", max_attempts=1)
+    async def read() -> None:
+        json.loads("{")
+
+    job_id = (await run_job(app, read))["job_id"]
+    html = (await browse(app).get(f"/jobs/{job_id}")).text
+    folded = re.findall(
+        r"<summary>(\d+) frames? of libraries</summary><pre>(.*?)</pre>", html, re.S
+    )
+    (own,) = re.findall(r'<pre class="own">(.*?)</pre>', html, re.S)
+    assert "json.loads(" in own
+    assert "json/decoder.py" in folded[-1][1]
+    assert "JSONDecodeError" in html.partition(folded[-1][1])[2]
+    assert "frames of libraries" not in (await browse(app, anyone()).get(f"/jobs/{job_id}")).text
+
+
 async def test_failures_of_the_same_kind_are_one_line(app: Soniq, browse: Browse) -> None:
     @app.job(name="fetch", max_attempts=1)
     async def fetch(n: int) -> None:
@@ -220,8 +301,14 @@ async def test_failures_of_the_same_kind_are_one_line(app: Soniq, browse: Browse
     assert "ConnectionError: host … answered …" in page.text
 
     found = {each for each in page.attributes("href") if "error%3A%22ConnectionError" in each}
-    (link,) = {each for each in found if each.startswith("/jobs?")}
-    assert len(re.findall(r"data-row", (await browse(app).get(link)).text)) == 4
+    links = {each for each in found if each.startswith("/jobs?")}
+    pages = [(await browse(app).get(each)).text for each in links]
+    assert sorted(each.count("data-row") for each in pages) == [1, 3]
+    assert len({each for each in found if "/new/retry" in each and "answered" in each}) == 1
+
+    of_types = checked(await browse(app, anyone("retry", "bulk")).get("/failures"))
+    (link,) = {each for each in of_types.attributes("href") if each.startswith("/jobs?q=status")}
+    assert (await browse(app).get(link)).text.count("data-row") == 4
 
 
 async def test_the_failures_of_a_job_with_a_long_name_can_be_listed(
@@ -308,7 +395,7 @@ async def test_all_jobs_there_are_cannot_be_deleted_at_once(app: Soniq, browse: 
     await app.enqueue("later", delay=600)
     links = checked(await browse(app).get("/jobs")).attributes("href")
     offered = {each.rpartition("/")[2] for each in links if "/operations/new/" in each}
-    assert offered == {"retry", "cancel"}
+    assert offered == {"retry", "run", "cancel"}
 
 
 async def test_a_worker_and_what_it_runs_are_shown(app: Soniq, browse: Browse) -> None:
@@ -460,6 +547,25 @@ async def test_a_result_and_headers_are_shown_and_masked(app: Soniq, browse: Bro
     assert not [each for each in ("acme", "user", "***") if each in page.text]
 
 
+async def test_a_job_of_an_unknown_serializer_and_of_before_attempts_were_kept_is_shown(
+    app: Soniq,
+    browse: Browse,
+    jobs: dict[str, str],
+    schema: str,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    await connection.execute(
+        f"update {schema}.history set serializer = 'unheard-of', attempts = null"
+    )
+    client = browse(app)
+    for status in ("done", "dead"):
+        page = checked(await client.get(f"/jobs/{jobs[status]}"))
+        assert "bytes, which are not shown here" in page.text
+        assert "hunter2" not in page.text
+    checked(await client.get("/jobs"))
+    checked(await client.get("/jobs", params={"q": "args.customer:7"}))
+
+
 async def test_a_large_result_is_not_read_for_a_page_but_can_be_had_as_a_file(
     app: Soniq, browse: Browse
 ) -> None:
@@ -480,6 +586,44 @@ async def test_a_large_result_is_not_read_for_a_page_but_can_be_had_as_a_file(
     assert file.headers["content-type"] == "application/octet-stream"
     assert file.headers["content-disposition"] == f'attachment; filename="{job_id}-result.json"'
     assert (await browse(app).get(f"/jobs/{job_id}/args")).json() == {"note": "short"}
+
+
+async def test_a_result_that_is_kept_elsewhere_is_not_fetched_for_a_page(
+    make_app: MakeApp, browse: Browse
+) -> None:
+    class Elsewhere:
+        name = "elsewhere"
+        asked = 0
+
+        async def put(self, ctx: JobContext, data: bytes) -> bytes:
+            return b"a-reference"
+
+        async def get(self, reference: bytes) -> bytes:
+            self.asked += 1
+            return b'"fetched"'
+
+        async def delete(self, references: Sequence[bytes]) -> None: ...
+
+    store = Elsewhere()
+
+    class Stores:
+        @hookimpl
+        def result_stores(self) -> Sequence[ResultStore]:
+            return [store]
+
+    app = make_app(plugins=[Stores()])
+
+    @app.job(name="export")
+    async def export() -> str:
+        return "large"
+
+    job_id = (await run_job(app, export))["job_id"]
+    before, client = store.asked, browse(app)
+    for path in ("/jobs", f"/jobs/{job_id}"):
+        page = checked(await client.get(path))
+        assert not [each for each in ("fetched", "a-reference") if each in page.text]
+    assert (await client.get(f"/jobs/{job_id}/result")).status_code == 404
+    assert store.asked == before
 
 
 async def test_who_may_not_see_arguments_has_them_in_no_file(app: Soniq, browse: Browse) -> None:

@@ -1,2 +1,2 @@
 -- The live workers.
-select queues, slots, busy from {schema}.workers()
+select queues, slots, busy, version, names from {schema}.workers_2()

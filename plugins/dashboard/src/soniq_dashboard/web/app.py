@@ -25,6 +25,7 @@ from soniq_dashboard.database import CannotRead, lacks_right
 
 from .actions import ACTIONS
 from .assets import Assets
+from .completion import completion
 from .downloads import FILES, File, download
 from .extensions import Extensions
 from .forms import Action
@@ -33,6 +34,7 @@ from .pages import (
     Page,
     audit,
     brought,
+    facets,
     failures,
     job,
     jobs,
@@ -40,6 +42,7 @@ from .pages import (
     operations,
     overview,
     queues,
+    running,
     system,
     workers,
 )
@@ -53,19 +56,23 @@ PAGES = (
     overview.PAGE,
     queues.PAGE,
     jobs.PAGE,
-    jobs.RUNNING,
+    running.PAGE,
     failures.PAGE,
     names.PAGE,
     workers.PAGE,
     operations.PAGE,
     audit.PAGE,
     system.PAGE,
+    facets.PAGE,
     job.PAGE,
     names.ONE,
+    workers.ONE,
     operations.ONE,
     operations.NEW,
     brought.PAGE,
 )
+WORDS = "/words"
+"""Where a script of the pages gets what the search box knows."""
 LONGEST = 10.0
 """Seconds that a page may take."""
 
@@ -94,6 +101,7 @@ class Dashboard:
             routes=[
                 *(Route(each.path, partial(self._page, each), name=each.path) for each in PAGES),
                 *(Route(f"/jobs/{{id}}/{each}", partial(self._file, each)) for each in FILES),
+                Route(WORDS, self._words),
                 *(
                     Route(each.path, partial(self._action, each), methods=["POST"])
                     for each in ACTIONS
@@ -118,6 +126,15 @@ class Dashboard:
     async def _file(self, what: File, request: Request) -> Response:
         view = self._view(request)
         return await self._guarded(view, download(view, what))
+
+    async def _words(self, request: Request) -> Response:
+        view = self._view(request)
+
+        async def found() -> Response:
+            await self._app.start()
+            return await completion(view)
+
+        return await self._guarded(view, found())
 
     async def _read(self, page: Page, view: View) -> Response:
         await self._app.start()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from starlette.exceptions import HTTPException
 
 from soniq import Count, InvalidJobId, InvalidOption, Search
-from soniq_dashboard.operations import ACTS, Act, NotPossible, begin, frozen, stop
+from soniq_dashboard.operations import ACTS, PERMISSION, Act, NotPossible, begin, frozen, stop
 
 from .forms import Action, Form, number_of, text_of
 from .pages.operations import ASKED_FOR, operation_id
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
 async def _start(view: View, form: Form) -> str:
     """Make an operation, where all is as its form has shown it; else the form is shown again."""
     asked = _asked(form)
-    if not view.may(asked.action):
+    if not view.may(PERMISSION[asked.action]):
         raise HTTPException(403)
     if collector(view) is None:
         raise BadRequest("this app has no plugin Dashboard, which operations are of")

@@ -64,6 +64,16 @@ def tag(html: str) -> str:
     return f'"{blake2b(lasting, digest_size=12).hexdigest()}"'
 
 
+def lasting(at: datetime | None, now: datetime | None = None) -> str:
+    """For how long something has gone on: `3 m 20 s`. A script of the page lets it go on."""
+    if at is None:
+        return "–"
+    since = max(0.0, ((now or datetime.now(UTC)) - at).total_seconds())
+    return Markup(
+        '<time datetime="{}" title="since {}" data-for data-ago="{:.0f}">{}</time>'
+    ).format(_iso(at), _utc(at), since, duration(since) if since >= 60 else f"{since:.0f} s")
+
+
 def clock(at: datetime | None) -> str:
     """A time itself, in UTC; a script of the page shows it in the zone of who looks."""
     if at is None:
@@ -101,6 +111,7 @@ def environment() -> Environment:
     made = Environment(
         loader=PackageLoader("soniq_dashboard.web"),
         autoescape=True,
+        auto_reload=False,
         undefined=StrictUndefined,
         finalize=visible,
         trim_blocks=True,
@@ -112,6 +123,7 @@ def environment() -> Environment:
         about=about,
         size=size,
         moment=moment,
+        lasting=lasting,
         clock=clock,
         pretty=pretty,
         shape=Markup,

@@ -8,7 +8,7 @@ from typing import Any
 
 from soniq import Search
 
-from .query import TIMES, quoted
+from .query import TIMES, WORD, quoted
 
 PLAIN = re.compile(r'[^\s",\\*][^\s",\\]*')
 """A value that needs no quotes."""
@@ -33,6 +33,19 @@ TEXTS = {
 def words_of(search: Search, args: object = None, headers: object = None) -> str:
     """The words of a search; `args`, `headers`: what to write for its own."""
     return " ".join(_words(search, args, headers))
+
+
+def narrowed(text: str, key: str, value: str) -> str:
+    """A search that was understood with one word more, in place of those with its key."""
+    kept, at = list[str](), 0
+    text = text.strip()
+    while word := WORD.match(text, at):
+        at = word.end()
+        if word["key"] != key and word[0]:
+            kept.append(word[0].strip())
+        if at >= len(text):
+            break
+    return " ".join([*kept, f"{key}:{_one(value)}"])
 
 
 def _words(search: Search, args: object, headers: object) -> Iterator[str]:

@@ -6,6 +6,7 @@ from soniq_dashboard.audit import KINDS, Line, lines
 from soniq_dashboard.web.view import View
 
 from . import Page
+from .jobs import LABELS
 from .series import collector
 
 LIMIT = 50
@@ -23,6 +24,7 @@ async def read(view: View) -> Mapping[str, object]:
             ),
         )
     shown = found[:LIMIT]
+    labels: Mapping[str, str] = {str(act): label for act, label in LABELS.items()}
     older = view.url("/audit", by=by, action=action, before=shown[-1].id if shown else None)
     return {
         "lines": shown,
@@ -30,7 +32,11 @@ async def read(view: View) -> Mapping[str, object]:
         "by": by,
         "action": action,
         "tabs": [
-            (each.capitalize() or "All", view.url("/audit", by=by, action=each), each == action)
+            (
+                labels.get(each, each.capitalize() or "All"),
+                view.url("/audit", by=by, action=each),
+                each == action,
+            )
             for each in ("", *KINDS)
         ],
         "older": len(found) > LIMIT and older,

@@ -3,26 +3,38 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from soniq import FoundJob
 from soniq.plugin import presented
 from soniq_dashboard.standing import died_since
 from soniq_dashboard.web.query import quoted
+from soniq_dashboard.web.sparks import Spark, spark
 from soniq_dashboard.web.view import View
 
 from . import Page
 from .jobs import all_that_match
 
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
+BARS = {
+    "1h": (timedelta(minutes=2), "2 minutes"),
+    "24h": (timedelta(minutes=30), "half an hour"),
+    "7d": (timedelta(hours=4), "4 hours"),
+}
+"""By period: the time of each bar of a sparkline."""
 MOST = 2_000
 """The newest failures that are grouped."""
 AT_ONCE = 500
+MOST_SHOWN = 200
+"""The groups of a page."""
 MOST_ACTS = 50
 """Groups beside which it is offered to change all of them."""
 VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+", re.IGNORECASE)
 """What differs between messages of the same kind: addresses, ids and numbers."""
+MASKED = "***"
+SHORTEST, LONGEST = 4, 100
+"""Characters of what is searched for in messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,8 @@ class Group:
     last: datetime | None
     example: str
     """The id of the last."""
+    times: Sequence[datetime] = field(compare=False)
+    """When each died."""
 
 
 async def read(view: View) -> Mapping[str, object]:
@@ -50,6 +64,7 @@ async def read(view: View) -> Mapping[str, object]:
         "complete": complete,
         "period": period,
         "periods": [(each, view.url("/failures", period=each)) for each in PERIODS],
+        "sparks": sparks(groups, period, complete),
         "searches": {each: view.url("/jobs", q=_search(each, period)) for each in groups},
         "acts": {
             each: all_that_match(view, _search(each, period), ("retry", "delete"))
@@ -92,18 +107,50 @@ def grouped(jobs: Sequence[FoundJob], shown: Mapping[tuple[str, str], str]) -> S
     groups = [
         Group(
             name, error_type, message, len(same), same[-1].finished_at, same[0].finished_at,
-            same[0].job_id,
+            same[0].job_id, [job.finished_at for job in same if job.finished_at],
         )
         for (name, error_type, message), same in of_kind.items()
     ]  # fmt: skip
     return sorted(groups, key=lambda group: -group.jobs)
 
 
+def sparks(
+    groups: Sequence[Group], period: str, complete: bool, now: datetime | None = None
+) -> Mapping[Group, Spark]:
+    """How many of each group died over a period that ends now, of those that are shown. Where not
+    all were read, what is before the first of them is not known.
+    """
+    long, told = BARS[period]
+    places, seconds = PERIODS[period] // long, long.total_seconds()
+    # of the last bar's time a part is still to come: so they stand as they are meanwhile
+    before = int((now or datetime.now(UTC)).timestamp() // seconds) - places + 1
+
+    def place(at: datetime) -> int:
+        return min(max(int(at.timestamp() // seconds) - before, 0), places - 1)
+
+    known = 0 if complete else min((place(each.first) for each in groups if each.first), default=0)
+    made: dict[Group, Spark] = {}
+    for each in groups[:MOST_SHOWN]:
+        counts = [0] * places
+        for at in each.times:
+            counts[place(at)] += 1
+        made[each] = spark(counts, "died", told, known=known)
+    return made
+
+
+def in_all(message: str) -> str:
+    """The longest text that is in all messages of a group; empty where none tells them apart."""
+    longest = max(re.split(rf"…|{re.escape(MASKED)}", message), key=len)[:LONGEST]
+    return longest if len(longest.strip()) >= SHORTEST else ""
+
+
 def _search(group: Group, period: str) -> str:
-    """What finds the jobs of a group, and those with other messages."""
+    """What finds the jobs of a group."""
     words = ["status:dead", "order:finished", f"finished:{period}", f"name:{quoted(group.name)}"]
     if group.error_type:
         words.append(f"error:{quoted(group.error_type)}")
+    if text := in_all(group.message):
+        words.append(quoted(text))
     return " ".join(words)
 
 

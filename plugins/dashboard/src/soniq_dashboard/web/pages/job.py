@@ -1,7 +1,7 @@
 """One job, all about it."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from starlette.exceptions import HTTPException
@@ -9,13 +9,15 @@ from starlette.exceptions import HTTPException
 from soniq import InvalidJobId, JobDetail
 from soniq_dashboard.belongings import LARGEST, belongings
 from soniq_dashboard.extending import dashboard_job_panels, dashboard_links
-from soniq_dashboard.permissions import Permission
+from soniq_dashboard.operations import PERMISSION, POSSIBLE, Act
 from soniq_dashboard.web.downloads import LARGEST as LARGEST_FILE
 from soniq_dashboard.web.downloads import File
+from soniq_dashboard.web.frames import parts
 from soniq_dashboard.web.render import is_cut
 from soniq_dashboard.web.view import View
 
 from . import Page
+from .jobs import LABELS
 
 REFUSALS = {
     "JobNotFound": "The job is not there any more",
@@ -23,6 +25,8 @@ REFUSALS = {
     "DuplicateJob": "Another job has its key and is not finished",
     "JobRunning": "The job runs: cancel it, and delete it when it has ended",
     "ResultNotDeleted": "Its result could not be deleted, and so it was kept",
+    "JobChanged": "Nothing was done: the job is not as this page had shown it any more",
+    "held": "The job is held by a plugin: it runs once it is released",
     "other": "This could not be done",
 }
 """Why nothing was done, by the error that said so."""
@@ -43,6 +47,7 @@ async def read(view: View) -> Mapping[str, object]:
         "job": job,
         "files": _files(view, job, belongs or {}),
         "belongs": belongs,
+        "traceback": parts((belongs or {}).get("traceback")),
         "panels": await view.extensions.panels(dashboard_job_panels, view.user.may, seen),
         "links": await view.extensions.links(dashboard_links, seen),
         "actions": _actions(view, job),
@@ -84,14 +89,14 @@ def _as_seen(job: JobDetail, belongs: Mapping[str, Any] | None) -> JobDetail:
     return cast("JobDetail", seen)
 
 
-def _actions(view: View, job: JobDetail) -> Sequence[Permission]:
-    """What this user may do with the job as it is."""
-    possible: dict[Permission, bool] = {
-        "retry": job["status"] in ("dead", "cancelled"),
-        "cancel": job["status"] in ("queued", "held", "running"),
-        "delete": job["status"] != "running",
+def _actions(view: View, job: JobDetail) -> Mapping[Act, str]:
+    """What this user may do with the job as it is, and what that is called."""
+    later = job["scheduled_at"] > datetime.now(UTC)
+    return {
+        act: LABELS[act]
+        for act, statuses in POSSIBLE.items()
+        if job["status"] in statuses and view.may(PERMISSION[act]) and (act != "run" or later)
     }
-    return [action for action, can in possible.items() if can and view.may(action)]
 
 
 def _history(job: JobDetail) -> list[tuple[str, Any, float | None]]:

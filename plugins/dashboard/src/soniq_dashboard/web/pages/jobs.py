@@ -7,19 +7,26 @@ from soniq import FoundJob, InvalidJobId, InvalidOption, Search
 from soniq import Page as Found
 from soniq.plugin import presented
 from soniq_dashboard.figures import number
-from soniq_dashboard.operations import Act
+from soniq_dashboard.operations import ACTS, PERMISSION, POSSIBLE, Act
 from soniq_dashboard.web.query import NotUnderstood, Query, in_words, parsed
 from soniq_dashboard.web.view import MOST_SEARCH, View
 
 from . import Page
 
 LIMIT = 50
-DONE = {"retry": "retried", "cancel": "cancelled", "delete": "deleted"}
+DONE = {"retry": "retried", "run": "made due now", "cancel": "cancelled", "delete": "deleted"}
 """What was done, by the action."""
+LABELS: Mapping[Act, str] = {
+    "retry": "Retry",
+    "run": "Run now",
+    "cancel": "Cancel",
+    "delete": "Delete",
+}
+"""What an action is called."""
 EMPTY: Mapping[str, Any] = {
-    "found": Found(jobs=[], next=None, complete=True, looked_back_to=None),
-    "cursor": "",
-    "older": None,
+    "found": Found(jobs=[], next=None, previous=None, complete=True, looked_back_to=None),
+    "ways": {"first": None, "previous": None, "next": None, "back": False},
+    "goto": None,
 }
 NOT_YOURS = "You may not search in what belongs to jobs: arguments, headers and error messages"
 
@@ -37,28 +44,36 @@ async def read(view: View) -> Mapping[str, object]:
         wrong = str(error)
     except (InvalidOption, InvalidJobId) as error:
         wrong = in_words(error)
+    if query.job_id is not None:
+        return {"goto": view.url(f"/jobs/{query.job_id}")}
+    acts = _possible(query)
     return {
         **page,
         "q": text,
-        "goto": None if query.job_id is None else view.url(f"/jobs/{query.job_id}"),
         "wrong": wrong,
         "messages": await messages(view, page["found"].jobs),
         "tabs": _tabs(view, text),
-        "acts": [act for act in ("retry", "cancel", "delete") if view.may(act)],
-        "all_that_match": all_that_match(view, text) if page["found"].jobs else [],
+        "acts": {act: LABELS[act] for act in acts if view.may(PERMISSION[act])},
+        "all_that_match": all_that_match(view, text, acts) if page["found"].jobs else [],
         "in_errors": query.given.get("error_text"),
         "done": _done(view),
     }
 
 
-def all_that_match(
-    view: View, text: str, acts: Sequence[Act] = ("retry", "cancel", "delete")
-) -> list[tuple[str, str]]:
+def _possible(query: Query) -> Sequence[Act]:
+    """What can be done with jobs of the statuses that are searched for."""
+    statuses = query.given.get("statuses")
+    return [act for act in ACTS if statuses is None or {*statuses} & {*POSSIBLE[act]}]
+
+
+def all_that_match(view: View, text: str, acts: Sequence[Act]) -> list[tuple[str, str]]:
     """What this user may do with all that a search finds: label, and where it is asked for."""
     return [
-        (act.capitalize(), view.url(f"/operations/new/{act}", q=text))
+        (LABELS[act], view.url(f"/operations/new/{act}", q=text))
         for act in acts
-        if view.may(act) and view.may("bulk") and (act != "delete" or text)  # not simply all
+        if view.may(PERMISSION[act])
+        and view.may("bulk")
+        and (act != "delete" or text)  # not simply all
     ]
 
 
@@ -72,17 +87,19 @@ def _done(view: View) -> str:
     return f"{what}; {number(left)} could not be" if left else what
 
 
-async def read_running(view: View) -> Mapping[str, object]:
-    """The jobs that run, the longest first."""
-    return await _page_of(view, Search(statuses=["running"], order="started"), "/running")
-
-
 async def _page_of(view: View, search: Search, path: str, **parameters: str) -> Mapping[str, Any]:
-    """The page of a search that the address says, and where the one behind it is."""
-    cursor = view.text("cursor", 2_000)
-    found = await view.app.search(search, cursor=cursor or None, limit=LIMIT)
-    older = found.next and view.url(path, cursor=found.next, **parameters)
-    return {"found": found, "cursor": cursor, "older": older}
+    """The page of a search that the address says, and where those beside it are."""
+    after, before = view.text("cursor", 2_000), view.text("before", 2_000)
+    cursor, first = before or after or None, view.url(path, **parameters)
+    found = await view.app.search(search, cursor=cursor, limit=LIMIT)
+    ways = {
+        "first": cursor and first,
+        "previous": found.previous and view.url(path, before=found.previous, **parameters),
+        "next": found.next and view.url(path, cursor=found.next, **parameters),
+        "back": bool(before),
+    }
+    at_first = before and found.complete and found.previous is None
+    return {"found": found, "ways": ways, "goto": first if at_first else None}
 
 
 async def messages(view: View, jobs: Sequence[FoundJob]) -> Mapping[str, str]:
@@ -114,4 +131,3 @@ def _tabs(view: View, text: str) -> list[tuple[str, str, bool]]:
 
 
 PAGE = Page("/jobs", "jobs.html", read, "Jobs", "j")
-RUNNING = Page("/running", "running.html", read_running, "Running", "r")

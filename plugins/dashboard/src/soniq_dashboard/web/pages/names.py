@@ -3,12 +3,21 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from soniq import InvalidOption, Search
+from soniq import Page as Found
 from soniq_dashboard.collector import Collector
 from soniq_dashboard.names import Name, names_of
+from soniq_dashboard.reading import read_known
+from soniq_dashboard.web.histogram import histogram
+from soniq_dashboard.web.options import options
 from soniq_dashboard.web.view import View
 
 from . import Page
+from .jobs import messages
 from .series import WINDOWS, charts, chosen, collector, counted
+
+RECENT, LOOKED_AT = 10, 10_000
+"""The newest jobs of a name that are shown, and how many jobs are looked at for them."""
 
 
 async def read(view: View) -> Mapping[str, object]:
@@ -27,9 +36,41 @@ async def read(view: View) -> Mapping[str, object]:
 
 
 async def read_one(view: View) -> Mapping[str, object]:
-    """One name, with its charts."""
+    """One name: what it did over time, its options, who knows it, and its newest jobs."""
     name = view.text("name")
-    return {"name": name, **await charts(view, "/names/one", name=name)}
+    drawn = await charts(view, "/names/one", name=name)
+    recent = await view.shared.get(("recent", name), lambda: _recent(view, name))
+    of_name: Name | None = drawn["of_name"]
+
+    return {
+        **drawn,
+        "name": name,
+        "histogram": histogram(of_name.took) if of_name else None,
+        "options": options(view.app, name),
+        "known": await _known(view, name),
+        "recent": recent,
+        "messages": await messages(view, recent.jobs if recent else ()),
+    }
+
+
+async def _known(view: View, name: str) -> tuple[int, int] | None:
+    """How many live workers know a job, and how many there are; None where it cannot be told."""
+    if collector(view) is None:
+        return None
+
+    async def read() -> Sequence[tuple[int, int]]:
+        return [await read_known(view.app, name)]
+
+    found, _ = await counted(view, ("known", name), read)
+    return found[0] if found else None
+
+
+async def _recent(view: View, name: str) -> Found | None:
+    """The newest jobs of a name, among the newest of all; None where no job can have it."""
+    try:
+        return await view.app.search(Search(names=[name]), limit=RECENT, rows=LOOKED_AT)
+    except InvalidOption:  # it is longer than a name that is searched for
+        return None
 
 
 async def _names(counts: Collector, window: str) -> Sequence[Name]:

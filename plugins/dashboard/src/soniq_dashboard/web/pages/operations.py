@@ -12,6 +12,7 @@ from soniq_dashboard.database import NAME
 from soniq_dashboard.operations import (
     ACTS,
     MOST_OPEN,
+    PERMISSION,
     Act,
     NotPossible,
     Operation,
@@ -108,12 +109,17 @@ async def _text(view: View, operation: Operation) -> str:
 def _without_bound(operation: Operation) -> Search:
     """The search without the time that the operation is frozen at."""
 
-    def without(times: Range | None) -> Range | None:
-        since, before = times or (None, None)
-        return since, None if before == operation.frozen_at else before
+    def without(times: Range | None) -> Range:
+        since, before = (None if at == operation.frozen_at else at for at in times or (None, None))
+        return since, before
 
     search = operation.search
-    return replace(search, created=without(search.created), finished=without(search.finished))
+    return replace(
+        search,
+        created=without(search.created),
+        scheduled=without(search.scheduled),
+        finished=without(search.finished),
+    )
 
 
 async def _note(view: View, shown: Sequence[Operation]) -> str:
@@ -131,7 +137,7 @@ async def read_new(view: View) -> Mapping[str, object]:
     action, text = view.request.path_params["action"], view.text("q", MOST_SEARCH)
     if action not in ACTS:
         raise HTTPException(404)
-    if not (view.may("bulk") and view.may(action)):
+    if not (view.may("bulk") and view.may(PERMISSION[cast("Act", action)])):
         raise HTTPException(403)
 
     at, wrong = await time_of(view.app), "" if collector(view) else NO_PLUGIN

@@ -8,6 +8,8 @@ const kept = {
 };
 const root = document.documentElement;
 if (["light", "dark"].includes(kept.get("theme"))) root.dataset.theme = kept.get("theme");
+if (kept.get("keys") === "off") root.dataset.keys = "off";
+if (kept.get("density") === "compact") root.dataset.density = "compact";
 
 const say = (text) => {
   const place = document.querySelector(".said");
@@ -21,6 +23,11 @@ const clocks = (within) => {
   for (const each of within.querySelectorAll("time[data-clock]")) {
     each.dataset.utc ??= each.textContent;
     each.textContent = local ? new Date(each.dateTime).toLocaleString() : each.dataset.utc;
+  }
+  for (const each of within.querySelectorAll("[data-tick]")) {
+    each.dataset.utc ??= each.textContent;
+    const how = each.dataset.utc.includes(":") ? { hour: "2-digit", minute: "2-digit", hourCycle: "h23" } : { month: "short", day: "numeric" };
+    each.textContent = local ? new Date(each.dataset.tick).toLocaleString("en", how) : each.dataset.utc;
   }
   for (const each of within.querySelectorAll("time[data-ago]")) each.read ??= performance.now();
 };
@@ -44,7 +51,8 @@ const long = (seconds) => {
 const goOn = () => {
   for (const each of document.querySelectorAll("time[data-ago]")) {
     const ago = Math.round(Number(each.dataset.ago) + (performance.now() - each.read) / 1000);
-    each.textContent = ago >= 0 ? `${long(ago)} ago` : `in ${long(-ago)}`;
+    if ("for" in each.dataset) each.textContent = long(Math.max(0, ago));
+    else each.textContent = ago >= 0 ? `${long(ago)} ago` : `in ${long(-ago)}`;
   }
 };
 
@@ -98,7 +106,24 @@ const poll = async () => {
   }
 };
 
-/* Keys: "/" searches, "g" and a letter leads to a page, "j" and "k" go through the rows. */
+/* What is counted once a page is there: put where the page has a link to it. */
+const bring = async (place) => {
+  if (document.hidden) await new Promise((then) => document.addEventListener("visibilitychange", then, { once: true }));
+  try {
+    const answer = await fetch(place.dataset.bring, { redirect: "error" });
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    place.replaceChildren(...document.adoptNode(page.querySelector("[data-part]")).childNodes);
+  } catch { /* the link stays */ }
+};
+
+/* Keys: "/" searches, "g" and a letter leads to a page, "j" and "k" go through the rows. All of them
+   can be switched off in the list of them, which a button shows as well. */
+const listKeys = () => {
+  const list = document.querySelector("dialog.keys");
+  list.querySelector("[data-keys]").checked = !root.dataset.keys;
+  list.showModal();
+};
 let after = "";
 const rows = (step) => {
   const all = [...document.querySelectorAll("[data-row]")];
@@ -110,6 +135,7 @@ const rows = (step) => {
   next.scrollIntoView({ block: "nearest" });
 };
 const keys = (event) => {
+  if (root.dataset.keys || document.querySelector("dialog[open]")) return;
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox])")) return;
   const first = after;
   after = event.key === "g" ? "g" : "";
@@ -118,16 +144,40 @@ const keys = (event) => {
   else if (event.key === "j") rows(1);
   else if (event.key === "k") rows(-1);
   else if (event.key === "x") document.querySelector("[data-at] [name=id]")?.click();
+  else if (event.key === "r") document.querySelector(".actions [data-action=retry]")?.click();
+  else if (event.key === "c") {
+    const reason = document.querySelector(".actions [name=reason]");
+    if (reason) { event.preventDefault(); reason.focus(); }
+  }
   else if (event.key === "Enter" && event.target === document.body) document.querySelector("[data-at] a")?.click();
-  else if (event.key === "?") say("/ search · g and o q j r f n w p a s: pages · j k: rows · x: tick · Enter: open");
+  else if (event.key === "?") listKeys();
+};
+
+/* Words that the search box knows, offered for the one that is being written. */
+const complete = (box) => {
+  const list = document.createElement("datalist");
+  list.id = "words";
+  let words;
+  const offer = async () => {
+    words ??= fetch(box.dataset.words, { redirect: "error" }).then((answer) => answer.ok ? answer.json() : [], () => []);
+    const [, before, word] = box.value.match(/^(.*?)([^\s]*)$/s);
+    const found = (await words).filter((each) => each.startsWith(word) && each !== word);
+    list.replaceChildren(...found.slice(0, 20).map((each) => new Option("", before + each)));
+  };
+  box.after(list);
+  box.setAttribute("list", list.id);
+  box.addEventListener("focus", offer);
+  box.addEventListener("input", offer);
 };
 
 document.addEventListener("DOMContentLoaded", () => {
+  complete(document.querySelector(".find input"));
   const zone = document.querySelector("[data-switch=zone]");
   zone.textContent = kept.get("zone") === "local" ? "Local" : "UTC";
   ready(document);
   for (const each of document.querySelectorAll("nav [aria-current]")) each.scrollIntoView({ block: "nearest", inline: "center" });
   document.addEventListener("keydown", keys);
+  for (const each of document.querySelectorAll("[data-bring]")) bring(each);
   poll();
 });
 
@@ -138,11 +188,18 @@ document.addEventListener("click", async (event) => {
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
     kept.set("theme", root.dataset.theme);
+  } else if (button.dataset.switch === "density") {
+    if (root.dataset.density) delete root.dataset.density;
+    else root.dataset.density = "compact";
+    kept.set("density", root.dataset.density ?? "roomy");
+    say(root.dataset.density ? "Compact lists" : "Roomy lists");
   } else if (button.dataset.switch === "zone") {
     kept.set("zone", kept.get("zone") === "local" ? "utc" : "local");
     button.textContent = kept.get("zone") === "local" ? "Local" : "UTC";
     clocks(document);
-  } else {
+  } else if (button.dataset.switch === "help") listKeys();
+  else if (button.dataset.switch === "close") button.closest("dialog").close();
+  else {
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
       say("Copied");
@@ -153,6 +210,11 @@ document.addEventListener("click", async (event) => {
 });
 
 document.addEventListener("change", (event) => {
+  if ("keys" in event.target.dataset) {
+    if (event.target.checked) delete root.dataset.keys;
+    else root.dataset.keys = "off";
+    kept.set("keys", root.dataset.keys ?? "on");
+  }
   if ("all" in event.target.dataset) {
     for (const each of document.querySelectorAll("[name=id]")) each.checked = event.target.checked;
   }
@@ -160,7 +222,7 @@ document.addEventListener("change", (event) => {
 
 document.addEventListener("submit", (event) => {
   const boxes = [...event.target.querySelectorAll("[name=id]")];
-  if (boxes.length && !boxes.some((each) => each.checked)) {
+  if (boxes.length && event.submitter?.name !== "one" && !boxes.some((each) => each.checked)) {
     event.preventDefault();
     say("Nothing is ticked");
     return;

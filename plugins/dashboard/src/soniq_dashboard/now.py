@@ -1,0 +1,61 @@
+"""What runs now, and how long that usually takes."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+from soniq import Soniq
+
+from .database import NAME, readable, session, statement
+from .durations import MIDDLE, Durations
+
+WEEK = 7 * 86_400.0
+FEWEST = 10
+"""Attempts of which it can be said what is usual."""
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What a list of jobs does not say of one that runs."""
+
+    id: str
+    progress: str | None
+    """JSON."""
+    cancel_requested: bool
+    hostname: str | None
+    """None where its worker is gone."""
+    pid: int | None
+
+
+class Usual(msgspec.Struct, frozen=True):
+    """How long attempts of a job usually take."""
+
+    seconds: float
+    """Of a hundred, 95 took at most about so long."""
+
+    def is_passed(self, seconds: float) -> bool:
+        """Whether an attempt takes longer for sure, however exact that is."""
+        return seconds > self.seconds * MIDDLE
+
+
+async def running(app: Soniq, ids: Sequence[str]) -> Mapping[str, Running]:
+    """More of jobs that run, by id. Raises `CannotRead`."""
+    with readable(app):
+        async with session(app) as connection:
+            rows = await connection.fetch(statement(app.plugin_schema(NAME), "running"), ids)
+    return {row["id"]: Running(**row) for row in rows}
+
+
+async def usual(app: Soniq, names: Collection[str]) -> Mapping[str, Usual]:
+    """How long attempts took in the last week, of those jobs of which enough were counted. Raises
+    `CannotRead`.
+    """
+    with readable(app):
+        async with session(app) as connection:
+            sql = statement(app.plugin_schema(NAME), "usual")
+            rows = await connection.fetch(sql, [*names], WEEK)
+    found = {row["name"]: Durations(0.0, row["took_buckets"]) for row in rows}
+    return {
+        name: Usual(seconds)
+        for name, took in found.items()
+        if took.count >= FEWEST and (seconds := took.quantile(0.95)) is not None
+    }
