@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 FOLDER ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo shop test test-oldest check format bench bench-steady bench-reading bench-others chaos docs dist clean
+.PHONY: help demo shop test test-oldest check format bench bench-steady bench-reading bench-costs bench-latency bench-scale bench-others chaos docs dist clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,8 @@ $(VENV)/sentry-3: $(VENV)/installed-dev
 
 # Six processes for two cores: much of what is tested is that something waits.
 PROCESSES ?= 6
+# What one process has compiled the others read, whatever the environment says.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/installed-dev $(VENV)/sentry-3 ## run the whole test suite, in six processes (PROCESSES=...; ARGS=... goes to pytest)
 	@$(RUN) -m pytest $(or $(ARGS),--numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25)
 	@$(if $(ARGS),,echo "and once more with version 3 of Sentry's SDK" && PYTHONPATH="$(CURDIR)/$(VENV)/sentry-3" $(RUN) -m pytest --no-header tests/plugins/sentry)
@@ -92,6 +94,15 @@ bench-steady: $(VENV)/installed-dev ## minutes at a steady backlog, with a trans
 
 bench-reading: $(VENV)/installed-dev ## what questions cost when many jobs are kept (ARGS="--live 1000000 --finished 10000000")
 	@$(RUN) -m tests.benchmarks.reading $(ARGS)
+
+bench-costs: $(VENV)/installed-dev ## what a user pays: CPU, memory and statements (ARGS="--only idle,memory --part 0.1")
+	@$(RUN) -m tests.benchmarks.costs $(ARGS)
+
+bench-latency: $(VENV)/installed-dev ## how late jobs start that come at a fixed rate
+	@$(RUN) -m tests.benchmarks.latency $(ARGS)
+
+bench-scale: $(VENV)/installed-dev ## more processes, tasks and queues, and more that is kept (ARGS="--finished 10000000")
+	@$(RUN) -m tests.benchmarks.scale $(ARGS)
 
 # Other queues, in an environment of their own, with one Python for all: Oban needs 3.12 or later.
 # Each is left out where it cannot be installed.

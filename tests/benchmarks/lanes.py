@@ -7,6 +7,7 @@ priority of their own.
 
 import argparse
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -14,15 +15,10 @@ import asyncpg
 
 from tests.benchmarks.server import server
 from tests.benchmarks.throughput import SCHEMA, Bench
+from tests.benchmarks.usage import cpu
 
 IDLE = 10.0
 """Seconds."""
-
-
-def ticks(pid: str) -> float:
-    """Seconds of CPU that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 async def put(url: str, count: int, option: str) -> None:
@@ -43,10 +39,10 @@ async def idle(bench: Bench, url: str) -> float:
     rows = await connection.fetch(
         "select pid from pg_stat_activity where application_name = 'soniq'"
     )
-    pids = ["self", *(str(row["pid"]) for row in rows)]
-    before = {pid: ticks(pid) for pid in pids}
+    pids = [os.getpid(), *(row["pid"] for row in rows)]
+    before = {pid: cpu(pid) for pid in pids}
     await asyncio.sleep(IDLE)
-    share = sum(ticks(pid) - before[pid] for pid in pids if Path(f"/proc/{pid}").exists()) / IDLE
+    share = sum(cpu(pid) - before[pid] for pid in pids if Path(f"/proc/{pid}").exists()) / IDLE
     bench.app.stop_workers()
     await worker
     await connection.close()
@@ -74,7 +70,7 @@ async def main(url: str, lanes: list[int], jobs: int) -> None:
     await bench.setup()
     await put(url, jobs, "'priority', (random() * 65535)::int - 32768")
     print(f"a priority for each of {jobs:,} jobs: {await bench.process():,.0f}/s")
-    await bench.app.close()
+    await bench.close()
 
 
 if __name__ == "__main__":

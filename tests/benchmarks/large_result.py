@@ -17,7 +17,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,8 @@ import asyncpg
 from soniq import Soniq
 from soniq_results import ResultsPlugin
 from tests.benchmarks.server import server
+from tests.benchmarks.usage import MEGABYTE, measured
 
-MEGABYTE = 1_048_576
 SCHEMA = "bench_large_result"
 ROOT = Path(__file__).parent.parent.parent
 
@@ -44,25 +43,6 @@ def make_app(arguments: argparse.Namespace) -> Soniq:
             yield number.to_bytes(8) + block[8:]
 
     return app
-
-
-def memory(field: str) -> int:
-    """Bytes of this process: VmRSS now, VmHWM at most so far."""
-    found = re.search(
-        rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE
-    )
-    assert found
-    return int(found[1]) * 1024
-
-
-@contextlib.contextmanager
-def measured(figures: dict[str, Any]) -> Iterator[None]:
-    """Seconds, and how far the peak rose above what was in use at the start."""
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before, began = memory("VmRSS"), time.monotonic()
-    yield
-    figures["seconds"] = time.monotonic() - began
-    figures["growth"] = memory("VmHWM") - before
 
 
 async def work(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from soniq_dashboard import Dashboard
 from soniq_dashboard.web import PERMISSIONS, anyone
 from soniq_dashboard.web.app import Dashboard as Pages
 from soniq_dashboard.web.serve import listening, serve
-from tests.benchmarks.reading import FINISHED, LIVE, SCHEMA, fill
+from tests.benchmarks.reading import FINISHED, LIVE, SCHEMA, begin, end, fill
 from tests.benchmarks.server import server
 from tests.plugins.dashboard.web.day import write_day
 
@@ -49,13 +49,15 @@ EVERY = 3.0
 """Seconds between two looks of a tab."""
 
 
-async def pages(url: str, live: int, finished: int, times: int) -> None:
+async def pages(url: str, live: int, finished: int, times: int, keep: bool) -> None:
     connection = await asyncpg.connect(url)
-    await connection.execute(f"drop schema if exists {SCHEMA} cascade")
+    missing = await begin(connection, keep=keep)
     app = Soniq(url, schema=SCHEMA, discover=False, plugins=[Dashboard()])
     async with app:
-        await fill(connection, FINISHED, finished)
-        await fill(connection, LIVE, live)
+        if missing:
+            await fill(connection, FINISHED, finished)
+            await fill(connection, LIVE, live)
+        await connection.execute(f"truncate {SCHEMA}_dashboard.series, {SCHEMA}_dashboard.gauge")
         await write_day(connection, SCHEMA)
         await connection.execute(SERIES.format(schema=SCHEMA))
         for table in ("history", "job"):
@@ -79,9 +81,7 @@ async def pages(url: str, live: int, finished: int, times: int) -> None:
                 p95 = quantiles(took[1:], n=20)[-1]
                 size = len(answer.content) / 1024
                 print(f"{path[:34]:34} {median(took[1:]):8.1f} {p95:8.1f} {bar:6}  {size:.0f}")
-    await connection.execute(
-        f"drop schema {SCHEMA} cascade; drop schema {SCHEMA}_dashboard cascade"
-    )
+    await end(connection, keep=keep)
     await connection.close()
 
 
@@ -160,6 +160,7 @@ if __name__ == "__main__":
     parser.add_argument("--live", type=int, default=200_000)
     parser.add_argument("--finished", type=int, default=2_000_000)
     parser.add_argument("--times", type=int, default=200)
+    parser.add_argument("--keep", action="store_true")
     parser.add_argument("--tabs", action="store_true")
     parser.add_argument("--jobs", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -168,5 +169,7 @@ if __name__ == "__main__":
         asyncio.run(
             tabs(database, arguments.jobs, arguments.rounds)
             if arguments.tabs
-            else pages(database, arguments.live, arguments.finished, arguments.times)
+            else pages(
+                database, arguments.live, arguments.finished, arguments.times, arguments.keep
+            )
         )

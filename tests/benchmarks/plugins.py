@@ -67,6 +67,7 @@ class Marking(Settling):
 
 VARIANTS: dict[str, list[object]] = {
     "no plugin": [],
+    "1 with before_job, after_job, on_error": [Observing(0)],
     "20 with before_job, after_job, on_error": [Observing(number) for number in range(20)],
     "20 with around_job as well": [Around(number) for number in range(20)],
     "one with settle_tx": [Settling()],

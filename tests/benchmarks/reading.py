@@ -2,7 +2,8 @@
 
 Makes live and finished jobs by SQL, as they would be after some days: 20 names, 8 queues, one in a
 hundred dead, and partitions by the time at which they are forgotten. Then asks each question some
-times, and prints the median and the 95th percentile of each in milliseconds.
+times, and prints the median and the 95th percentile of each in milliseconds. `--keep` leaves the jobs
+where they are, on a server in SONIQ_TEST_DATABASE_URL, and the next call with it finds them there.
 """
 
 import argparse
@@ -51,13 +52,35 @@ STEP = 500_000
 
 
 async def fill(
-    connection: "asyncpg.Connection[asyncpg.Record]", statement: str, count: int
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    statement: str,
+    count: int,
+    schema: str = SCHEMA,
 ) -> None:
     """Insert so many jobs."""
     for start in range(1, count + 1, STEP):
         end = min(start + STEP - 1, count)
-        text = statement.format(schema=SCHEMA, count=count, start=start, end=end)
+        text = statement.format(schema=schema, count=count, start=start, end=end)
         await connection.execute(text, timeout=3600)
+
+
+async def begin(connection: "asyncpg.Connection[asyncpg.Record]", *, keep: bool) -> bool:
+    """Whether the jobs are still to be made; what another call left there is dropped, unless it is
+    to be kept.
+    """
+    there = await connection.fetchval("select to_regnamespace($1) is not null", SCHEMA)
+    if there and not keep:
+        await end(connection, keep=False)
+    return not (there and keep)
+
+
+async def end(connection: "asyncpg.Connection[asyncpg.Record]", *, keep: bool) -> None:
+    """Drop the jobs, unless they are to be kept."""
+    if not keep:
+        await connection.execute(
+            f"drop schema if exists {SCHEMA} cascade;"
+            f" drop schema if exists {SCHEMA}_dashboard cascade"
+        )
 
 
 def questions(app: Soniq, dead: str, large: str) -> dict[str, Callable[[], Awaitable[object]]]:
@@ -108,14 +131,15 @@ async def measure(ask: Callable[[], Awaitable[object]], times: int) -> list[floa
     return took[1:]
 
 
-async def main(url: str, live: int, finished: int, times: int) -> None:
+async def main(url: str, live: int, finished: int, times: int, keep: bool) -> None:
     connection = await asyncpg.connect(url)
-    await connection.execute(f"drop schema if exists {SCHEMA} cascade")
+    missing = await begin(connection, keep=keep)
     app = Soniq(url, schema=SCHEMA, discover=False)
     async with app:
         began = time.perf_counter()
-        await fill(connection, FINISHED, finished)
-        await fill(connection, LIVE, live)
+        if missing:
+            await fill(connection, FINISHED, finished)
+            await fill(connection, LIVE, live)
         await connection.execute(f"vacuum analyze {SCHEMA}.history, {SCHEMA}.job", timeout=3600)
         dead, large = await asyncio.gather(*(
             app.search(Search(statuses=[status]), limit=1) for status in ("dead", "done")
@@ -133,7 +157,7 @@ async def main(url: str, live: int, finished: int, times: int) -> None:
         for what, ask in questions(app, dead.jobs[0].job_id, large.jobs[0].job_id).items():
             took = await measure(ask, times)
             print(f"{what:42} {median(took):9.1f} {quantiles(took, n=20)[-1]:9.1f}", flush=True)
-    await connection.execute(f"drop schema {SCHEMA} cascade")
+    await end(connection, keep=keep)
     await connection.close()
 
 
@@ -142,6 +166,9 @@ if __name__ == "__main__":
     parser.add_argument("--live", type=int, default=200_000)
     parser.add_argument("--finished", type=int, default=2_000_000)
     parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()
     with server() as database:
-        asyncio.run(main(database, arguments.live, arguments.finished, arguments.times))
+        asyncio.run(
+            main(database, arguments.live, arguments.finished, arguments.times, arguments.keep)
+        )

@@ -17,7 +17,7 @@ class SoniqQueue:
         await self._bench.setup()
 
     async def close(self) -> None:
-        await self._bench.app.close()
+        await self._bench.close()
 
     async def enqueue(self, number: int) -> None:
         await self._bench.app.enqueue(self._bench.noop, number=number)
@@ -33,7 +33,7 @@ class SoniqQueue:
         return took
 
     async def enqueue_stamp(self) -> None:
-        await self._bench.app.enqueue(self._bench.stamp)
+        await self._bench.enqueue_stamp()
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[Arrived]:

@@ -1,6 +1,5 @@
 """The rounds of a comparison: in each, all queues take turns at each measurement."""
 
-import asyncio
 import json
 import os
 import signal
@@ -8,16 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
-
+from tests.benchmarks.apart import empty_database
 from tests.benchmarks.queues.catalogue import MEASUREMENTS, Entry, Measurement, jobs_of
 from tests.benchmarks.queues.results import Results
-from tests.support.urls import of_database
 
 if TYPE_CHECKING:
     from tests.benchmarks.queues.redis_server import Redis
@@ -67,28 +64,12 @@ class Turns:
             assert self._redis, "Celery was not left out"
             self._redis.empty()
             return _values(_python(entry, arguments), self._redis.url)
-        with self._database() as url:
+        with empty_database(self._url, DATABASE) as url:
             if entry.module == "graphile":
                 script = self._modules / GRAPHILE.name  # Node.js looks for packages beside it
                 script.write_bytes(GRAPHILE.read_bytes())
                 return _values(["node", str(script), *arguments], url)
             return _values(_python(entry, arguments), url)
-
-    @contextmanager
-    def _database(self) -> Iterator[str]:
-        """An empty database, after a checkpoint: what the one before wrote is not paid for here."""
-        drop = f"drop database if exists {DATABASE} with (force)"
-        asyncio.run(self._execute(drop, f"create database {DATABASE}", "checkpoint"))
-        try:
-            yield of_database(self._url, DATABASE)
-        finally:
-            asyncio.run(self._execute(drop))
-
-    async def _execute(self, *statements: str) -> None:
-        connection = await asyncpg.connect(self._url)
-        for each in statements:
-            await connection.execute(each)
-        await connection.close()
 
 
 def _python(entry: Entry, arguments: list[str]) -> list[str]:
