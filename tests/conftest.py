@@ -241,3 +241,10 @@ def forks() -> Iterator[Forks]:
     """The process that others are forked from."""
     with Forks() as forks:
         yield forks
+
+
+@pytest.fixture(scope="session")
+def forks_with_plugins() -> Iterator[Forks]:
+    """The process that those are forked from that load all plugins."""
+    with Forks(plugins=True) as forks:
+        yield forks

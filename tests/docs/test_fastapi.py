@@ -4,9 +4,8 @@ it.
 
 import json
 import os
+import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -15,6 +14,8 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 
 import pytest
+
+from tests.support.forks import Forks
 
 from .pages import DOCS, FILE, blocks
 from .test_testing import database
@@ -41,7 +42,7 @@ def answer(url: str, method: str = "GET") -> Any:
 
 @pytest.mark.parametrize("module", ["shop", "orders"])
 def test_the_service_answers_and_its_worker_works(
-    module: str, tmp_path: Path, database: str
+    module: str, tmp_path: Path, database: str, forks_with_plugins: Forks
 ) -> None:
     for block in blocks(DOCS / "how-to" / "fastapi.md", "python"):
         for word in block.words:
@@ -52,12 +53,13 @@ def test_the_service_answers_and_its_worker_works(
 
     url = urlsplit(database)._replace(scheme="postgresql+asyncpg").geturl()
     environment = {**os.environ, "SONIQ_DATABASE_URL": database, "DATABASE_URL": url}
-    python = [sys.executable, "-m"]
     commands = [
-        [*python, "uvicorn", f"{module}:api", "--port", port],
-        [*python, "soniq", "worker", "shop:eq"],
+        ["-m", "uvicorn", f"{module}:api", "--port", port],
+        ["-m", "soniq", "worker", "shop:eq"],
     ]
-    running = [subprocess.Popen(command, cwd=tmp_path, env=environment) for command in commands]
+    running = [
+        forks_with_plugins.start(command, cwd=tmp_path, env=environment) for command in commands
+    ]
     try:
         ordered = answer(f"http://127.0.0.1:{port}/orders?customer=Ada", "POST")
         ends, job = time.monotonic() + LIMIT, {"status": ""}
@@ -67,6 +69,6 @@ def test_the_service_answers_and_its_worker_works(
         assert ordered["job"]
     finally:
         for process in running:
-            process.terminate()
+            process.send_signal(signal.SIGTERM)
         for process in running:
-            process.wait(LIMIT)
+            process.communicate(LIMIT)

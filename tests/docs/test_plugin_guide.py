@@ -4,15 +4,16 @@ published.
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
-from importlib.metadata import files
 from pathlib import Path
 
 import pytest
+
+from tests.support.dependencies import link_dependencies, pack_dependencies
 
 from .pages import DOCS, ROOT, section
 
@@ -26,23 +27,22 @@ def indented(heading: str) -> list[str]:
     ]
 
 
-def make_environment(folder: Path) -> None:
-    """A new environment with a copy of this one's pip, which is quicker than to install one."""
+def make_environment(folder: Path, *requirements: str) -> None:
+    """A new environment with links to this one's pip and what these require, which is quicker than
+    to install it.
+    """
     venv.create(folder)
     paths = {"base": str(folder), "platbase": str(folder)}
     site = Path(sysconfig.get_path("purelib", "venv", paths))
-    for file in files("pip") or ():
-        if ".." not in file.parts:  # not the commands
-            (site / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(Path(file.locate()), site / file)
+    link_dependencies(site, "pip", *requirements)
 
 
-@pytest.mark.timeout(600)  # it installs from a registry, and makes two environments
+@pytest.mark.timeout(600)  # it builds six times, and makes two environments
 def test_a_plugin_is_made_tested_and_built_with_a_checkout(
     tmp_path: Path, database_url: str
 ) -> None:
-    make_environment(tmp_path / "venv")
     bin_ = tmp_path / "venv" / "bin"
+    wheels = tmp_path / "wheels"
     outside = {
         name: value
         for name, value in os.environ.items()
@@ -51,7 +51,7 @@ def test_a_plugin_is_made_tested_and_built_with_a_checkout(
     environment = {
         **outside, "PATH": f"{bin_}:{os.environ['PATH']}", "SONIQ_TEST_DATABASE_URL": database_url,
         "PIP_CONSTRAINT": (ROOT / "constraints.txt").as_uri(), "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_NO_COMPILE": "1",
+        "PIP_NO_COMPILE": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels),
     }  # fmt: skip
 
     def run(line: str, folder: Path) -> str:
@@ -69,9 +69,16 @@ def test_a_plugin_is_made_tested_and_built_with_a_checkout(
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    (install,) = indented("## A package")
     run(f"{shlex.quote(sys.executable)} -m soniq new-plugin obituary", tmp_path)
     folder = tmp_path / "soniq-obituary"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    make_environment(
+        tmp_path / "venv", *project["project"]["optional-dependencies"]["test"], "build", "twine"
+    )
+    wheels.mkdir()
+    pack_dependencies(wheels, *project["build-system"]["requires"], "editables", "soniq-core")
+
+    (install,) = indented("## A package")
     run(install, folder)
     assert "passed" in run("python -m pytest -q -p no:cacheprovider", folder)
 

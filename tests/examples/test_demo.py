@@ -3,28 +3,27 @@
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from tests.support.forks import Forks
+
 ROOT = Path(__file__).parent.parent.parent
 Demo = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def demo(database_url: str) -> Demo:
+def demo(database_url: str, forks_with_plugins: Forks) -> Demo:
     """Runs the demo with arguments; keywords go to its environment (None: not set)."""
 
     def run(*arguments: str, **environment: str | None) -> "subprocess.CompletedProcess[str]":
         merged = {**os.environ, "SONIQ_DATABASE_URL": database_url, **environment}
         given = {name: value for name, value in merged.items() if value is not None}
-        command = [sys.executable, "-m", "examples.demo", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=60, check=False
-        )
+        command = ["-m", "examples.demo", *arguments]
+        return forks_with_plugins.run(command, cwd=ROOT, env=given, timeout=60)
 
     return run
 

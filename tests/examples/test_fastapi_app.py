@@ -2,8 +2,7 @@
 
 import asyncio
 import os
-import subprocess
-import sys
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import MakeApp
+from tests.support.forks import Fork, Forks
 from tests.support.urls import of_database
 
 ROOT = Path(__file__).parent.parent.parent
@@ -49,31 +49,25 @@ def environment(url: str, schema: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def processes(environment: dict[str, str]) -> Iterator[list["subprocess.Popen[str]"]]:
+def processes(environment: dict[str, str], forks_with_plugins: Forks) -> Iterator[list[Fork]]:
     """The server and a worker."""
     commands = [
         ["uvicorn", "--port", "0", "examples.fastapi_app:api"],
         ["soniq", "worker", "examples.fastapi_app:eq"],
     ]
     started = [
-        subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=ROOT,
-            env=environment,
-            text=True,
-            stderr=subprocess.PIPE,
-        )
+        forks_with_plugins.start(["-m", *command], cwd=ROOT, env=environment)
         for command in commands
     ]
     yield started
     for process in started:
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
     for process in started:
-        process.communicate(timeout=LIMIT)
+        process.communicate(LIMIT)
 
 
 @pytest.fixture
-async def client(processes: list["subprocess.Popen[str]"]) -> AsyncIterator[httpx.AsyncClient]:
+async def client(processes: list[Fork]) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the server, which says in its log where it is."""
     errors = processes[0].stderr
     assert errors is not None

@@ -6,11 +6,11 @@ import asyncio
 import gzip
 import json
 import os
-import sys
+import signal
 import uuid
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from sentry_sdk.envelope import Envelope
 from soniq_webhook import HEADER, verify
 from tests.plugins.otel.backend import Receiver as OtlpReceiver
 from tests.plugins.otel.backend import Span, receiving
+from tests.support.forks import Fork, Forks
 
 from .plugins.receiver import LIMIT, Receiver, receivers
 
@@ -104,11 +105,13 @@ def backends(database_url: str, schema: str, tmp_path: Path) -> Iterator[Backend
 
 
 @pytest.fixture(scope="module")
-def everything(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backends]:
+def everything(
+    database_url: str, tmp_path_factory: pytest.TempPathFactory, forks_with_plugins: Forks
+) -> Iterator[Backends]:
     """What has arrived after one run with all the plugins."""
     schema = f"test_{uuid.uuid4().hex[:12]}"
     with receiving_all(database_url, schema, tmp_path_factory.mktemp("results")) as backends:
-        assert asyncio.run(run(backends, "all")) == SHOWN
+        assert asyncio.run(run(forks_with_plugins, backends, "all")) == SHOWN
         yield backends
     asyncio.run(drop(database_url, schema))
 
@@ -123,44 +126,38 @@ async def drop(database_url: str, schema: str) -> None:
     await connection.close()
 
 
-@asynccontextmanager
-async def program(
-    *command: str, environment: dict[str, str]
-) -> AsyncIterator[asyncio.subprocess.Process]:
+@contextmanager
+def program(forks: Forks, *arguments: str, environment: dict[str, str]) -> Iterator[Fork]:
     """A process with nothing of this one's settings, which is not left behind, whatever happens."""
     outside = {
         name: each
         for name, each in os.environ.items()
         if not name.startswith(("SONIQ_", "OTEL_", "SENTRY_"))
     }
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env=outside | environment, stdout=asyncio.subprocess.PIPE
-    )
+    process = forks.start(arguments, cwd=ROOT, env=outside | environment)
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        process.kill()
+        process.communicate(LIMIT)
 
 
-async def run(backends: Backends, choice: str) -> str:
+async def run(forks: Forks, backends: Backends, choice: str) -> str:
     """Run the worker and the program with a choice of plugins; what the program shows."""
     loaded, plugins = CHOICES[choice]
     environment = backends.environment | ({} if plugins is None else {"SONIQ_PLUGINS": plugins})
-    soniq = str(Path(sys.executable).parent / "soniq")
     module = "examples.traced.observed"
-    async with (
-        program(soniq, "worker", f"{module}:eq", environment=environment) as worker,
-        program(sys.executable, "-m", module, environment=environment) as shop,
+    with (
+        program(forks, "-m", "soniq", "worker", f"{module}:eq", environment=environment) as worker,
+        program(forks, "-m", module, environment=environment) as shop,
     ):
-        shown, _ = await asyncio.wait_for(shop.communicate(), LIMIT)
+        shown, _ = await asyncio.to_thread(shop.communicate, LIMIT)
         assert shop.returncode == 0
         if "webhook" in loaded:
             await backends.webhooks.next()
-        worker.terminate()
-        assert await asyncio.wait_for(worker.wait(), LIMIT) == 0
-    return shown.decode()
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, LIMIT) == 0
+    return shown
 
 
 def test_one_trace_leads_from_the_enqueue_through_both_jobs(everything: Backends) -> None:
@@ -201,9 +198,13 @@ def test_the_dead_charge_is_told_once_and_signed(everything: Backends) -> None:
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != "all"])
 async def test_the_program_is_the_same_without_any_of_them(
-    choice: str, backends: Backends, schema: str, connection: "asyncpg.Connection[asyncpg.Record]"
+    choice: str,
+    backends: Backends,
+    schema: str,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    forks_with_plugins: Forks,
 ) -> None:
-    assert await run(backends, choice) == SHOWN
+    assert await run(forks_with_plugins, backends, choice) == SHOWN
     serializers = await connection.fetch(f"select distinct serializer from {schema}.history")
     seen = {
         "otel": bool(backends.otlp.spans),

@@ -6,8 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 
 from soniq import Soniq
 from tests.conftest import MakeApp
+from tests.support.forks import Fork, Forks
 from tests.support.jobs import finished, status_of, working
 from tests.support.waiting import eventually
 
@@ -39,7 +38,7 @@ SERVERS: dict[str, Sequence[str]] = {
     "hypercorn in one process": ["hypercorn", "--workers", "0", "--bind", "127.0.0.1:{port}", APP],
 }
 
-Start = Callable[[str], tuple["subprocess.Popen[bytes]", str]]
+Start = Callable[[str], tuple[Fork, str]]
 
 
 @pytest.fixture
@@ -58,11 +57,11 @@ async def jobs(make_app: MakeApp) -> Soniq:
 
 
 @pytest.fixture
-def start(database_url: str, schema: str) -> Iterator[Start]:
+def start(database_url: str, schema: str, forks_with_plugins: Forks) -> Iterator[Start]:
     """Starts a server on a free port; it and what it started are killed if they have not ended."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Fork] = []
 
-    def start(server: str) -> tuple["subprocess.Popen[bytes]", str]:
+    def start(server: str) -> tuple[Fork, str]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
@@ -75,11 +74,11 @@ def start(database_url: str, schema: str) -> Iterator[Start]:
             "POLL_INTERVAL": "0.1",
         }
         started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", *(word.format(port=port) for word in SERVERS[server])],
+            forks_with_plugins.start(
+                ["-m", *(word.format(port=port) for word in SERVERS[server])],
                 cwd=ROOT,
                 env={**os.environ, **{f"SONIQ_{name}": value for name, value in settings.items()}},
-                start_new_session=True,
+                new_session=True,
             )
         )
         return started[-1], f"http://127.0.0.1:{port}"
@@ -88,7 +87,7 @@ def start(database_url: str, schema: str) -> Iterator[Start]:
     for process in started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(LIMIT)
+        process.communicate(LIMIT)
 
 
 async def serves(client: httpx.AsyncClient, name: str, seconds: float) -> str:
@@ -141,15 +140,17 @@ async def test_the_worker_lets_what_runs_end_in_time_with_the_server(
 ) -> None:
     process, url = start("uvicorn")
     async with httpx.AsyncClient(base_url=url) as client:
-        job_id = await serves(client, "Ada", 0.7)
+        job_id = await serves(client, "Ada", 0.6)
 
         async def runs() -> bool:
             return (await status_of(jobs, job_id))["status"] == "running"
 
         await eventually(runs)
-    process.terminate()
+        await asyncio.sleep(0.2)  # what is claimed and has not begun is given back
+    process.send_signal(signal.SIGTERM)
     await asyncio.to_thread(process.wait, LIMIT)
-    assert (await status_of(jobs, job_id))["result"] == "hello Ada"
+    status = await status_of(jobs, job_id)
+    assert (status["status"], status["result"]) == ("done", "hello Ada")
 
 
 async def test_a_server_whose_worker_fails_ends_as_well(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import venv
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.dependencies import link_dependencies
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ("dashboard", "limits", "otel", "psycopg", "pydantic", "results", "schedules", "sentry")
@@ -61,6 +64,8 @@ class Environment:
             "SONIQ_RESULTS_THRESHOLD": "0",
         }
         venv.create(folder / "venv")
+        paths = {"base": str(folder / "venv"), "platbase": str(folder / "venv")}
+        self.site = Path(sysconfig.get_path("purelib", "venv", paths))
         (folder / "program.py").write_text(PROGRAM)
 
     def run(self, *arguments: str, **settings: str) -> str:
@@ -83,12 +88,15 @@ class Environment:
         )  # fmt: skip
 
     def pip(self, *arguments: str) -> None:
-        """Have this environment's pip change it, which is quicker than to install one there."""
+        """Have this environment's pip change it, which is quicker than to install one there. It has
+        no registry.
+        """
         there = str(self._folder / "venv" / "bin" / "python")
         pip = [sys.executable, "-m", "pip", "--python", there, "--disable-pip-version-check"]
         done = subprocess.run(
-            [*pip, "--quiet", *arguments], capture_output=True, text=True, timeout=170, check=False
-        )
+            [*pip, "--quiet", *arguments], capture_output=True, text=True, timeout=170, check=False,
+            env=os.environ | {"PIP_NO_INDEX": "1"},
+        )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
 
     def plugins(self, **settings: str) -> dict[str, dict[str, Any]]:
@@ -119,6 +127,14 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     }
 
 
+def install(environment: Environment, wheels: Mapping[str, Path], names: Sequence[str]) -> None:
+    """Install the core or plugins where nothing else is than what they depend on."""
+    extras = {"psycopg": "[binary]"}  # not every system has PostgreSQL's client library
+    link_dependencies(environment.site, *(f"soniq-{name}{extras.get(name, '')}" for name in names))
+    paths = [str(wheels[name]) + extras.get(name, "") for name in names]
+    environment.pip("install", "--constraint", str(ROOT / "constraints.txt"), *paths)
+
+
 @pytest.fixture
 def environment(
     tmp_path: Path, wheels: Mapping[str, Path], database_url: str, schema: str
@@ -127,15 +143,8 @@ def environment(
     environment = Environment(
         tmp_path, {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
     )
-    environment.pip("install", "--constraint", str(ROOT / "constraints.txt"), str(wheels["core"]))
+    install(environment, wheels, ["core"])
     return environment
-
-
-def install(environment: Environment, wheels: Mapping[str, Path], names: Sequence[str]) -> None:
-    """Install plugins and what they depend on."""
-    extras = {"psycopg": "[binary]"}  # not every system has PostgreSQL's client library
-    paths = [f"{wheels[name]}{extras.get(name, '')}" for name in names]
-    environment.pip("install", "--constraint", str(ROOT / "constraints.txt"), *paths)
 
 
 def test_installing_switches_a_plugin_on_and_uninstalling_off(

@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from threading import Lock, Thread
 from types import ModuleType
@@ -93,9 +95,12 @@ class Fork:
 class Forks:
     """The process that others are forked from, which is told what they are to run as Python is: a
     file and its arguments, or `-m` and a module.
+
+    `plugins`: it has imported all plugins as well, and what Sentry's SDK looks at, which takes more
+    than a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, plugins: bool = False) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="soniq-forks-")
         self._address = str(Path(self._folder.name) / "socket")
         listening = socket.socket(socket.AF_UNIX)
@@ -103,7 +108,7 @@ class Forks:
         listening.listen()
         with listening:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(listening.fileno())],
+                [sys.executable, __file__, str(listening.fileno()), *["plugins"] * plugins],
                 pass_fds=[listening.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -139,11 +144,14 @@ class Forks:
         cwd: Path,
         env: Mapping[str, str],
         output: tuple[IO[str], IO[str]] | None = None,
+        new_session: bool = False,
     ) -> Fork:
         """Start a process whose stdout and stderr are these files, or pipes."""
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self._address)
-        request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}
+        request = {
+            "arguments": list(arguments), "cwd": str(cwd), "env": dict(env), "session": new_session,
+        }  # fmt: skip
         text = json.dumps(request).encode() + b"\n"
         if output is not None:
             socket.send_fds(connection, [text], [file.fileno() for file in output])
@@ -210,6 +218,8 @@ def _ended() -> Iterator[tuple[int, int]]:
 
 def _become(asked: dict[str, Any]) -> None:
     """Be as a process is that was started with these arguments, this environment and folder."""
+    if asked["session"]:
+        os.setsid()
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
@@ -229,11 +239,24 @@ def _become(asked: dict[str, Any]) -> None:
     exec(compile(Path(first).read_bytes(), first, "exec"), vars(main))
 
 
+def _import_plugins() -> None:
+    from sentry_sdk.integrations import iter_default_integrations
+
+    for plugin in entry_points(group="soniq"):
+        plugin.load()
+    list(iter_default_integrations(True))
+    for name in ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "uvicorn.main"):
+        import_module(name)
+
+
 if __name__ == "__main__":
     del sys.path[0]  # the folder of this file
     import soniq.app
     import soniq.cli.commands
     import soniq.worker.worker  # noqa: F401
+
+    if sys.argv[2:]:
+        _import_plugins()
 
     # Else each process walks through all of that at its end, and has a copy of it made
     gc.freeze()

@@ -1,9 +1,12 @@
 """Jobs that have run, and a worker beside the test."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+
+import asyncpg
 
 from soniq import Job, JobStatus, Soniq
 from tests.support.waiting import LIMIT, eventually
@@ -51,6 +54,25 @@ async def working(app: Soniq, **options: Any) -> "AsyncIterator[asyncio.Task[int
             app.stop_workers()
             await asyncio.wait([task], timeout=0.1)
     task.result()
+
+
+async def lose_a_worker(
+    connection: "asyncpg.Connection[asyncpg.Record]", schema: str, host: str = "gone", **runs: str
+) -> str:
+    """Leave the row of a worker that died a minute ago, and ran these jobs, by id and name; its
+    id.
+    """
+    running = [[job_id, name, 7.5] for job_id, name in runs.items()]
+    found: str = await connection.fetchval(
+        f"insert into {schema}.worker (id, lease, concurrency, pid, hostname, version, queues, names,"
+        " plugins, started_at, seen_at, running, running_jobs) values (gen_random_uuid(), 1, 8, 4711,"
+        " $1, '0.9', array['mail'], array['send', 'fetch'], array['limits'], now() - interval '1 hour',"
+        " now() - interval '1 minute', $2, $3::text::jsonb) returning id::text",
+        host,
+        len(running),
+        json.dumps(running),
+    )
+    return found
 
 
 async def falls_asleep(app: Soniq) -> None:
