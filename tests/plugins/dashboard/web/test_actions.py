@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from soniq import Soniq
+from soniq import JobContext, Soniq
 from soniq_dashboard.web import PERMISSIONS, Permission, anyone
 from soniq_dashboard.web.actions import ACTIONS
 from tests.plugins.dashboard.web.conftest import Browse, send
@@ -105,6 +105,51 @@ async def test_what_is_due_later_runs_now_and_nothing_else(app: Soniq, browse: B
     assert (await status_of(app, lost))["status"] == "dead"
     for path in (f"/jobs/{again}/run", "/jobs/run"):
         assert (await send(browse(app, without("retry")), path, id=[again])).status_code == 403
+
+
+async def test_what_is_not_possible_is_shown_with_the_reason(app: Soniq, browse: Browse) -> None:
+    @app.job(name="work")
+    async def work() -> None:
+        pass
+
+    @app.job(name="look")
+    async def look(ctx: JobContext) -> None:
+        pages["running"] = await offers(ctx.job_id)
+
+    async def offers(job_id: str, *may: Permission) -> tuple[dict[str, bool], str]:
+        page = checked(await browse(app, anyone(*(may or PERMISSIONS))).get(f"/jobs/{job_id}"))
+        buttons = [attributes for _, attributes in page.elements if "data-action" in attributes]
+        return {each["data-action"] or "": "disabled" not in each for each in buttons}, page.text
+
+    pages: dict[str, tuple[dict[str, bool], str]] = {}
+    lost, done = await dead(app), (await run_job(app, work))["job_id"]
+    await run_job(app, look)
+    due, later = await app.enqueue("work"), await app.enqueue("work", delay=600)
+    for name, job_id in {"dead": lost, "done": done, "due": due, "later": later}.items():
+        pages[name] = await offers(job_id)
+
+    no = dict.fromkeys(("retry", "run", "cancel", "delete"), False)
+    assert {name: shown for name, (shown, _) in pages.items()} == {
+        "running": {**no, "cancel": True},
+        "dead": {**no, "retry": True, "delete": True},
+        "done": {**no, "delete": True},
+        "due": {**no, "cancel": True, "delete": True},
+        "later": {**no, "run": True, "cancel": True, "delete": True},
+    }
+    for name, reasons in {
+        "running": ["Retry, Delete: it runs: cancel it first", "Run now: it runs already"],
+        "dead": ["Run now: the job has ended: retry it", "Cancel: the job has ended"],
+        "done": ["Retry: it is done", "Run now, Cancel: the job has ended"],
+        "due": ["Retry: it has yet to run", "Run now: it is due already"],
+        "later": ["Retry: it has yet to run"],
+    }.items():
+        for reason in reasons:
+            assert reason in pages[name][1]
+
+    assert (await offers(due, "retry"))[0] == {"retry": False, "run": False}
+    shown, text = await offers(due, "see_arguments")
+    assert shown == {}
+    assert "yet to run" not in text
 
 
 async def test_a_queue_is_paused_and_resumed(app: Soniq, browse: Browse) -> None:

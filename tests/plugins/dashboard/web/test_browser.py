@@ -288,7 +288,8 @@ async def test_keys_retry_and_cancel_the_job_that_is_shown(app: Soniq, browser: 
     async with served(app) as base, window(browser, base) as seen:
         await seen.go(f"/jobs/{job_id}")
         seen.page.on("dialog", lambda dialog: dialog.accept())
-        await seen.page.keyboard.press("r")  # it cannot be retried as it is
+        await seen.page.keyboard.press("r")
+        assert await seen.page.inner_text(".said") == "Retry: it has yet to run"
         await seen.page.keyboard.press("c")
         await seen.page.keyboard.type("not needed")
         await seen.page.keyboard.press("Enter")

@@ -114,3 +114,9 @@ async def test_of_a_name_that_this_process_does_not_know_that_is_said(
         assert "There is no job of this name" in page.text
         assert "7.5 ms" in page.text
         assert quote_plus(text[:3]) in " ".join(page.attributes("href"))
+
+
+async def test_a_page_of_no_name_leads_to_the_names(app: Soniq, browse: Browse) -> None:
+    for path in ("/names/one", "/names/one?name=", "/names/one?window=24h"):
+        answer = await browse(app).get(path)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/names")

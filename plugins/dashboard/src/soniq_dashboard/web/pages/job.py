@@ -1,6 +1,7 @@
 """One job, all about it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ from starlette.exceptions import HTTPException
 from soniq import InvalidJobId, JobDetail
 from soniq_dashboard.belongings import LARGEST, belongings
 from soniq_dashboard.extending import dashboard_job_panels, dashboard_links
-from soniq_dashboard.operations import PERMISSION, POSSIBLE, Act
+from soniq_dashboard.operations import ACTS, PERMISSION, POSSIBLE, Act
 from soniq_dashboard.web.downloads import LARGEST as LARGEST_FILE
 from soniq_dashboard.web.downloads import File
 from soniq_dashboard.web.frames import parts
@@ -31,6 +32,39 @@ REFUSALS = {
 }
 """Why nothing was done, by the error that said so."""
 
+ENDED = "the job has ended"
+HELD = "a plugin holds it, and releases it"
+IMPOSSIBLE: Mapping[Act, Mapping[str, str]] = {
+    "retry": {
+        "queued": "it has yet to run",
+        "held": HELD,
+        "running": "it runs: cancel it first",
+        "done": "it is done",
+    },
+    "run": {
+        "queued": "it is due already",
+        "held": HELD,
+        "running": "it runs already",
+        "done": ENDED,
+        "dead": "the job has ended: retry it",
+        "cancelled": "the job has ended: retry it",
+    },
+    "cancel": {"done": ENDED, "dead": ENDED, "cancelled": ENDED},
+    "delete": {"running": "it runs: cancel it first"},
+}
+"""Why an action is not possible, by the status of the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An action that the user may do."""
+
+    act: Act
+    label: str
+    why_not: str
+    """Empty where it is possible for the job as it is."""
+
+
 
 async def read(view: View) -> Mapping[str, object]:
     may_see = view.may("see_arguments")
@@ -42,7 +76,7 @@ async def read(view: View) -> Mapping[str, object]:
     if job is None:
         raise HTTPException(404)
     belongs = await belongings(view.app, job) if may_see else None
-    seen = _as_seen(job, belongs)
+    seen, offers = _as_seen(job, belongs), _offers(view, job)
     return {
         "job": job,
         "files": _files(view, job, belongs or {}),
@@ -50,7 +84,8 @@ async def read(view: View) -> Mapping[str, object]:
         "traceback": parts((belongs or {}).get("traceback")),
         "panels": await view.extensions.panels(dashboard_job_panels, view.user.may, seen),
         "links": await view.extensions.links(dashboard_links, seen),
-        "actions": _actions(view, job),
+        "offers": offers,
+        "reasons": _reasons(offers),
         "history": _history(job),
         "refused": REFUSALS.get(view.text("refused"), ""),
     }
@@ -89,14 +124,26 @@ def _as_seen(job: JobDetail, belongs: Mapping[str, Any] | None) -> JobDetail:
     return cast("JobDetail", seen)
 
 
-def _actions(view: View, job: JobDetail) -> Mapping[Act, str]:
-    """What this user may do with the job as it is, and what that is called."""
+def _offers(view: View, job: JobDetail) -> Sequence[Offer]:
+    """What this user may do with jobs, and why not with this one as it is."""
     later = job["scheduled_at"] > datetime.now(UTC)
-    return {
-        act: LABELS[act]
-        for act, statuses in POSSIBLE.items()
-        if job["status"] in statuses and view.may(PERMISSION[act]) and (act != "run" or later)
-    }
+
+    def why_not(act: Act) -> str:
+        possible = job["status"] in POSSIBLE[act] and (act != "run" or later)
+        return "" if possible else IMPOSSIBLE[act][job["status"]]
+
+    return [
+        Offer(act, LABELS[act], why_not(act)) for act in ACTS if view.may(PERMISSION[act])
+    ]
+
+
+def _reasons(offers: Sequence[Offer]) -> Mapping[str, Sequence[Offer]]:
+    """Those that are not possible, by the reason, so that each is said once."""
+    reasons = dict[str, list[Offer]]()
+    for each in offers:
+        if each.why_not:
+            reasons.setdefault(each.why_not, []).append(each)
+    return reasons
 
 
 def _history(job: JobDetail) -> list[tuple[str, Any, float | None]]:

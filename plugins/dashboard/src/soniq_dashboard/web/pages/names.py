@@ -38,6 +38,8 @@ async def read(view: View) -> Mapping[str, object]:
 async def read_one(view: View) -> Mapping[str, object]:
     """One name: what it did over time, its options, who knows it, and its newest jobs."""
     name = view.text("name")
+    if not name:
+        return {"goto": view.url("/names")}
     drawn = await charts(view, "/names/one", name=name)
     recent = await view.shared.get(("recent", name), lambda: _recent(view, name))
     of_name: Name | None = drawn["of_name"]

@@ -134,6 +134,12 @@ const rows = (step) => {
   next.dataset.at = "";
   next.scrollIntoView({ block: "nearest" });
 };
+/* An action of the job that is shown; why not, where it is not possible */
+const act = (action, then) => {
+  const button = document.querySelector(`.actions [data-action=${action}]`);
+  if (button?.disabled) say(button.dataset.why);
+  else if (button) then(button);
+};
 const keys = (event) => {
   if (root.dataset.keys || document.querySelector("dialog[open]")) return;
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox])")) return;
@@ -144,11 +150,8 @@ const keys = (event) => {
   else if (event.key === "j") rows(1);
   else if (event.key === "k") rows(-1);
   else if (event.key === "x") document.querySelector("[data-at] [name=id]")?.click();
-  else if (event.key === "r") document.querySelector(".actions [data-action=retry]")?.click();
-  else if (event.key === "c") {
-    const reason = document.querySelector(".actions [name=reason]");
-    if (reason) { event.preventDefault(); reason.focus(); }
-  }
+  else if (event.key === "r") act("retry", (button) => button.click());
+  else if (event.key === "c") act("cancel", (button) => { event.preventDefault(); button.form.reason.focus(); });
   else if (event.key === "Enter" && event.target === document.body) document.querySelector("[data-at] a")?.click();
   else if (event.key === "?") listKeys();
 };
