@@ -91,6 +91,28 @@ async def test_a_job_that_runs_is_asked_to_end_for_the_next(app: Soniq) -> None:
         assert await statuses(app) == ["cancelled", "done"]
 
 
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_job_that_is_unique_by_itself_is_replaced_while_it_waits_and_not_while_it_runs(
+    app: Soniq, waits: bool
+) -> None:
+    @app.job(name="report", unique=True)
+    async def report() -> None:
+        if not waits:
+            await tick(app)  # which has nothing to put in its place
+            seen.append(await statuses(app))
+
+    seen: list[list[str]] = []
+    async with app:
+        await plugin_of(app).add("report", report, Every(hours=1, overlap="replace"))
+        await tick(app)
+        if waits:
+            await tick(app)
+            assert await statuses(app) == ["cancelled", "queued"]
+        await app.run_worker(run_once=True)
+        assert seen == ([] if waits else [["running"]])
+        assert await statuses(app) == (["cancelled", "done"] if waits else ["done"])
+
+
 class Refuses:
     """A plugin that refuses jobs of one schedule, as long as it is told to, or has them wait."""
 
@@ -138,6 +160,32 @@ async def test_one_bad_schedule_stops_no_other_and_its_error_stands_in_its_row(
         await ticker_of(app).tick()
         assert (await schedules.get("bad")).error is None
         assert len(await app.jobs(name="report")) == 3
+
+
+async def test_a_job_is_not_cancelled_for_one_that_cannot_be_made(make_app: MakeApp) -> None:
+    refuses = Refuses()
+    app = make_app(plugins=[Schedules(), refuses])
+
+    @app.job(name="report")
+    async def report() -> None: ...
+
+    async with app:
+        schedules = app.plugin(Schedules)
+        await schedules.add("bad", report, Every(hours=1, overlap="replace"))
+        refuses.on = False
+        await set_back(app, "bad", hours=1)
+        await ticker_of(app).tick()
+
+        refuses.on = True
+        await set_back(app, "bad", hours=1)
+        await ticker_of(app).tick()
+        assert (await schedules.get("bad")).error == "LookupError: no printer"
+        assert await statuses(app) == ["queued"]
+
+        refuses.on = False
+        await set_back(app, "bad", hours=1)
+        await ticker_of(app).tick()
+        assert await statuses(app) == ["cancelled", "queued"]
 
 
 async def test_an_enqueue_that_hangs_stops_no_other_schedule(

@@ -16,7 +16,7 @@ from .errors import ScheduleInCode, ScheduleNotFound, ScheduleUnreadable
 from .schedule import Schedule, schedule_of
 from .spec import spec_of, when_of
 from .tick import headers_of
-from .ticker import is_unfinished
+from .ticker import unfinished_status
 from .when import When
 from .writing import write
 
@@ -93,7 +93,7 @@ class AtRunTime:
                 headers=headers,
                 connection=connection,
             )
-            if job_id.inserted and not await is_unfinished(app, row["last_job"]):
+            if job_id.inserted and await unfinished_status(app, row["last_job"]) is None:
                 await connection.execute(self._sql("ran"), name, job_id.uuid)
         return job_id
 

@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -56,6 +57,8 @@ class Move(msgspec.Struct, frozen=True):
     last_at: datetime | None = None
     last_job: str | None = None
     skipped_at: datetime | None = None
+    replaced: str | None = None
+    """The job of the tick before, which is cancelled once this is written."""
 
 
 class Ticker:
@@ -201,6 +204,10 @@ class Ticker:
                     [move.last_job for move in moves],
                     [move.skipped_at for move in moves],
                 )
+        # Not before the new jobs are there: what cannot be made takes nothing away
+        for move in moves:
+            if move.replaced is not None:
+                await self._replace(move.replaced, move.name)
         return len(rows)
 
     async def _ticked(self, connection: "Connection", row: "asyncpg.Record") -> Move:
@@ -214,8 +221,12 @@ class Ticker:
             )  # fmt: skip
         if not planned.ticks:
             return Move(name, planned.following)
-        if row["last_job"] and not await self._may_run(when, name, str(row["last_job"])):
+        last = str(row["last_job"]) if row["last_job"] else None
+        status = None if last is None else await unfinished_status(self._app, last)
+        if status is not None and when.overlap == "skip":
+            log.info("schedule %s: the job %s of the tick before goes on: skipped", name, last)
             return Move(name, planned.following, skipped_at=planned.ticks[-1])
+        replaced = last if status is not None and when.overlap == "replace" else None
         arguments = await self._arguments(row)
 
         job_id = None
@@ -223,16 +234,42 @@ class Ticker:
             planned.ticks, [*planned.ticks[1:], planned.following], strict=True
         ):
             spread = when.jitter * (following - at).total_seconds() if following else 0.0
-            async with asyncio.timeout(LIMIT):
-                job_id = await self._app.enqueue(
-                    row["job"],
-                    args=arguments,
-                    headers=headers_of(name, when, at),
-                    delay=random.uniform(0, spread) or None,
-                    connection=connection,
-                )
+            enqueue = partial(
+                self._enqueue, connection, row["job"], arguments, headers_of(name, when, at), spread
+            )
+            job_id = await enqueue()
+            # The one before may have the key of this one: only one that waits gives it up at once
+            if replaced is not None and job_id == replaced and status != "running":
+                await self._replace(replaced, name)
+                job_id = await enqueue()
         assert job_id is not None
-        return _moved(name, planned.following, planned.ticks[-1], job_id)
+        return _moved(name, planned.following, planned.ticks[-1], job_id, replaced)
+
+    async def _enqueue(
+        self,
+        connection: "Connection",
+        job: str,
+        arguments: Mapping[str, object],
+        headers: Mapping[str, object],
+        spread: float,
+    ) -> JobId:
+        """Make the job of one tick, due within so many seconds."""
+        async with asyncio.timeout(LIMIT):
+            return await self._app.enqueue(
+                job,
+                args=arguments,
+                headers=headers,
+                delay=random.uniform(0, spread) or None,
+                connection=connection,
+            )
+
+    async def _replace(self, job_id: str, name: str) -> None:
+        """Cancel the job of the tick before. Where that fails both run, and it is said."""
+        try:
+            async with asyncio.timeout(LIMIT):
+                await self._app.cancel(job_id, f"replaced by the next tick of {name}")
+        except (SoniqError, TimeoutError) as error:
+            log.warning("schedule %s: the job %s goes on: %r", name, job_id, error)
 
     async def _arguments(self, row: "asyncpg.Record") -> Mapping[str, object]:
         """The arguments of a schedule; those in the code are taken from there, so that they need
@@ -242,18 +279,6 @@ class Ticker:
         if own is not None and own.digest == row["digest"]:
             return self._code[row["name"]].when.args or {}
         return await self._app.load_arguments(row["job"], row["args"], serializer=row["serializer"])
-
-    async def _may_run(self, when: When, name: str, last: str) -> bool:
-        """Whether a tick makes a job, as far as the job of the tick before is concerned."""
-        if when.overlap == "allow":
-            return True
-        if not await is_unfinished(self._app, last):
-            return True
-        if when.overlap == "replace":
-            await self._app.cancel(last, f"replaced by the next tick of {name}")
-            return True
-        log.info("schedule %s: the job %s of the tick before is not finished: skipped", name, last)
-        return False
 
     async def _fail(self, name: str, error: Exception) -> None:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
@@ -273,16 +298,18 @@ class Ticker:
         return statement(self._schema, name)
 
 
-async def is_unfinished(app: Soniq, job_id: object) -> bool:
-    """Whether the job of a tick is there, and not finished; None is no job."""
+async def unfinished_status(app: Soniq, job_id: object) -> str | None:
+    """The status of the job of a tick, where it is there and not finished; None is no job."""
     if job_id is None:
-        return False
+        return None
     status = await app.get_job_status(str(job_id), result=False)
-    return status is not None and status["status"] in UNFINISHED
+    return status["status"] if status is not None and status["status"] in UNFINISHED else None
 
 
-def _moved(name: str, following: datetime | None, at: datetime, job_id: JobId) -> Move:
+def _moved(
+    name: str, following: datetime | None, at: datetime, job_id: JobId, replaced: str | None
+) -> Move:
     """How a schedule moves on after a tick; the job's own `unique=` may have had it make none."""
     if job_id.inserted:
-        return Move(name, following, last_at=at, last_job=str(job_id))
+        return Move(name, following, last_at=at, last_job=str(job_id), replaced=replaced)
     return Move(name, following, skipped_at=at)

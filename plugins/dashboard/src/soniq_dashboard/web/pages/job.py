@@ -65,7 +65,6 @@ class Offer:
     """Empty where it is possible for the job as it is."""
 
 
-
 async def read(view: View) -> Mapping[str, object]:
     may_see = view.may("see_arguments")
     try:
@@ -132,9 +131,7 @@ def _offers(view: View, job: JobDetail) -> Sequence[Offer]:
         possible = job["status"] in POSSIBLE[act] and (act != "run" or later)
         return "" if possible else IMPOSSIBLE[act][job["status"]]
 
-    return [
-        Offer(act, LABELS[act], why_not(act)) for act in ACTS if view.may(PERMISSION[act])
-    ]
+    return [Offer(act, LABELS[act], why_not(act)) for act in ACTS if view.may(PERMISSION[act])]
 
 
 def _reasons(offers: Sequence[Offer]) -> Mapping[str, Sequence[Offer]]:
