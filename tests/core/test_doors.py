@@ -25,7 +25,7 @@ OF_PLUGINS = {
     "Payload", "Presentable", "ResultStore", "Secret",
     "Serializer", "Stash", "StashKey", "StreamingResultStore", "Task", "TransactionConnection",
     "WorkerStatus",
-    "hookimpl", "hookspec", "is_lost", "load_plugins", "presented",
+    "hookimpl", "hookspec", "is_lost", "load_plugins", "presented", "resident_memory",
 }  # fmt: skip
 OF_COMMANDS = {
     "ListByDefault", "NotFound", "as_json", "duration", "iso_time", "json_option", "plain", "table",

@@ -38,6 +38,7 @@ from soniq.job.job import App
 from soniq.job.new import NewJob
 from soniq.job.outcome import Outcome, OutcomeKind, OutcomeStatus
 from soniq.job.signature import PROVIDED
+from soniq.memory import resident_memory
 from soniq.postgres.driver_errors import is_lost
 from soniq.secret import Secret
 from soniq.status import WorkerStatus
@@ -95,6 +96,7 @@ __all__ = [
     "load_plugins",
     "plain",
     "presented",
+    "resident_memory",
     "table",
     "takes_app",
     "use",

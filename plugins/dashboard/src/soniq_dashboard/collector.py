@@ -142,6 +142,7 @@ class Collector:
             "0003_deploys",
             "0004_workers",
             "0005_run_now",
+            "0006_memory",
         )
         return [Migration(version=n, sql=migration(each)) for n, each in enumerate(steps, 1)]
 

@@ -145,13 +145,14 @@ def _gauge(queues: Sequence[QueueBacklog], workers: Sequence[asyncpg.Record]) ->
 
 
 async def forget(app: Soniq, keep: Mapping[int, float]) -> int:
-    """Forget what is past, some thousand rows at a time; how many these were. Samples, and
-    workers that fell silent, are kept as long as rows of ten minutes.
+    """Forget what is past, some thousand rows at a time; how many these were. Samples,
+    workers that fell silent, and what processes took are kept as long as rows of ten minutes.
     """
     series = [("forget_series", [tier, seconds]) for tier, seconds in keep.items()]
     others = [
         ("forget_gauges", [keep[10]]),
         ("forget_silent", [keep[10]]),
+        ("forget_processes", [keep[10]]),
         ("forget_audit", [KEPT]),
         ("forget_operations", [KEPT]),
     ]

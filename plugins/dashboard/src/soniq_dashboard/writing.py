@@ -1,16 +1,22 @@
-"""Writing what was counted: one statement each minute, which adds it to three tiers."""
+"""Writing what was counted: one statement each minute, which adds it to three tiers, and tells how
+much memory the process takes.
+"""
 
 import asyncio
 import itertools
 import logging
+import os
 import random
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from operator import itemgetter
+from uuid import uuid4
 
 import msgspec
 
 from soniq import Soniq
+from soniq.plugin import resident_memory
 
 from .counters import WAYS, Counters, Counts, Key, Series
 from .database import NAME, statement
@@ -30,6 +36,7 @@ class Writer:
         self._app = app
         self._counters = counters
         self._interval = interval
+        self._process = uuid4()
         self._workers = 0
         self._failing = False  # whether it was said that nothing can be written
 
@@ -67,8 +74,10 @@ class Writer:
             self._tell(error)
 
     async def write(self) -> None:
-        """Write what was counted; keep it where that fails."""
-        if not self._counters:
+        """Write what was counted, and beside a worker how much memory that takes; keep what was
+        counted where that fails.
+        """
+        if not self._counters and not self.goes_on:
             return
         if not self._counters.knows_the_time:
             await self.learn_the_time()
@@ -91,7 +100,14 @@ class Writer:
     async def _send(self, rows: list[dict[str, object]]) -> None:
         async with self._app.connection() as connection:
             sql = statement(self._app.plugin_schema(NAME), "add")
-            (row,) = await connection.fetch(sql, msgspec.json.encode(rows).decode())
+            (row,) = await connection.fetch(
+                sql,
+                msgspec.json.encode(rows).decode(),
+                self._process,
+                socket.gethostname(),
+                os.getpid(),
+                resident_memory() if self.goes_on else None,
+            )
         self._counters.set_clock(row["now"])
 
     def _tell(self, error: Exception) -> None:

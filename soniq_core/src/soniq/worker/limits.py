@@ -2,18 +2,14 @@
 of the process.
 """
 
-import os
-import resource
-import sys
 import time
-from pathlib import Path
 
 import msgspec
 
+from soniq.memory import resident_memory
 from soniq.text import counted
 from soniq.worker.claims import Claims
 
-STATM = Path("/proc/self/statm")
 LOOK_AT_MEMORY = 1.0
 """Seconds between two looks at the memory."""
 
@@ -61,21 +57,10 @@ class Limits(msgspec.Struct):
         ):
             return None
         self.looked = time.monotonic()
-        memory = resident()
+        memory = resident_memory()
         return f"it takes {memory / 1e6:,.0f} MB of memory" if memory >= self.max_memory else None
 
     @property
     def started(self) -> int:
         """Attempts that were started."""
         return sum(each.started for each in self.claims)
-
-
-def resident() -> int:
-    """Bytes of memory that this process takes now; where the system does not say, the most it ever
-    took.
-    """
-    try:
-        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024

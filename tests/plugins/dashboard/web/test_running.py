@@ -124,6 +124,10 @@ async def test_workers_that_fell_silent_are_told_of_and_those_that_ended_in_orde
     async with working(app):
         pass
     lost = await lose_a_worker(connection, schema, text, **{JOB: text})
+    await connection.execute(
+        f"insert into {schema}_dashboard.process (id, since, at, memory, pid, hostname)"
+        " values (gen_random_uuid(), '-infinity', now(), 129394278, 4711, $1)", text
+    )  # fmt: skip
     for found_by_another in (False, True):
         if found_by_another:
 
@@ -139,7 +143,9 @@ async def test_workers_that_fell_silent_are_told_of_and_those_that_ended_in_orde
         assert "Fell silent within the last hour" in list_.text
         assert list_.text.count("4711") == 1
         assert list_.attributes("href") & {f"/workers/{lost}"}
+        assert "123.4 MB" in list_.text
         page = checked(await client.get(f"/workers/{lost}"))
+        assert "Memory at last123.4 MB" in page.text
         assert page.text.count(text) >= 3
         assert "What it ran" in page.text
         assert page.attributes("href") >= {f"/jobs/{JOB}", "/names/one?name=fetch"}
@@ -155,6 +161,8 @@ async def test_a_live_worker_has_a_page_of_its_own(app: Soniq, browse: Browse, r
     worker = await eventually(says_what_it_runs)
     assert f"/workers/{worker}" in checked(await client.get("/running")).attributes("href")
     page = checked(await client.get(f"/workers/{worker}"))
+    for of in (page, checked(await client.get("/workers"))):
+        assert re.search(r"Memory.*?\d+\.\d [MG]B", of.text, re.DOTALL)
     assert page.attributes("href") >= {f"/jobs/{each}" for each in runs.ids.values()}
     assert page.text.count("longer than usual") == 1
     assert "3 of 20" in page.text

@@ -1,4 +1,4 @@
--- Add what was counted; what time it is.
+-- Add what was counted, and keep how much memory ($5) a process takes, where it is one of a worker; what time it is.
 with written as (
     insert into {schema}.series as kept (
         at, took, waited, tier, done, dead, cancelled, retry, snooze, lost, stopped, queue, name, took_buckets, waited_buckets
@@ -24,5 +24,10 @@ with written as (
         stopped = kept.stopped + excluded.stopped,
         took_buckets = {added:took_buckets},
         waited_buckets = {added:waited_buckets}
+),
+told as (
+    insert into {schema}.process (id, hostname, pid, at, memory)
+    select $2::uuid, $3::text, $4::integer, clock_timestamp(), $5::int8 where $5::int8 is not null
+    on conflict (id) do update set at = excluded.at, memory = excluded.memory
 )
 select date_part('epoch', clock_timestamp()) as now

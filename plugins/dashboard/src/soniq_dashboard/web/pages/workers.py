@@ -1,22 +1,31 @@
 """The live workers, those that fell silent, and one of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from starlette.exceptions import HTTPException
 
+from soniq.plugin import WorkerStatus
+from soniq_dashboard import memory
 from soniq_dashboard.web.view import View
 
 from . import Page
 from .overview import overview_of
 from .running import lasts, usual
+from .series import collector, counted
 from .silent import silent_of
 
 
 async def read(view: View) -> Mapping[str, object]:
     now = await overview_of(view)
     gone, missing = await silent_of(view)
-    return {"workers": now["workers"], "silent": gone, "missing": missing}
+    taken, untold = await memory_of(view, now["workers"], gone)
+    return {
+        "workers": now["workers"],
+        "silent": gone,
+        "memory": taken,
+        "missing": missing or untold,
+    }
 
 
 async def read_one(view: View) -> Mapping[str, object]:
@@ -34,6 +43,7 @@ async def read_one(view: View) -> Mapping[str, object]:
         raise HTTPException(404)
 
     (worker,) = found
+    taken, untold = await memory_of(view, () if is_silent else found, found if is_silent else ())
     jobs = sorted(worker["running_jobs"], key=lambda job: job["started_at"])
     of_names, missing = await usual(view, {job["job_name"] for job in jobs})
     return {
@@ -47,8 +57,24 @@ async def read_one(view: View) -> Mapping[str, object]:
             if (known := of_names.get(job["job_name"]))
             and known.is_passed(lasts(job["started_at"]))
         },
-        "missing": missing,
+        "memory": taken.get(worker["worker_id"]),
+        "missing": missing or untold,
     }
+
+
+async def memory_of(
+    view: View, live: Sequence[WorkerStatus], silent: Sequence[WorkerStatus]
+) -> tuple[Mapping[str, int], str]:
+    """Bytes that workers take, by id; where that cannot be read it is empty, and why."""
+    if collector(view) is None or not (live or silent):
+        return {}, ""
+
+    async def found() -> Sequence[Mapping[str, int]]:
+        return [await memory.read(view.app, live, silent)]
+
+    ids = frozenset(each["worker_id"] for each in (*live, *silent))
+    one, missing = await counted(view, ("memory", ids), found)
+    return (one[0] if one else {}), missing
 
 
 PAGE = Page("/workers", "workers.html", read, "Workers", "w")
