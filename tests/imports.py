@@ -28,7 +28,7 @@ DOORS = {
 """What is public: names in `__all__`; of the errors, all classes."""
 
 VALUES = (
-    "backoff checks distribution errors failure faithful fields ids logs search secret settings signals status text"
+    "backoff checks distribution errors failure faithful fields ids logs memory search secret settings signals status text"
     " tracebacks transaction unique"
 )
 FLOORS: tuple[tuple[str, ...], ...] = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from soniq.worker.limits import resident
+from soniq.memory import resident_memory
 from tests.conftest import MakeApp
 from tests.support.jobs import working
 from tests.support.waiting import eventually
@@ -52,7 +52,7 @@ async def test_memory_is_flat_over_many_jobs_and_lost_sessions(
             await reached(wanted - jobs // LOST // 2)
             await connection.fetchval(END)
             await reached(wanted)
-        return resident()
+        return resident_memory()
 
     async with working(app, concurrency=50):
         before = await memory_after(WARM)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from soniq import InvalidOption, JobContext, Soniq
-from soniq.worker.limits import resident
+from soniq.memory import resident_memory
 from tests.conftest import MakeApp
 from tests.support.jobs import finished, status_of, working
 from tests.support.waiting import eventually, in_time
@@ -313,11 +313,14 @@ class TestLimits:
 
     async def test_a_worker_ends_when_its_process_is_too_large(self, many: Soniq) -> None:
         await many.enqueue("one")
-        await in_time(many.run_worker(max_memory=resident() // 2))
+        await in_time(many.run_worker(max_memory=resident_memory() // 2))
 
     async def test_a_worker_goes_on_while_its_process_is_small_enough(self, many: Soniq) -> None:
         await many.enqueue("one")
-        assert await many.run_worker(max_memory=resident() * 100, max_jobs=5, run_once=True) == 1
+        assert (
+            await many.run_worker(max_memory=resident_memory() * 100, max_jobs=5, run_once=True)
+            == 1
+        )
 
     @pytest.mark.parametrize("option", ["max_jobs", "max_memory", "concurrency"])
     @pytest.mark.parametrize("value", [0, -1, 1.5, "1"])

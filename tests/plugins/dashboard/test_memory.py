@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
-import pytest
 
 from soniq import Soniq
 from soniq.plugin import WorkerStatus, resident_memory
@@ -48,6 +47,7 @@ async def test_a_worker_says_how_much_memory_it_takes(
             return next(iter((await memory.read(app, workers, [])).values()), None)
 
         said = await eventually(told)
+    assert said is not None
     assert resident_memory() / 2 < said < resident_memory() * 2
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from soniq import InvalidOption, Soniq
 
-from .counters import WAYS
+from .counters import OTHER, WAYS
 from .database import NAME, readable, session, statement
 from .durations import Durations
 from .sampling import ALL
@@ -97,9 +97,17 @@ async def read_series(
 
 
 async def read_gauges(
-    app: Soniq, since: datetime, until: datetime | None, queue: str | None, step: int
+    app: Soniq,
+    since: datetime,
+    until: datetime | None,
+    queue: str | None,
+    step: int,
+    *,
+    empty: bool = False,
 ) -> Sequence[Gauge]:
-    """The samples from one time to another. Raises `InvalidOption`, and `CannotRead`."""
+    """The samples from one time to another; `empty`: also of times at which only other queues had
+    some, as this one was empty. Raises `InvalidOption`, and `CannotRead`.
+    """
     _check_times(since, until)
     _check_step(step)
     with readable(app):
@@ -110,6 +118,8 @@ async def read_gauges(
                 until or datetime.max.replace(tzinfo=UTC),
                 ALL if queue is None else queue,
                 step,
+                empty,
+                OTHER,
             )
     return msgspec.convert([{**row} for row in rows], list[Gauge])
 

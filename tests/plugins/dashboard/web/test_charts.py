@@ -10,7 +10,7 @@ import pytest
 from soniq import Soniq
 from soniq_dashboard import Dashboard, Durations
 from soniq_dashboard.figures import duration, number
-from soniq_dashboard.reading import Gauge, Point
+from soniq_dashboard.reading import Gauge, Point, read_gauges
 from soniq_dashboard.web.charts import HEIGHT, WIDTH, Line, chart, ticks
 from soniq_dashboard.web.pages.series import WINDOWS, _arrivals
 from tests.conftest import MakeApp
@@ -189,9 +189,41 @@ async def test_new_workers_are_marked_in_the_charts(
         " select date_trunc('minute', now()) - n * interval '1 minute', '', 0, 0, 0, 0, 0, 0, 0, 0,"
         " case n when 30 then 'workers of <2.0>' end from generate_series(1, 50) as n"
     )
-    for path in ("/", "/names/one?name=a"):
+    await connection.execute(
+        f"insert into {schema}_dashboard.gauge"
+        " (at, queue, waiting, scheduled, running, held, oldest, workers, slots, busy)"
+        " select date_trunc('minute', now()) - n * interval '1 minute', 'mail', 9, 0, 0, 0, 0, 0, 0, 0"
+        " from generate_series(1, 5) as n"
+    )
+    for path in ("/", "/names/one?name=a", "/queues?queue=mail"):
         page = checked(await browse(app).get(path))
         assert "workers of <2.0>, " in page.text
+
+
+async def test_a_queue_without_samples_was_empty(
+    app: Soniq, dashboard: Dashboard, schema: str, connection: "asyncpg.Connection[Any]"
+) -> None:
+    """It held nothing, and no worker names it: all together have a sample, unless it is one of many."""
+    await app.start()
+    hour = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    for minute, queue in (
+        (0, ""),
+        (1, ""),
+        (1, "mail"),
+        (2, ""),
+        (3, ""),
+        (3, "(other)"),
+        (4, "a"),
+    ):
+        await connection.execute(
+            f"insert into {schema}_dashboard.gauge"
+            " (at, queue, waiting, scheduled, running, held, oldest, workers, slots, busy)"
+            " values ($1, $2, 7, 0, 0, 0, 0, 0, 0, 0)",
+            hour + timedelta(minutes=minute), queue,
+        )  # fmt: skip
+    found = await read_gauges(app, hour, None, "mail", 1, empty=True)
+    assert [(each.at.minute, each.waiting) for each in found] == [(0, 0), (1, 7), (2, 0)]
+    assert [each.at.minute for each in await dashboard.gauges(hour, queue="mail")] == [1]
 
 
 async def test_what_was_done_just_now_is_in_the_chart(app: Soniq, browse: Browse) -> None:

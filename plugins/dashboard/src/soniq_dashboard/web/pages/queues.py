@@ -7,6 +7,7 @@ from typing import Literal
 
 from soniq_dashboard.collector import Collector
 from soniq_dashboard.extending import dashboard_queue_panels
+from soniq_dashboard.reading import read_gauges
 from soniq_dashboard.standing import Queue, queues_of
 from soniq_dashboard.trend import MINUTES, trend
 from soniq_dashboard.web.sparks import Spark, spark
@@ -80,11 +81,12 @@ async def _sparks(counts: Collector, window: str) -> Sequence[tuple[str, Spark]]
 
 
 async def _trend(view: View, name: str, queues: Sequence[Queue]) -> str:
-    counts = collector(view)
-    if counts is None or not queues:
+    if collector(view) is None or not queues:
         return ""
     since = datetime.now(UTC) - timedelta(minutes=MINUTES)
-    samples, _ = await counted(view, ("trend", name), lambda: counts.gauges(since, queue=name))
+    samples, _ = await counted(
+        view, ("trend", name), lambda: read_gauges(view.app, since, None, name, 1, empty=True)
+    )
     return trend(samples, queues[0].waiting)
 
 

@@ -12,7 +12,7 @@ from soniq_dashboard.collector import Collector
 from soniq_dashboard.database import CannotRead
 from soniq_dashboard.figures import about, number
 from soniq_dashboard.names import Name, name_of, names_of
-from soniq_dashboard.reading import Gauge, Point, read_overview
+from soniq_dashboard.reading import Gauge, Point, read_gauges, read_overview
 from soniq_dashboard.web.charts import Chart, Line, chart
 from soniq_dashboard.web.view import View
 
@@ -116,7 +116,7 @@ async def _drawn(
         points, names, gauges = read.points, read.names, read.gauges
     else:
         points = await counts.series(since, until, queue=queue, name=name, step=step)  # type: ignore[arg-type]
-        gauges = await counts.gauges(since, until, queue=queue, step=step)  # type: ignore[arg-type]
+        gauges = await read_gauges(view.app, since, until, queue, step, empty=True)
 
     complete = until - timedelta(minutes=step, seconds=counts.interval)
     times = times_of(since, until, step)
