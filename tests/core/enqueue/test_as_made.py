@@ -9,10 +9,16 @@ import psycopg
 import pytest
 
 from soniq import Soniq
-from soniq.errors import InvalidArguments, PayloadTooLarge, SerializationError
+from soniq.errors import (
+    DatabaseUnavailable,
+    InvalidArguments,
+    PayloadTooLarge,
+    SerializationError,
+)
 from soniq.job.new import NewJob
 from soniq.plugin import Dedup, hookimpl
 from tests.conftest import MakeApp
+from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
     import asyncpg
@@ -164,6 +170,60 @@ async def test_none_is_there_where_the_caller_is_cancelled(
         await task
     await app.enqueue("note", number=1)
     assert await rows(connection, schema) == 1
+
+
+async def test_a_server_that_takes_in_nothing_more_is_waited_for_for_so_long_and_no_longer(
+    make_app: MakeApp, connection: "Connection", database_url: str, proxy: Proxy, schema: str
+) -> None:
+    app = make_app(database_url=proxy.url(database_url), command_timeout=2)
+
+    @app.job(name="note")
+    async def note(number: int, text: str) -> None: ...
+
+    many = calls(2_000, text="x" * 50_000)
+    many[5] = fifth = Telling(many[5])
+    fifth.tell = proxy.darken
+    with pytest.raises(DatabaseUnavailable, match="no answer within 2 s"):
+        await asyncio.wait_for(app.enqueue_many("note", many), 20)
+    proxy.restore()
+    assert await rows(connection, schema) == 0
+    await app.enqueue("note", number=1, text="")
+
+
+async def test_nothing_is_sent_on_a_connection_that_is_lost(
+    app: Soniq,
+    ran: list[int],
+    connection: "Connection",
+    database_url: str,
+    schema: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def end() -> None:
+        with psycopg.connect(database_url, autocommit=True) as own:
+            ended = own.execute(
+                "select pg_terminate_backend(pid, 10000) from pg_stat_progress_copy"
+                f" where relid = '{schema}.job'::regclass"
+            ).fetchall()
+            assert ended == [(True,)]
+
+    made = 0
+
+    def count() -> None:
+        nonlocal made
+        made += 1
+
+    many: list[Mapping[str, object]] = []
+    for each in calls(1_500, text="x" * 10_000):
+        many.append(last := Telling(each))
+        last.tell = count
+    many[200] = ending = Telling(many[200])
+    ending.tell = end
+
+    with pytest.raises(DatabaseUnavailable, match="was lost"):
+        await app.enqueue_many("note", many)
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
+    assert made < 1_000
+    assert await rows(connection, schema) == 0
 
 
 async def test_a_plugin_that_gives_keys_is_asked_for_each(

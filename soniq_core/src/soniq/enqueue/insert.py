@@ -1,14 +1,13 @@
 """The statements that insert jobs: COPY for many, INSERT, and the function for dedup keys."""
 
-import asyncio
-import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from soniq.enqueue.copying import copy, record
 from soniq.ids import JobId
 from soniq.job.new import NewJob
 from soniq.postgres.connections import transaction
@@ -30,22 +29,7 @@ SHARE_OF_TIMEOUT = 0.5
 meanwhile.
 """
 
-YIELD_EVERY = 500
-"""Jobs of one call that are prepared before the event loop may do something else."""
-
 NOT_WRITTEN = "the jobs cannot be written"
-
-COLUMNS = (
-    "id",
-    "name",
-    "queue",
-    "priority",
-    "max_attempts",
-    "serializer",
-    "keep",
-    "args",
-    "headers",
-)
 
 
 class Insert:
@@ -79,19 +63,17 @@ class Insert:
         PostgreSQL takes in the first of them while the others are made.
         """
         settings = self._database.settings
-        limit = settings.command_timeout * SHARE_OF_TIMEOUT
+        limit, takes = settings.command_timeout, settings.command_timeout * SHARE_OF_TIMEOUT
         async with transaction(connection):
             for first in made:
-                async with aclosing(_records(chain([first], made), limit)) as records:
-                    await connection.copy_records_to_table(
-                        "job", schema_name=settings.schema, records=records, columns=COLUMNS
-                    )
+                jobs = chain([first], made)
+                await copy(connection, settings.schema, jobs, limit, most=ROUND_BYTES, takes=takes)
 
     async def one(self, connection: "Connection", job: NewJob, limit: float) -> None:
         """Insert a job without dedup key and `extra` for the first time, within `limit` seconds, on
         a connection of Soniq's own.
         """
-        await connection.execute(self._database.sql["insert_one"], *_record(job), timeout=limit)
+        await connection.execute(self._database.sql["insert_one"], *record(job), timeout=limit)
 
     async def plain(
         self,
@@ -111,12 +93,10 @@ class Insert:
             and is_asyncpg(connection)
             and not any(job.extra or (theirs and job.headers) for job in jobs)
         ):
-            schema, records = self._database.settings.schema, [_record(job) for job in jobs]
-            await connection.copy_records_to_table(
-                "job", schema_name=schema, records=records, columns=COLUMNS
-            )
+            settings = self._database.settings
+            await copy(connection, settings.schema, jobs, settings.command_timeout)
         elif len(jobs) == 1 and not jobs[0].extra and not again:
-            await connection.execute(self._database.sql["insert_one"], *_record(jobs[0]))
+            await connection.execute(self._database.sql["insert_one"], *record(jobs[0]))
         else:
             await connection.execute(self._database.sql["insert"], *_arrays(jobs))
 
@@ -149,40 +129,12 @@ def _rounds(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
         yield jobs[begin:]
 
 
-async def _records(made: Iterator[NewJob], limit: float) -> AsyncGenerator[tuple[Any, ...]]:
-    """What one COPY takes of these, for so many seconds."""
-    size, ends = 0, time.monotonic() + limit
-    for number, job in enumerate(made, 1):
-        if number % YIELD_EVERY == 0:
-            await asyncio.sleep(0)
-        yield _record(job)
-
-        size += len(job.payload)
-        if size > ROUND_BYTES or time.monotonic() > ends:
-            break
-
-
 def _place(job: NewJob) -> tuple[bytes, bytes]:
     """Where a job with a dedup key stands in the order that all callers keep.
 
     They never wait crosswise for each other, then.
     """
     return job.name.encode(), job.dedup.key.encode() if job.dedup else b""
-
-
-def _record(job: NewJob) -> tuple[Any, ...]:
-    """A job as COPY and the INSERT of one take it, in the order of `COLUMNS`."""
-    return (
-        job.made_id,
-        job.name,
-        job.queue,
-        job.priority,
-        job.max_attempts,
-        job.serializer,
-        job.keep,
-        job.payload,
-        job.encoded_headers,
-    )
 
 
 def _arrays(jobs: Sequence[NewJob]) -> tuple[list[Any], ...]:

@@ -11,7 +11,7 @@ import msgspec
 from soniq.checks import check_headers, check_text
 from soniq.enqueue import headers
 from soniq.enqueue.adapting import as_transaction
-from soniq.enqueue.insert import YIELD_EVERY
+from soniq.enqueue.copying import YIELD_EVERY
 from soniq.enqueue.naming import Target, bind, check_call, name_of, refuse_ambiguous
 from soniq.enqueue.new_jobs import NewJobs
 from soniq.enqueue.outbox import Outbox
