@@ -96,6 +96,15 @@ async def read_series(
     return [_point(row) for row in rows]
 
 
+async def read_totals(
+    app: Soniq, since: datetime, until: datetime, by: Sequence[str], step: int
+) -> Sequence[Point]:
+    """As `read_series`, but one point for each queue or job of all of that time, made of rows of so
+    many minutes. Raises `CannotRead`.
+    """
+    return await read_series(app, {}, since, until, None, None, by, step, whole=True)
+
+
 async def read_gauges(
     app: Soniq,
     since: datetime,
@@ -129,6 +138,8 @@ class Together(msgspec.Struct, frozen=True):
 
     points: Sequence[Point]
     """Of all jobs together."""
+    slow: Sequence[Point]
+    """The same with how long they took, of which there may be fewer."""
     names: Sequence[Point]
     """One for each job, without buckets."""
     gauges: Sequence[Gauge]
@@ -136,24 +147,27 @@ class Together(msgspec.Struct, frozen=True):
 
 
 async def read_overview(
-    app: Soniq, since: datetime, until: datetime, step: int, coarse: int
+    app: Soniq, since: datetime, until: datetime, step: int, slow: int, coarse: int
 ) -> Together:
-    """All that the overview is made of, in one statement. What is told of each job is of rows of
-    `coarse` minutes, which are fewer, and since when the first of these begins. Raises
-    `CannotRead`.
+    """All that the overview is made of, in one statement: points of `step` minutes, and with how
+    long jobs took of `slow` minutes. What is told of each job is of rows of `coarse` minutes, which
+    are fewer, and since when the first of these begins. Raises `CannotRead`.
     """
-    tier = min(step, TIERS[-1])
     with readable(app):
         async with session(app) as connection:
             rows = await connection.fetch(
                 statement(app.plugin_schema(NAME), "overview"),
-                tier, _begin(since, step), until, step, coarse, _begin(since, coarse),
+                min(slow, TIERS[-1]), _begin(since, slow), until, slow, coarse,
+                _begin(since, coarse), min(step, TIERS[-1]), step,
             )  # fmt: skip
 
-    points = [_point(row) for row in rows if row["gauge"] is None]
+    fine = [_point(row) for row in rows if row["fine"]]
+    points = [_point(row) for row in rows if row["gauge"] is None and not row["fine"]]
+    every = [each for each in points if each.name is None]
     sampled = [row["gauge"] for row in rows if row["gauge"] is not None]
     return Together(
-        [each for each in points if each.name is None],
+        fine if step < slow else every,
+        every,
         [each for each in points if each.name is not None],
         [msgspec.json.decode(each, type=Gauge) for each in sampled],
     )

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from soniq import Soniq
 from soniq_dashboard import Dashboard, Durations
 from soniq_dashboard.figures import duration, number
-from soniq_dashboard.reading import Gauge, Point, read_gauges
+from soniq_dashboard.reading import Gauge, Point, read_gauges, read_overview
 from soniq_dashboard.web.charts import HEIGHT, WIDTH, Line, chart, ticks
 from soniq_dashboard.web.pages.series import WINDOWS, _arrivals
 from tests.conftest import MakeApp
@@ -177,6 +178,39 @@ async def test_a_day_is_drawn_as_a_whole_and_by_name_and_queue(app: Soniq, brows
     queue = await client.get("/queues", params={"queue": "mail", "window": "24h"})
     assert (one.text.count("<b>Run time"), queue.text.count("<b>Backlog")) == (1, 1)
     assert one.text.count('class="curve ') >= 6
+
+
+@pytest.mark.usefixtures("day")
+async def test_six_hours_are_drawn_by_the_minute_and_durations_by_ten(
+    app: Soniq, browse: Browse, dashboard: Dashboard
+) -> None:
+    until = datetime.now(UTC)
+    since = until - timedelta(hours=6)
+    read = await read_overview(app, since, until, 1, 10, 10)
+    fine = await dashboard.series(read.slow[0].at, until, step=1)
+    slow = await dashboard.series(since, until, step=10)
+    assert [(each.at, each.done, each.dead) for each in read.points] == [
+        (each.at, each.done, each.dead) for each in fine
+    ]
+    assert [(each.at, each.took, each.waited) for each in read.slow] == [
+        (each.at, each.took, each.waited) for each in slow
+    ]
+    assert sum(each.done for each in read.points) == sum(each.done for each in read.names)
+
+    for path in ("/", "/queues?queue=mail", "/names/one?name=mail.send"):
+        page = checked(await browse(app).get(path, params={**_query(path), "window": "6h"}))
+        lines = [_points(each) for each in page.attributes("d") if each.count("L") > 20]
+        assert {points > 300 for points in lines} == {True, False}
+        assert all(points > 300 or 30 < points < 40 for points in lines)
+    await browse(app).get("/names", params={"window": "6h"})
+
+
+def _points(path: str) -> int:
+    return path.count("M") + path.count("L")
+
+
+def _query(path: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(path).query))
 
 
 async def test_new_workers_are_marked_in_the_charts(

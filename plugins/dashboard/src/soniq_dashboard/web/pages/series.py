@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -24,12 +23,13 @@ FRESH = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A time up to now, the minutes of one of its points, and of the rows of which the sums of all
-    of it are made.
+    """A time up to now; the minutes of one of its points, of one that says how long jobs took, as
+    that costs more, and of the rows of which the sums of all of it are made.
     """
 
     length: timedelta
     step: int
+    slow: int
     coarse: int
 
 
@@ -46,11 +46,11 @@ class Drawn:
 
 
 WINDOWS = {
-    "1h": Window(timedelta(hours=1), 1, 10),
-    "6h": Window(timedelta(hours=6), 1, 10),
-    "24h": Window(timedelta(hours=24), 10, 60),
-    "7d": Window(timedelta(days=7), 60, 60),
-    "90d": Window(timedelta(days=90), 720, 60),
+    "1h": Window(timedelta(hours=1), 1, 1, 10),
+    "6h": Window(timedelta(hours=6), 1, 10, 10),
+    "24h": Window(timedelta(hours=24), 10, 10, 60),
+    "7d": Window(timedelta(days=7), 60, 60, 60),
+    "90d": Window(timedelta(days=90), 720, 720, 60),
 }
 
 
@@ -109,47 +109,65 @@ async def _drawn(
     view: View, counts: Collector, window: Window, queue: str | None, name: str | None
 ) -> Sequence[Drawn]:
     until = datetime.now(UTC)
-    since, step = until - window.length, window.step
+    since, step, slow = until - window.length, window.step, window.slow
     names: Sequence[Point] = ()
     if queue is None and name is None:
-        read = await read_overview(view.app, since, until, step, window.coarse)
-        points, names, gauges = read.points, read.names, read.gauges
+        read = await read_overview(view.app, since, until, step, slow, window.coarse)
+        points, of_slow, names, gauges = read.points, read.slow, read.names, read.gauges
     else:
-        points = await counts.series(since, until, queue=queue, name=name, step=step)  # type: ignore[arg-type]
+        of_slow = await counts.series(since, until, queue=queue, name=name, step=slow)  # type: ignore[arg-type]
+        points = of_slow
+        if step < slow:
+            points = await counts.series(
+                since, until, queue=queue, name=name, step=step, durations=False  # type: ignore[arg-type]
+            )  # fmt: skip
         gauges = await read_gauges(view.app, since, until, queue, step, empty=True)
 
-    complete = until - timedelta(minutes=step, seconds=counts.interval)
-    times = times_of(since, until, step)
-    drawn = _charts(times, complete, step, points, gauges, of_name=bool(name))
+    def plot(points: Sequence[Point], step: int) -> Plot:
+        complete = until - timedelta(minutes=step, seconds=counts.interval)
+        times = times_of(since, until, step)
+        return Plot(times, complete, step, {each.at: each for each in points})
+
+    drawn = _charts(plot(points, step), plot(of_slow, slow), gauges, of_name=bool(name))
     if name:
-        return [Drawn(drawn, name_of(name, points))]
+        return [Drawn(drawn, name_of(name, of_slow))]
     return [Drawn(drawn, since=names[0].at if names else None, names=names_of(names))]
 
 
-def _charts(
-    times: Sequence[datetime],
-    complete: datetime,
-    step: int,
-    points: Sequence[Point],
-    gauges: Sequence[Gauge],
-    of_name: bool,
-) -> Sequence[Chart]:
-    """The charts of points up to now, of which those that begin up to `complete` are written."""
-    at = {each.at: each for each in points}
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Points up to now, of which those that begin up to `complete` are written."""
+
+    times: Sequence[datetime]
+    complete: datetime
+    step: int
+    """The minutes of each."""
+    at: Mapping[datetime, Point]
+
+
+def _charts(fine: Plot, slow: Plot, gauges: Sequence[Gauge], of_name: bool) -> Sequence[Chart]:
+    """The charts of counts, and of how long jobs took."""
     seen = {} if of_name else {each.at: each for each in gauges}
     came = {each.at: each.deploy for each in gauges if each.deploy}
-    unit = {1: "a minute", 60: "an hour", 720: "in half a day"}.get(step, f"in {step} minutes")
-    jobs = [*_counts(times, at, complete), *_arrivals(times, at, seen)]
-    waits = [*_quantiles(times, at, "waited"), *_oldest(times, seen)]
+    unit = {1: "a minute", 60: "an hour", 720: "in half a day"}.get(
+        fine.step, f"in {fine.step} minutes"
+    )
+    jobs = [*_counts(fine.times, fine.at, fine.complete), *_arrivals(fine.times, fine.at, seen)]
+    waits = [*_quantiles(slow.times, slow.at, "waited"), *_oldest(slow, seen)]
 
-    drawn = partial(chart, times=times, came=came, open_points=sum(e > complete for e in times))
+    def drawn(
+        title: str, plot: Plot, lines: Sequence[Line], written: Callable[[float], str]
+    ) -> Chart:
+        to_come = sum(each > plot.complete for each in plot.times)
+        return chart(title, plot.times, lines, written, came, to_come)
+
     made = [
-        drawn(f"Jobs {unit}", lines=jobs, written=number_of),
-        drawn("Run time", lines=_quantiles(times, at, "took"), written=about),
-        drawn("Wait", lines=waits, written=about),
+        drawn(f"Jobs {unit}", fine, jobs, number_of),
+        drawn("Run time", slow, _quantiles(slow.times, slow.at, "took"), about),
+        drawn("Wait", slow, waits, about),
     ]
     if not of_name:
-        made.append(drawn("Backlog", lines=_backlog(times, seen), written=number_of))
+        made.append(drawn("Backlog", fine, _backlog(fine.times, seen), number_of))
     return made
 
 
@@ -208,11 +226,15 @@ def _quantiles(
     return [Line("p50 ≈", "calm", values(0.5)), Line("p95 ≈", "busy", values(0.95))]
 
 
-def _oldest(times: Sequence[datetime], seen: Mapping[datetime, Gauge]) -> Sequence[Line]:
+def _oldest(plot: Plot, seen: Mapping[datetime, Gauge]) -> Sequence[Line]:
     """The wait of what has not started yet: histograms of waits are silent where all stands."""
     if not seen:
         return []
-    return [Line("oldest", "warn", [seen[time].oldest if time in seen else None for time in times])]
+    oldest = dict[datetime, float]()
+    for at, each in seen.items():
+        (point,) = times_of(at, at, plot.step)
+        oldest[point] = max(each.oldest, oldest.get(point, 0.0))
+    return [Line("oldest", "warn", [oldest.get(time) for time in plot.times])]
 
 
 def _backlog(times: Sequence[datetime], seen: Mapping[datetime, Gauge]) -> Sequence[Line]:
