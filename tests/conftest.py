@@ -13,7 +13,8 @@ import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ OPTIONS = {
     "max_wal_size": "128MB",
 }
 
+TESTPATHS = pytest.Config.ArgsSource.TESTPATHS
+
 MEMORY = Path("/dev/shm")
 ENOUGH = 6 * 1024**3
 """Bytes of it, so that the servers of several processes find room there."""
@@ -56,15 +59,31 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """What is collected stays to the end: the garbage collector need not walk through it, again
     and again.
     """
     gc.disable()
+    _import_share(session.config)
     collected = yield
     gc.freeze()
     gc.enable()
     return collected
+
+
+def _import_share(config: pytest.Config) -> None:
+    """Where several processes collect the whole suite, each begins with other modules: in a new
+    checkout none of the others need compile these and rewrite their asserts then.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ or config.args_source is not TESTPATHS:
+        return
+    number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    files = [file for path in config.args for file in sorted(Path(path).rglob("test_*.py"))]
+    for file in files[number::count]:
+        # What does not import is reported when it is collected
+        with suppress(Exception, pytest.skip.Exception):
+            import_module(".".join(file.with_suffix("").parts))
 
 
 @pytest.hookimpl(wrapper=True)
