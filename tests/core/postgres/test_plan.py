@@ -108,12 +108,22 @@ class Prepared(NamedTuple):
     settings: Sequence[str]
 
 
-async def prepared(connection: "Connection", schema: str, name: str) -> Prepared:
-    """A statement, or the query in the function that it calls."""
+QUERY = re.compile(
+    r"^ *(?:return query\n *)?((?:with|select|insert|update|delete)\b.*?);$",
+    re.DOTALL | re.MULTILINE,
+)
+"""A query in the body of a function, from the start of a line."""
+
+OF_SEVERAL = {"settle": 3, "settle_and_claim": 3}
+"""How many queries the functions have that have more than one."""
+
+
+async def prepared(connection: "Connection", schema: str, name: str) -> list[Prepared]:
+    """A statement, or the queries in the function that it calls."""
     text = Statements(schema)[name]
     called = re.search(r"(?:from|select) \"?\w+\"?\.(\w+_\d)\(", text)
     if called is None:
-        return Prepared(text, (), ())
+        return [Prepared(text, (), ())]
     row = await connection.fetchrow(
         "select prosrc, proargnames, proargtypes::regtype[]::text[] as types, proconfig from"
         " pg_proc where proname = $1 and pronamespace = to_regnamespace($2)",
@@ -121,19 +131,31 @@ async def prepared(connection: "Connection", schema: str, name: str) -> Prepared
         schema,
     )
     assert row is not None, name
-    queries = re.findall(r"begin\n(?:return query\n)?(.*?);\n(?=end|get)", row["prosrc"], re.DOTALL)
-    assert len(queries) == 1, name
-    body = queries[0]
-    for place, argument in enumerate(row["proargnames"][: len(row["types"])], 1):
-        body = re.sub(rf"\b{argument}\b", f"${place}", body)
-    return Prepared(body, row["types"], [each.replace("=", " to ", 1) for each in row["proconfig"]])
+    queries = QUERY.findall(row["prosrc"])
+    assert len(queries) == OF_SEVERAL.get(name, 1), name
+    settings = [each.replace("=", " to ", 1) for each in row["proconfig"]]
+    found = []
+    for query in queries:
+        body = query
+        for place, argument in enumerate(row["proargnames"][: len(row["types"])], 1):
+            body = re.sub(rf"\b{argument}\b", f"${place}", body)
+        found.append(Prepared(body, row["types"], settings))
+    return found
 
 
 async def plan_of(connection: "Connection", schema: str, name: str) -> str:
-    """The plan of a statement, as a session has it once it has used that often: one for all
+    """The plans of a statement, as a session has them once it has used it often: one for all
     values.
     """
-    statement = await prepared(connection, schema, name)
+    statements = await prepared(connection, schema, name)
+    plans = [
+        await _plan_of(connection, f"{name}_{number}", each)
+        for number, each in enumerate(statements)
+    ]
+    return "\n".join(plans)
+
+
+async def _plan_of(connection: "Connection", name: str, statement: Prepared) -> str:
     async with connection.transaction():
         await connection.execute("set local plan_cache_mode to force_generic_plan")
         for setting in statement.settings:
