@@ -18,7 +18,9 @@ from soniq.errors import (
 from soniq.job.new import NewJob
 from soniq.plugin import Dedup, hookimpl
 from tests.conftest import MakeApp
+from tests.support.jobs import working
 from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     import asyncpg
@@ -283,3 +285,32 @@ async def test_those_for_later_are_for_later(
         )
         == COUNT
     )
+
+
+async def test_workers_find_at_once_those_that_came_late_into_a_lane_that_is_in_use(
+    make_app: MakeApp,
+) -> None:
+    app, other, ran = make_app(poll_interval=20), make_app(), set[int]()
+
+    @app.job(name="note")
+    async def note(number: int) -> None:
+        ran.add(number)
+
+    @other.job(name="note")
+    async def theirs(number: int) -> None: ...
+
+    many = calls(1_000)
+    many[0] = first = Telling(many[0])
+    first.tell = lambda: time.sleep(3)
+
+    async def all_ran() -> bool:
+        return len(ran) == 1_030
+
+    async with working(app, concurrency=10):
+        task = asyncio.create_task(asyncio.to_thread(other.sync.enqueue_many, "note", many))
+        for number in range(1, 31):
+            await asyncio.sleep(0.1)
+            await app.enqueue("note", number=-number)
+        await task
+        await eventually(all_ran, 5)
+    other.sync.close()

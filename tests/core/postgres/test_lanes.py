@@ -100,8 +100,25 @@ def test_a_cursor_never_goes_back(clock: list[float]) -> None:
     for seconds in ((5, 6), (1, 2), (3, 4)):  # late ones, as a look back finds them
         lanes.ask()
         lanes.answer(found("a", 0, *seconds), 2)
+    assert lanes.cursors()[2] == [T0 + timedelta(seconds=6)]
+    lanes.ask()  # for more that came late
+    lanes.answer([], 2)
+    lanes.wake()
     _, _, times, _ = lanes.ask()
-    assert times == [T0 + timedelta(seconds=6)]
+    assert times == [T0 + timedelta(seconds=6) - GLANCE_BACK]
+
+
+def test_where_late_ones_fill_a_claim_the_next_look_begins_at_the_last_of_them(
+    clock: list[float],
+) -> None:
+    lanes = lanes_of(("a", 0))
+    lanes.ask()
+    lanes.answer(found("a", 0, 5, 6), 2)
+    lanes.ask()
+    lanes.answer(found("a", 0, 1, 2), 2)
+    assert lanes.ask() == (["a"], [0], [T0 + timedelta(seconds=2)], [FIRST_ID])
+    lanes.answer(found("a", 0, 3, 7), 2)
+    assert lanes.ask()[2:] == ([T0 + timedelta(seconds=7)], [UUID(int=1001)])
 
 
 def test_each_lane_has_a_cursor_of_its_own(clock: list[float]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
+from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -58,16 +59,19 @@ class Insert:
                 async with command_timeout(self._database, NOT_WRITTEN):
                     await self.keyed(connection, each, None)
 
-    async def as_made(self, connection: "Connection", made: Iterator[NewJob]) -> None:
+    async def as_made(self, connection: "Connection", made: Iterator[NewJob]) -> datetime:
         """Insert jobs without dedup keys and `extra`, all or none, on a connection of Soniq's own.
-        PostgreSQL takes in the first of them while the others are made.
+        PostgreSQL takes in the first of them while the others are made. When the first is due, at
+        the earliest: workers may have passed that meanwhile.
         """
         settings = self._database.settings
         limit, takes = settings.command_timeout, settings.command_timeout * SHARE_OF_TIMEOUT
         async with transaction(connection):
+            begun: datetime = await connection.fetchval("select now()")
             for first in made:
                 jobs = chain([first], made)
                 await copy(connection, settings.schema, jobs, limit, most=ROUND_BYTES, takes=takes)
+        return begun
 
     async def one(self, connection: "Connection", job: NewJob, limit: float) -> None:
         """Insert a job without dedup key and `extra` for the first time, within `limit` seconds, on

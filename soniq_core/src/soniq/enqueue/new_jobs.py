@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from soniq.ids import JobId
 from soniq.job.new import NewJob
 from soniq.job.options import EffectiveOptions, EnqueueOptions, check_expiry, extras, for_enqueue
-from soniq.postgres.notify import lane_line
 from soniq.registry import CompiledJob
 from soniq.unique import dedup_of
 
@@ -46,9 +45,9 @@ class NewJobs:
         return self._dedup is None and not self._options.unique and not self._extra
 
     @property
-    def lane(self) -> str:
-        """What workers are told of those that are due."""
-        return lane_line(self._options.queue, self._options.priority)
+    def lane(self) -> tuple[str, int]:
+        """Where those that are due come in: queue and priority."""
+        return self._options.queue, self._options.priority
 
     def of(self, id_: str, args: Mapping[str, object]) -> NewJob:
         """The job with this id and these arguments."""

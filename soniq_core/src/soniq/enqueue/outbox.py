@@ -7,6 +7,7 @@ dedup key have a batcher of their own, because a key that an open transaction ho
 import asyncio
 import logging
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 import asyncpg
@@ -18,7 +19,7 @@ from soniq.hooks.values import IncomingJob
 from soniq.job.new import NewJob
 from soniq.postgres.connections import transaction
 from soniq.postgres.database import CLOSE_TIMEOUT, Database
-from soniq.postgres.notify import OWED, Notifier, lane_line, payload
+from soniq.postgres.notify import OWED, Notifier, lane_line, payload, place_line
 from soniq.postgres.theirs import command_timeout, elsewhere, in_theirs
 from soniq.transaction import TransactionConnection
 
@@ -65,19 +66,21 @@ class Outbox:
         finally:
             self._inserted()
 
-    async def insert_as_made(self, made: Iterator[NewJob], lane: str, *, notify: bool) -> None:
+    async def insert_as_made(
+        self, made: Iterator[NewJob], lane: tuple[str, int], *, notify: bool
+    ) -> None:
         """Insert plain jobs of one lane, all or none, which are made meanwhile."""
         self._inserting += 1
         try:
-            await self._database.guard(self._insert_as_made(made), wrote=True)
+            place = await self._database.guard(self._insert_as_made(made), wrote=True)
             if notify:
-                self._notifier.wake([lane])
+                self._notifier.wake([place_line(*lane, place)])
         finally:
             self._inserted()
 
-    async def _insert_as_made(self, made: Iterator[NewJob]) -> None:
+    async def _insert_as_made(self, made: Iterator[NewJob]) -> datetime:
         async with self._database.acquire() as own:
-            await self._statements.as_made(own, made)
+            return await self._statements.as_made(own, made)
 
     def _inserted(self) -> None:
         """One insertion is over, which `close` may wait for."""

@@ -245,7 +245,7 @@ class Lanes:
                 if filled and not left:  # those after it were not looked into
                     lane.full = True
                     self._behind(lane)
-                    if lane.came == came and lane.back is not None:
+                    if lane.came == came:  # else more has come in behind the cursor
                         seen = gave[lane]
                         lane.back = seen[0] if seen < (lane.time, lane.id) else None
                     break
