@@ -211,6 +211,28 @@ async def test_where_the_function_fails_the_hook_is_called(app: Soniq, turns: Tu
     assert turns.heard == ["dead"]
 
 
+@pytest.mark.parametrize("code", ["57014", "08006"])
+async def test_where_the_function_is_cut_off_each_time_the_hook_is_called(
+    make_app: MakeApp, turns: Turns, connection: "Connection[asyncpg.Record]", code: str
+) -> None:
+    app = make_app(plugins=[turns])
+
+    @app.job(InTurn(), name="turn", max_attempts=1)
+    async def turn(does: str = "") -> None: ...
+
+    async with app:
+        await connection.execute(
+            f"create or replace function {app.plugin_schema('turns')}.ended_1(p_ids uuid[],"
+            " p_statuses text[], p_claims bigint[], out released uuid[], out last uuid[], out note jsonb)"
+            f" language plpgsql as $$ begin raise sqlstate '{code}'; end $$"
+        )
+        ids = await first_and_next(app, "", "")
+        await app.release(ids[1])
+        async with working(app):
+            assert [(await finished(app, each))["status"] for each in ids] == ["done", "done"]
+    assert turns.heard == ["done", "done"]
+
+
 async def test_a_settlement_that_changes_nothing_is_not_told(app: Soniq, turns: Turns) -> None:
     async with app:
         ids = await first_and_next(app, "vanish", "")
@@ -334,6 +356,22 @@ async def test_where_a_function_fails_that_is_told_who_came_in_the_hook_hears_of
 ) -> None:
     async with gated:
         ids = [str(await gated.enqueue("gated", queue=each)) for each in ("goes", "fails")]
+        async with working(gated):
+            for each in ids:
+                await finished(gated, each)
+    assert gate.heard == [("enqueued", each, {}) for each in ids]
+
+
+async def test_where_a_function_is_cut_off_each_time_the_hook_hears_of_all(
+    gated: Soniq, gate: Gate, connection: "Connection[asyncpg.Record]"
+) -> None:
+    async with gated:
+        await connection.execute(
+            f"create or replace function {gated.plugin_schema('gate')}.came_1(p_ids uuid[], out told uuid[],"
+            " out released uuid[], out last uuid[], out note jsonb)"
+            " language plpgsql as $$ begin raise sqlstate '08006'; end $$"
+        )
+        ids = [str(await gated.enqueue("gated")) for _ in range(3)]
         async with working(gated):
             for each in ids:
                 await finished(gated, each)

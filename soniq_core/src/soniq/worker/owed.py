@@ -26,6 +26,7 @@ from soniq.tracebacks import shown
 from soniq.worker.background import BackgroundLoop, stop_all
 from soniq.worker.lanes import Lanes
 from soniq.worker.services import Services
+from soniq.worker.settling.ways import LOSSES
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
@@ -87,6 +88,7 @@ class Delivery(BackgroundLoop):
         schema = services.settings.schema
         self._function = function and plugin_function(schema, plugin, function)
         self._connection: Connection | None = None
+        self._losses = 0
         self._most = BATCH
         self._away = PAUSE
         self._told = -math.inf  # when it was last logged that the plugin fails
@@ -130,9 +132,13 @@ class Delivery(BackgroundLoop):
         await close_quietly(connection)
 
     async def _deliver(self) -> int:
-        """Tell of a batch; how many events that were."""
-        if self._function is None:
-            return await self._call(BATCH)
+        """Tell of a batch; how many events that were. Where a function loses each connection, or
+        takes too long each time, the hook is called instead.
+        """
+        if self._function is None or self._losses >= LOSSES:
+            count = await self._call(BATCH)
+            self._losses = 0
+            return count
         told, left = await self._tell_in_sql(self._function)
         return told + (await self._call(left) if left else 0)
 
@@ -150,6 +156,7 @@ class Delivery(BackgroundLoop):
                 *self._lanes.cursors(),
             )
         except CONNECTION_ERRORS:
+            self._losses += 1
             raise
         except asyncpg.PostgresError as error:
             log.info("%s failed, owed_tx of %s is called: %s", function, self._plugin, words(error))
@@ -158,6 +165,7 @@ class Delivery(BackgroundLoop):
         self._services.notifier.wake(
             OWED if queue is None else place_line(queue, *place) for _, _, queue, *place in places
         )
+        self._losses = 0
         return header["r_told"], header["r_left"]
 
     async def _call(self, most: int) -> int:

@@ -110,16 +110,20 @@ class Claimer:
         limit: int,
         *,
         around_locks: bool = False,
+        in_sql: bool = True,
     ) -> Exchange:
         """Settle and claim. Tried again until it has been done, for as long as the database is
         away.
 
         `around_locks` leaves the settlements whose rows another session has locked, and does not
-        wait for one first. Raises `DatabaseUnavailable` only between being told to stop and winding
-        down, and `DatabaseError` where PostgreSQL refuses a claim without settlements.
+        wait for one first. `in_sql`: plugins are told by the functions that they have in the
+        database. Raises `DatabaseUnavailable` only between being told to stop and winding down, and
+        `DatabaseError` where PostgreSQL refuses a claim without settlements.
         """
         way = Way.AROUND_LOCKS if around_locks else Way.PLAIN
-        state = ExchangeState(settlements, way, self._database.settings.command_timeout)
+        state = ExchangeState(
+            settlements, way, self._database.settings.command_timeout, in_sql=in_sql
+        )
         filled = False
         while True:
             connection = None
@@ -180,7 +184,7 @@ class Claimer:
             return await self._around_keys(connection, state.settlements, lanes, limit)
         if state.way is Way.AROUND_LOCKS:
             return await self._around_locks(connection, state.settlements, lanes, limit)
-        return await self._once(connection, state.settlements, lanes, limit)
+        return await self._once(connection, state.settlements, lanes, limit, in_sql=state.in_sql)
 
     def _put_aside(self, state: ExchangeState, plugin: str) -> None:
         """Let what a plugin hears of go by itself, so that nothing else waits for its locks."""
@@ -225,7 +229,8 @@ class Claimer:
 
     async def _apart(self, way: Way, state: ExchangeState, error: Exception) -> Exchange:
         """Find the settlement that is refused, or that ends each connection, so that it keeps no
-        other from being written: one by one, or by halving.
+        other from being written: one by one, or by halving. It may be a plugin's function that does
+        not take it: the hook is called instead.
         """
         settlements = state.settlements
         if len(settlements) == 1:
@@ -244,7 +249,9 @@ class Claimer:
         exchange = Exchange()
         for part in parts:
             exchange = exchange.with_more(
-                await self.exchange(part, NO_LANES, 0, around_locks=not state.is_plain())
+                await self.exchange(
+                    part, NO_LANES, 0, around_locks=not state.is_plain(), in_sql=False
+                )
             )
         return exchange
 

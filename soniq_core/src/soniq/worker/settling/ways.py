@@ -81,7 +81,14 @@ def is_in_the_way(error: BaseException) -> bool:
 class ExchangeState:
     """An exchange under way: which way it goes now, and what it has met so far."""
 
-    def __init__(self, settlements: Sequence[Settlement], way: Way, patience: float) -> None:
+    def __init__(
+        self,
+        settlements: Sequence[Settlement],
+        way: Way,
+        patience: float,
+        *,
+        in_sql: bool = True,
+    ) -> None:
         # Each claim once, whatever happened before: the statement would write it twice, and fail.
         self.settlements = list(
             {(each.id, each.claim): each for each in settlements if not each.written}.values()
@@ -89,6 +96,8 @@ class ExchangeState:
         self.aside = [each for each in self.settlements if each.aside]
         self.settlements = [each for each in self.settlements if not each.aside]
         self.way = way
+        self.in_sql = in_sql
+        """Whether plugins are told by their functions in the database."""
         self.pause = FIRST_PAUSE
         self._losses = 0
         self._passing = False
