@@ -287,6 +287,28 @@ async def test_those_for_later_are_for_later(
     )
 
 
+async def test_while_they_are_made_others_get_the_only_connection_of_the_pool(
+    make_app: MakeApp, connection: "Connection", schema: str
+) -> None:
+    app = make_app(pool_size=1, connect_timeout=0.5)
+
+    @app.job(name="note")
+    async def note(number: int) -> None: ...
+
+    await app.enqueue("note", number=-1)
+    many = [Telling(each) for each in calls()]
+    for each in many:
+        each.tell = lambda: time.sleep(0.002)
+
+    bulk = asyncio.create_task(app.enqueue_many("note", many))
+    singles = 1
+    while not bulk.done():
+        await app.enqueue("note", number=-1)
+        singles += 1
+    assert len(await bulk) == COUNT
+    assert await rows(connection, schema) == singles + COUNT
+
+
 async def test_workers_find_at_once_those_that_came_late_into_a_lane_that_is_in_use(
     make_app: MakeApp,
 ) -> None:

@@ -16,7 +16,7 @@ KEEP = 0.02
 one from there and to give it back takes about as long as the INSERT of one job.
 """
 SMALL_POOL = 4
-"""Of a pool with fewer connections none is kept: others may wait for it."""
+"""Of a pool with fewer connections none is kept or spared: others may wait for it."""
 
 
 class KeptConnection:

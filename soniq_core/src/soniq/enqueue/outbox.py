@@ -14,6 +14,7 @@ import asyncpg
 
 from soniq.enqueue.batcher import RETRY_PAUSE, TRIES, Batcher
 from soniq.enqueue.insert import NOT_WRITTEN, Insert
+from soniq.enqueue.kept import SMALL_POOL
 from soniq.hooks.in_transaction import InTransaction
 from soniq.hooks.values import IncomingJob
 from soniq.job.new import NewJob
@@ -43,6 +44,8 @@ class Outbox:
         self._keyed = Batcher(database, self._statements, keyed=True)
         self.enqueue_tx = InTransaction("enqueue_tx", (), limit=0.0)
         """Tells plugins of jobs in the transaction that inserts them."""
+        self._making = 0
+        """How many insertions of jobs run that are made meanwhile."""
         self._inserting = 0
         self._idle = asyncio.Event()
         self._made: str | None = None
@@ -66,16 +69,25 @@ class Outbox:
         finally:
             self._inserted()
 
+    @property
+    def spares_connection(self) -> bool:
+        """Whether the pool has a connection to spare for as long as the jobs of a call take to be
+        made; others wait for it meanwhile.
+        """
+        return self._making < self._database.settings.pool_size // SMALL_POOL
+
     async def insert_as_made(
         self, made: Iterator[NewJob], lane: tuple[str, int], *, notify: bool
     ) -> None:
         """Insert plain jobs of one lane, all or none, which are made meanwhile."""
         self._inserting += 1
+        self._making += 1
         try:
             place = await self._database.guard(self._insert_as_made(made), wrote=True)
             if notify:
                 self._notifier.wake([place_line(*lane, place)])
         finally:
+            self._making -= 1
             self._inserted()
 
     async def _insert_as_made(self, made: Iterator[NewJob]) -> datetime:

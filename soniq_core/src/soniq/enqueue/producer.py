@@ -173,11 +173,11 @@ class Producer:
         return [each.id for each in new]
 
     def _is_plain(self, job: CompiledJob | None, jobs: NewJobs, call: EnqueueOptions) -> bool:
-        """Whether nobody sees the jobs of a call before they are written, or says more of them."""
+        """Whether the jobs of a call may be written while they are made: nobody sees them first."""
         keys = job.dedup_key if job is not None else self._dedup_key
         asked = any(plugin != OWN_KEYS for plugin, _ in keys.calls)
-        seen = self._around or asked or self._outbox.enqueue_tx
-        return jobs.plain and call.connection is None and not seen
+        seen = self._around or asked or call.connection is not None or self._outbox.enqueue_tx
+        return jobs.plain and not seen and self._outbox.spares_connection
 
     def _made(
         self,
