@@ -13,7 +13,7 @@ import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -217,10 +217,10 @@ def schema(schemas: Schemas, request: pytest.FixtureRequest) -> Iterator[str]:
     assert left == [], "left running on the server"
 
 
-@pytest.fixture
-async def make_app(database_url: str, schema: str) -> AsyncIterator[MakeApp]:
-    """Makes apps on this test's schema: no discovered plugins, quick polls; any keyword overrides.
-    All are closed.
+@asynccontextmanager
+async def apps(database_url: str, schema: str) -> AsyncIterator[MakeApp]:
+    """Makes apps on a schema: no discovered plugins, quick polls; any keyword overrides. All are
+    closed.
     """
     made: list[Soniq] = []
 
@@ -238,6 +238,13 @@ async def make_app(database_url: str, schema: str) -> AsyncIterator[MakeApp]:
     yield make
     for app in made:
         await app.close()
+
+
+@pytest.fixture
+async def make_app(database_url: str, schema: str) -> AsyncIterator[MakeApp]:
+    """Makes apps on this test's schema, as `apps` does."""
+    async with apps(database_url, schema) as make:
+        yield make
 
 
 @pytest.fixture

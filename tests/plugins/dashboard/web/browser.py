@@ -5,6 +5,7 @@ test.
 import asyncio
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from playwright.async_api import Browser, BrowserContext, Page, Request, async_p
 from soniq import Soniq
 from soniq_dashboard.web import PERMISSIONS, Authorize, anyone
 from soniq_dashboard.web.serve import listening, serve
+from tests.support.processes import signal_self
 
 ARGUMENTS = [
     "--no-sandbox",  # which root cannot have
@@ -65,8 +67,8 @@ async def served(app: Soniq, authorize: Authorize | None = None) -> AsyncIterato
         try:
             yield f"http://localhost:{listens.getsockname()[1]}"
         finally:
-            serving.cancel()
-            await asyncio.wait([serving])
+            signal_self(signal.SIGTERM)
+            await serving
 
 
 @dataclass

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Dialog
 
 from soniq import Search, Soniq
@@ -13,16 +14,25 @@ from soniq_dashboard.operations import ACTS, begin, frozen, time_of
 from soniq_dashboard.running import run_batch
 from soniq_dashboard.web import anyone
 from soniq_dashboard.web.serve import listening
-from tests.conftest import MakeApp
+from tests.conftest import MakeApp, apps
 from tests.plugins.dashboard.web.browser import AXE, examine, opened, served, window
 from tests.plugins.dashboard.web.test_pages import LISTS
 from tests.support.jobs import lose_a_worker, status_of, working
 
+# In one event loop, and so in one browser, which takes longer to start than most tests do
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with opened() as browser:
         yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def make_app(database_url: str, schema: str) -> AsyncIterator[MakeApp]:
+    async with apps(database_url, schema) as make:
+        yield make
 
 
 @pytest.fixture
@@ -30,7 +40,7 @@ def app(make_app: MakeApp) -> Soniq:
     return make_app(unknown_jobs="allow", plugins=[Dashboard()])
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def paths(app: Soniq) -> list[str]:
     """The pages, with something on each."""
 

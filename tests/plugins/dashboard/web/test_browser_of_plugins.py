@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser
 
 from soniq import JobDetail, Soniq, hookimpl
@@ -24,10 +25,13 @@ from soniq_dashboard import (
 from soniq_doctor import DoctorPlugin
 from soniq_limits import Limit, Limits
 from soniq_schedules import Cron, Every, Schedules
-from tests.conftest import MakeApp
+from tests.conftest import MakeApp, apps
 from tests.plugins.dashboard.web.browser import examine, opened, served, window
 from tests.plugins.schedules.conftest import plugin_of, ticker_of
 from tests.support.jobs import working
+
+# In one event loop, and so in one browser, which takes longer to start than most tests do
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LONG = "a-value-that-is-long-" + "x" * 200
 
@@ -108,13 +112,19 @@ def app(make_app: MakeApp, everything: Everything) -> Soniq:
     return make_app(plugins=plugins)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with opened() as browser:
         yield browser
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def make_app(database_url: str, schema: str) -> AsyncIterator[MakeApp]:
+    async with apps(database_url, schema) as make:
+        yield make
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def paths(app: Soniq) -> list[str]:
     """Pages with something of a plugin on each."""
 
