@@ -36,7 +36,6 @@ READS_ALL = {
     "requeue_unreceived": "looks at all that runs, after a lost connection and once a minute",
     "forget_plugin": "looks for what is marked, when a person asks",
     "ids": "walks the newest jobs until enough match, when a person asks",
-    "lane_counts": "counts so many of each lane, when a person asks",
     "live_lanes": "counts so many of each lane, when a person asks",
     "newest_finished": "counts the newest of what is finished, when a person asks",
     "oldest_live": "counts the oldest of what is alive, when a person asks",

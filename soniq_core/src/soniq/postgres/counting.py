@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -185,7 +186,10 @@ async def queues(reading: Reading) -> list[QueueStatus]:
     """How each queue is: of those that hold queued jobs, are served by name, or are paused."""
     sql = reading.database.sql
     async with reading.snapshot(TIME_LIMIT, planned_once=True) as connection:
-        lanes = await connection.fetch(sql["lane_counts"], OF_LANES)
+        lanes = sorted(
+            await connection.fetch(sql["live_lanes"], OF_LANES, 0, 0),
+            key=itemgetter("queue", "priority"),
+        )
         workers = await connection.fetch(sql["workers"])
         paused = {row["queue"]: row for row in await connection.fetch(sql["paused"])}
     for_all = sum(row["queues"] is None for row in workers)

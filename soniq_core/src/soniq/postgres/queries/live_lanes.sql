@@ -1,6 +1,7 @@
--- As `lane_counts`, and how many jobs of each name are in front of a lane: `$2` are looked at in all, and at least ten of a
--- lane. Then, in rows without a priority, how many of the jobs that live workers ran when they were last seen run now, by
--- queue: `$3` at most.
+-- Of each lane, how many jobs are due and how many later, and for how long the first has been due: `$1` of each kind are counted
+-- in all, and at least a hundred of a lane; `bound` of this one. And how many jobs of each name are in front of a lane: `$2`
+-- are looked at in all, and at least ten of a lane; none for 0. Then, in rows without a priority, how many of the jobs that live
+-- workers ran when they were last seen run now, by queue: `$3` at most.
 with lane as materialized (
     select queue, priority, due_in from {schema}.lanes_1('', -32769, 1000) where priority is not null
 ), share as materialized (
