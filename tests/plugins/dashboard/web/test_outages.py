@@ -15,13 +15,15 @@ from soniq_dashboard.operations import time_of
 from tests.conftest import MakeApp
 from tests.plugins.dashboard.web.conftest import Browse, send
 from tests.plugins.dashboard.web.test_pages import checked
+from tests.support.jobs import lose_a_worker
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
-END_WHO_WAITS = """select count(pg_terminate_backend(pid)) from pg_locks
+WHO_WAITS = """select count(pid) from pg_locks
 where not granted and pg_backend_pid() = any(pg_blocking_pids(pid))"""
+END_WHO_WAITS = WHO_WAITS.replace("count(pid)", "count(pg_terminate_backend(pid))")
 
 
 @pytest.fixture
@@ -74,6 +76,43 @@ async def test_a_page_whose_session_is_lost_says_that_the_database_cannot_be_ask
         await cut_off(connection, asking)
         told(await asking, caplog.text)
     assert (await client.get(path)).status_code in (200, 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "table", "shown"),
+    [
+        ("/", "series", "none is due"),
+        ("/", "silent", "none is due"),
+        ("/names", "series", "Names"),
+        ("/queues", "series", "Queues"),
+        ("/queues?queue=mail", "gauge", "Queues / mail"),
+        ("/workers", "process", "Workers"),
+    ],
+)
+async def test_a_page_shows_the_rest_where_what_was_counted_cannot_be_read_in_time(
+    app: Soniq,
+    browse: Browse,
+    path: str,
+    table: str,
+    shown: str,
+    schema: str,
+    connection: "Connection",
+) -> None:
+    async def nobody_waits() -> bool:
+        return await connection.fetchval(WHO_WAITS) == 0  # type: ignore[no-any-return]
+
+    async with app:
+        client = browse(app)
+        await lose_a_worker(connection, schema)
+        await app.pause("mail")
+        async with connection.transaction():
+            await connection.execute(f"lock table {schema}_dashboard.{table}")
+            page = checked(await client.get(path))
+            assert shown in page.text
+            told = "What was counted could not be read within 2 seconds"
+            assert (told in page.text) is (table != "silent")
+            await eventually(nobody_waits)  # at the server, either
+        assert told not in checked(await client.get(path)).text
 
 
 async def test_an_operation_that_is_begun_meanwhile_says_so_and_can_be_begun_again(

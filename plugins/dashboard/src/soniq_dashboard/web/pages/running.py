@@ -9,7 +9,6 @@ from typing import Any
 from soniq import FoundJob, Search
 from soniq.plugin import presented
 from soniq_dashboard import now
-from soniq_dashboard.database import CannotRead
 from soniq_dashboard.figures import number
 from soniq_dashboard.now import Running, Usual
 from soniq_dashboard.web.forms import Form, text_of
@@ -22,6 +21,8 @@ LIMIT = 50
 LONGEST_DETAILS = 80
 """Characters of what a job says beside how far it is."""
 MOST_CURSOR = 2_000
+SOON = 1.0
+"""Seconds for which it is shown again how far jobs are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,13 @@ async def _more(view: View, jobs: Sequence[FoundJob]) -> tuple[Mapping[str, Runn
     """What only the plugin's own statement tells of them; where it cannot be asked, why."""
     if not jobs or collector(view) is None:
         return {}, ""
-    try:
-        return await now.running(view.app, [job.job_id for job in jobs]), ""
-    except CannotRead as error:
-        return {}, str(error)
+    ids = [job.job_id for job in jobs]
+
+    async def found() -> Sequence[Mapping[str, Running]]:
+        return [await now.running(view.app, ids)]
+
+    one, missing = await counted(view, ("running", *ids), found, SOON)
+    return (one[0] if one else {}), missing
 
 
 async def _progress(

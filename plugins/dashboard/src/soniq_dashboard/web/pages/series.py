@@ -1,5 +1,6 @@
 """What jobs did over time, as the collector has counted it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 FRESH = 15.0
 """Seconds for which they are shown again."""
+LONGEST = 2.0
+"""Seconds that one reading of them may take: the page shows the rest then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,20 @@ def chosen(view: View) -> str:
 
 
 async def counted(
-    view: View, what: object, read: Callable[[], Awaitable[Sequence[T]]]
+    view: View, what: object, read: Callable[[], Awaitable[Sequence[T]]], fresh: float = FRESH
 ) -> tuple[Sequence[T], str]:
-    """What was counted, shared by all who look; where it cannot be read it is empty, and why."""
+    """What was counted, shared by all who look; where it cannot be read, or not in time, it is
+    empty, and why.
+    """
+
+    async def in_time() -> Sequence[T]:
+        async with asyncio.timeout(LONGEST):
+            return await read()
+
     try:
-        return await view.shared.get(what, read, FRESH), ""
+        return await view.shared.get(what, in_time, fresh), ""
+    except TimeoutError:
+        return (), f"What was counted could not be read within {LONGEST:g} seconds"
     except CannotRead as error:
         return (), str(error)
 

@@ -5,11 +5,13 @@ from uuid import UUID
 
 from soniq.plugin import WorkerStatus
 from soniq_dashboard import silent
-from soniq_dashboard.database import CannotRead
 from soniq_dashboard.figures import number
 from soniq_dashboard.web.view import View
 
-from .series import collector
+from .series import collector, counted
+
+SOON = 1.0
+"""Seconds for which they are shown again."""
 
 
 async def silent_of(
@@ -18,11 +20,8 @@ async def silent_of(
     """The workers that fell silent lately, or one of them; where they cannot be read, why."""
     if collector(view) is None:
         return (), ""
-    try:
-        key = ("silent", worker_id)
-        return await view.shared.get(key, lambda: silent.read(view.app, worker_id)), ""
-    except CannotRead as error:
-        return (), str(error)
+    key = ("silent", worker_id)
+    return await counted(view, key, lambda: silent.read(view.app, worker_id), SOON)
 
 
 def in_words(gone: Sequence[WorkerStatus]) -> str:
