@@ -143,6 +143,7 @@ class Collector:
             "0004_workers",
             "0005_run_now",
             "0006_memory",
+            "0007_waits",
         )
         return [Migration(version=n, sql=migration(each)) for n, each in enumerate(steps, 1)]
 

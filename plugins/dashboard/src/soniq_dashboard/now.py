@@ -1,6 +1,7 @@
 """What runs now, and how long that usually takes."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -35,6 +36,31 @@ class Usual(msgspec.Struct, frozen=True):
     def is_passed(self, seconds: float) -> bool:
         """Whether an attempt takes longer for sure, however exact that is."""
         return seconds > self.seconds * MIDDLE
+
+
+class WhoRuns(msgspec.Struct, frozen=True):
+    """Who could run a job of a queue."""
+
+    workers: int
+    """Those that live."""
+    serve: int
+    """Those of them that serve the queue."""
+    know: int
+    """Those of these that know the job."""
+    paused_at: datetime | None
+    """Since when the queue is paused; None where it is not."""
+    paused_by: str | None
+    reason: str | None
+
+
+async def who_runs(app: Soniq, queue: str, name: str) -> WhoRuns:
+    """Who could run a job of a queue. Raises `CannotRead`."""
+    with readable(app):
+        async with session(app) as connection:
+            sql = statement(app.plugin_schema(NAME), "who_runs")
+            row = await connection.fetchrow(sql, queue, name)
+    assert row is not None
+    return WhoRuns(**row)
 
 
 async def running(app: Soniq, ids: Sequence[str]) -> Mapping[str, Running]:

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from soniq import InvalidJobId, JobDetail
 from soniq_dashboard.belongings import LARGEST, belongings
 from soniq_dashboard.extending import dashboard_job_panels, dashboard_links
+from soniq_dashboard.now import WhoRuns, who_runs
 from soniq_dashboard.operations import ACTS, PERMISSION, POSSIBLE, Act
 from soniq_dashboard.web.downloads import LARGEST as LARGEST_FILE
 from soniq_dashboard.web.downloads import File
@@ -19,6 +20,10 @@ from soniq_dashboard.web.view import View
 
 from . import Page
 from .jobs import LABELS
+from .series import collector, counted
+
+SOON = 1.0
+"""Seconds for which it is shown again who could run a job."""
 
 REFUSALS = {
     "JobNotFound": "The job is not there any more",
@@ -85,6 +90,7 @@ async def read(view: View) -> Mapping[str, object]:
         "links": await view.extensions.links(dashboard_links, seen),
         "offers": offers,
         "reasons": _reasons(offers),
+        "waits": await _waits(view, job),
         "history": _history(job),
         "refused": REFUSALS.get(view.text("refused"), ""),
     }
@@ -141,6 +147,33 @@ def _reasons(offers: Sequence[Offer]) -> Mapping[str, Sequence[Offer]]:
         if each.why_not:
             reasons.setdefault(each.why_not, []).append(each)
     return reasons
+
+
+async def _waits(view: View, job: JobDetail) -> str:
+    """Why a job that is due does not run, as far as its queue and the workers say."""
+    due = job["status"] == "queued" and job["scheduled_at"] <= datetime.now(UTC)
+    if not due or collector(view) is None:
+        return ""
+    queue, name = job["queue"], job["job_name"]
+
+    async def found() -> Sequence[WhoRuns]:
+        return [await who_runs(view.app, queue, name)]
+
+    one, _ = await counted(view, ("who_runs", queue, name), found, SOON)
+    return _why(one[0], queue, name) if one else ""
+
+
+def _why(who: WhoRuns, queue: str, name: str) -> str:
+    if who.paused_at is not None:
+        by = f" by {who.paused_by}" if who.paused_by else ""
+        return f"It waits: the queue {queue} is paused{by}{f': {who.reason}' if who.reason else ''}"
+    if not who.workers:
+        return "It waits: no worker is alive"
+    if not who.serve:
+        return f"It waits: no live worker serves the queue {queue}"
+    if not who.know:
+        return f"It waits: no live worker that serves the queue {queue} knows {name}"
+    return ""
 
 
 def _history(job: JobDetail) -> list[tuple[str, Any, float | None]]:
