@@ -242,8 +242,15 @@ async def test_without_a_script_links_and_forms_work(app: Soniq, browser: Browse
         await seen.page.click("text=Counts by status, job and queue")
         await seen.page.click("main >> text=queued")
         await seen.page.wait_for_url("**/jobs?q=status%3Aqueued")
-        await seen.page.fill("input[name=q]", job_id)
-        await seen.page.press("input[name=q]", "Enter")
+        await seen.page.click("text=Filters")
+        assert await seen.page.input_value("[name=status]") == "queued"
+        await seen.page.select_option("[name=created]", "1h")
+        await seen.page.fill(".filters [name=queue]", "mail, other")
+        await seen.page.click(".filters button")
+        await seen.page.wait_for_url("**/jobs?q=status%3Aqueued+queue%3Amail%2Cother+created%3A1h")
+        assert await seen.page.locator("tbody tr").count() == 1
+        await seen.page.fill(".find input", job_id)
+        await seen.page.press(".find input", "Enter")
         await seen.page.wait_for_url(f"**/jobs/{job_id}")
         await seen.page.click("[data-action=run]")
         await seen.page.wait_for_url(f"**/jobs/{job_id}")

@@ -16,13 +16,14 @@ from soniq import JobContext, Soniq, hookimpl
 from soniq.plugin import ResultStore
 from soniq_dashboard.web import anyone
 from soniq_dashboard.web.app import PAGES
+from soniq_dashboard.web.pages.names import ONE as ONE_NAME
 from tests.conftest import MakeApp
 from tests.plugins.dashboard.web.conftest import Browse, send
 from tests.support.jobs import run_job, working
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
-LISTS = [each.path for each in PAGES if "{" not in each.path]
+LISTS = [each.path for each in PAGES if "{" not in each.path and each is not ONE_NAME]
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -67,7 +68,7 @@ ELEMENTS = {
     "input", "div", "button", "svg", "path", "circle", "main", "h1", "h2", "section", "p", "dl",
     "dt", "dd", "table", "thead", "tr", "th", "tbody", "td", "span", "time", "footer", "ol", "li",
     "b", "aside", "text", "datalist", "option", "figure", "figcaption", "pre", "code", "details", "summary", "rect", "progress", "label", "dialog",
-    "kbd",
+    "kbd", "select",
 }  # fmt: skip
 """All that a page is made of."""
 
@@ -254,6 +255,43 @@ async def test_a_list_of_jobs_is_narrowed_down_by_what_it_has(app: Soniq, browse
 
     assert "You may not search" in checked(await browse(app, anyone()).get(path)).text
     assert "status: is queued, held" in checked(await client.get("/jobs/facets?q=status:foo")).text
+
+
+async def test_the_fields_of_the_form_are_those_of_the_search(
+    app: Soniq, browse: Browse, jobs: dict[str, str]
+) -> None:
+    client = browse(app)
+    page = checked(
+        await client.get("/jobs", params={"q": 'status:dead,done name:"p&y" order:newest'})
+    )
+    chosen = [each for tag, each in page.elements if tag == "option" and "selected" in each]
+    assert [each["value"] for each in chosen] == ["dead,done"]
+    given = {
+        each["name"]: each["value"]
+        for tag, each in page.elements
+        if tag == "input" and "name" in each and "value" in each
+    }
+    assert (given["name"], given["args"], given["fields"]) == ('"p&y"', "", "1")
+
+    form = {
+        "fields": "1",
+        "q": "tag:us order:newest",
+        "status": "dead",
+        "args": "customer:7",
+        "tag": "",
+    }
+    answer = await client.get("/jobs", params=form)
+    assert answer.status_code == 303
+    found = await client.get(answer.headers["location"])
+    assert '<code class="query">order:newest status:dead args.customer:7</code>' in found.text
+    assert checked(found).attributes("href") & {f"/jobs/{each}" for each in jobs.values()} == {
+        f"/jobs/{jobs['dead']}"
+    }
+
+    page = checked(await browse(app, anyone()).get("/jobs"))
+    names = {each.get("name") for tag, each in page.elements if tag in ("input", "select")}
+    assert names >= {"status", "name", "queue", "tag", "error", "created", "finished"}
+    assert not names & {"args", "says"}
 
 
 async def test_counts_that_are_bounded_say_so(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from soniq_dashboard.web.query import NotUnderstood, parsed, quoted
+from soniq_dashboard.web.words import FIELDS, fields_of, filtered
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -94,3 +95,38 @@ def test_any_value_can_be_quoted(text: str) -> None:
         "queues": [text],
         "statuses": ["dead"],
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("", {}),
+        ("status:dead,cancelled name:mail.*", {"status": "dead,cancelled", "name": "mail.*"}),
+        ('queue:"a b" "an address"', {"queue": '"a b"', "says": '"an address"'}),
+        ("args.customer:7 args.a.b:x", {"args": "customer:7 a.b:x"}),
+        ("args:text created:1h", {"args": "text", "created": "1h"}),
+        ("order:due worker:a says:b headers.a:1 status.a:1", {}),
+    ],
+)
+def test_a_search_is_in_the_fields_of_a_form_and_comes_back_from_them(
+    text: str, fields: dict[str, str]
+) -> None:
+    found = fields_of(text)
+    assert found == {**dict.fromkeys(FIELDS, ""), **fields}
+    again = filtered(text, found)
+    assert sorted(again.split()) == sorted(text.split())
+
+
+def test_fields_of_a_form_take_the_place_of_what_a_search_said_of_them() -> None:
+    given = {
+        "status": "", "name": "a, b", "queue": 'say "hi"', "says": "no address",
+        "args": 'customer:7 a.b:"x y" 9', "finished": "1h",
+    }  # fmt: skip
+    text = filtered('status:dead name:c order:newest tag:eu args.c:8 args:9 "old"', given)
+    assert text == (
+        'order:newest tag:eu name:a,b queue:"say \\"hi\\"" "no address" args.customer:7'
+        ' args.a.b:"x y" args:9 finished:1h'
+    )
+    assert parsed(text).given["queues"] == ['say "hi"']
+    assert parsed(text).given["args"] == {"customer": 7, "a": {"b": "x y"}}
+    assert parsed(filtered("", {"says": "back\\slash"})).given["error_text"] == "back\\slash"

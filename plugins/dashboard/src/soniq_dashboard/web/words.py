@@ -12,6 +12,12 @@ from .query import TIMES, WORD, quoted
 
 PLAIN = re.compile(r'[^\s",\\*][^\s",\\]*')
 """A value that needs no quotes."""
+WRITTEN = re.compile(r'[^\s"]+|"(?:[^"\\]|\\.)*"', re.DOTALL)
+"""A value that is written as it is to be."""
+LISTED = re.compile(r"\s*,\s*")
+"""What is between two values of a list, as somebody writes it."""
+FIELDS = ("status", "name", "queue", "tag", "error", "says", "args", "created", "finished")
+"""The fields of the form; `says`: words without a key."""
 NESTED = 6
 """How deep values are written as `args.a.b:`."""
 
@@ -37,15 +43,51 @@ def words_of(search: Search, args: object = None, headers: object = None) -> str
 
 def narrowed(text: str, key: str, value: str) -> str:
     """A search that was understood with one word more, in place of those with its key."""
-    kept, at = list[str](), 0
-    text = text.strip()
-    while word := WORD.match(text, at):
-        at = word.end()
-        if word["key"] != key and word[0]:
-            kept.append(word[0].strip())
-        if at >= len(text):
-            break
+    kept = [f"{had}{raw}" for had, raw in _split(text) if had != f"{key}:"]
     return " ".join([*kept, f"{key}:{_one(value)}"])
+
+
+def fields_of(text: str) -> Mapping[str, str]:
+    """What the fields of a form have of a search, by their names: of each key its value as it is
+    written, of arguments all words of them.
+    """
+    found = dict.fromkeys(FIELDS, "")
+    for had, raw in _split(text):
+        name, rest = _field(had)
+        if name is not None:
+            found[name] = f"{found[name]} {rest}{raw}".strip()
+    return found
+
+
+def filtered(text: str, fields: Mapping[str, str]) -> str:
+    """A search with what the fields of a form say, in place of what it said of that."""
+    kept = [f"{had}{raw}" for had, raw in _split(text) if _field(had)[0] not in fields]
+    for name, given in fields.items():
+        if name == "args":
+            kept += [f"args.{had}{raw}" if had else f"args:{raw}" for had, raw in _split(given)]
+        elif given.strip():
+            value = LISTED.sub(",", given.strip()) if name in LISTS.values() else given.strip()
+            written = value if WRITTEN.fullmatch(value) else quoted(value)
+            kept.append(written if name == "says" else f"{name}:{written}")
+    return " ".join(kept)
+
+
+def _field(had: str) -> tuple[str | None, str]:
+    """The field in which a word stands that begins so, and what of that is written there."""
+    if not had:
+        return "says", ""
+    key, _, rest = had.removesuffix(":").partition(".")
+    known = key in FIELDS and key != "says" and (key == "args" or not rest)
+    return (key if known else None), rest and f"{rest}:"
+
+
+def _split(text: str) -> Iterator[tuple[str, str]]:
+    """The words of a search, each in two: its key with the colon, or nothing; and the rest."""
+    text, at = text.strip(), 0
+    while at < len(text) and (word := WORD.match(text, at)):
+        key = f"{word['key']}:" if word["key"] else ""
+        yield key, word[0].strip()[len(key) :]
+        at = word.end()
 
 
 def _words(search: Search, args: object, headers: object) -> Iterator[str]:

@@ -7,9 +7,10 @@ from soniq import FoundJob, InvalidJobId, InvalidOption, Search
 from soniq import Page as Found
 from soniq.plugin import presented
 from soniq_dashboard.figures import number
-from soniq_dashboard.operations import ACTS, PERMISSION, POSSIBLE, Act
+from soniq_dashboard.operations import ACTS, PERMISSION, POSSIBLE, STATUSES, Act
 from soniq_dashboard.web.query import NotUnderstood, Query, in_words, parsed
 from soniq_dashboard.web.view import MOST_SEARCH, View
+from soniq_dashboard.web.words import FIELDS, fields_of, filtered
 
 from . import Page
 
@@ -23,6 +24,13 @@ LABELS: Mapping[Act, str] = {
     "delete": "Delete",
 }
 """What an action is called."""
+PERIODS = {"1h": "last hour", "24h": "last 24 hours", "7d": "last 7 days"}
+CHOICES: Mapping[str, Mapping[str, str]] = {
+    "status": {each: each for each in STATUSES},
+    "created": PERIODS,
+    "finished": PERIODS,
+}
+"""What may be chosen in a field of the form: value, and what it is called."""
 EMPTY: Mapping[str, Any] = {
     "found": Found(jobs=[], next=None, previous=None, complete=True, looked_back_to=None),
     "ways": {"first": None, "previous": None, "next": None, "back": False},
@@ -33,6 +41,9 @@ NOT_YOURS = "You may not search in what belongs to jobs: arguments, headers and 
 
 async def read(view: View) -> Mapping[str, object]:
     text, wrong = view.text("q", MOST_SEARCH), ""
+    if view.text("fields"):
+        fields = {each: view.text(each) for each in FIELDS if each in view.request.query_params}
+        return {"goto": view.url("/jobs", q=filtered(text, fields))}
     page, query = EMPTY, Query()
     try:
         query = parsed(text)
@@ -50,6 +61,8 @@ async def read(view: View) -> Mapping[str, object]:
     return {
         **page,
         "q": text,
+        "fields": fields_of(text),
+        "choices": CHOICES,
         "wrong": wrong,
         "messages": await messages(view, page["found"].jobs),
         "tabs": _tabs(view, text),
