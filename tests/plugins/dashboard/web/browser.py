@@ -29,6 +29,8 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--host-resolver-rules=MAP *.test 127.0.0.1",
 ]
+OPEN = "for (const each of document.querySelectorAll('details')) each.open = true"
+"""Shows what is folded."""
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
@@ -124,6 +126,7 @@ async def examine(
     async with window(browser, base, **look) as seen:
         for path in paths:
             await seen.go(path)
+            await seen.page.evaluate(OPEN)
             assert not await seen.scrolls_sideways(), path
         seen.complaints = [each for each in seen.complaints if "404" not in each]
 
@@ -131,6 +134,7 @@ async def examine(
     async with window(browser, base, bypass_csp=True, **look) as seen:
         for path in paths:
             await seen.go(path)
+            await seen.page.evaluate(OPEN)
             await seen.page.evaluate(AXE)
             found = await seen.page.evaluate("axe.run().then(each => each.violations)")
             assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], path

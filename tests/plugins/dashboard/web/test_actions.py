@@ -137,8 +137,8 @@ async def test_what_is_not_possible_is_shown_with_the_reason(app: Soniq, browse:
         "later": {**no, "run": True, "cancel": True, "delete": True},
     }
     for name, reasons in {
-        "running": ["Retry, Delete: it runs: cancel it first", "Run now: it runs already"],
-        "dead": ["Run now: the job has ended: retry it", "Cancel: the job has ended"],
+        "running": ["Retry, Delete: it runs, cancel it first", "Run now: it runs already"],
+        "dead": ["Run now, Cancel: the job has ended"],
         "done": ["Retry: it is done", "Run now, Cancel: the job has ended"],
         "due": ["Retry: it has yet to run", "Run now: it is due already"],
         "later": ["Retry: it has yet to run"],

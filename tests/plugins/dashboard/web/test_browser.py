@@ -231,6 +231,24 @@ async def test_those_that_are_ticked_stay_and_are_acted_on(app: Soniq, browser: 
     assert found == ["cancelled", "queued", "cancelled"]
 
 
+async def test_what_is_new_is_offered_where_something_is_ticked(
+    app: Soniq, browser: Browser
+) -> None:
+    await app.start()
+    (ticked,) = await app.enqueue_many("later", [{"n": 1}], delay=600)
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/jobs")
+        await seen.page.check(f"[value^='{ticked}']")
+        await app.enqueue_many("later", [{"n": n} for n in range(2)], delay=600)
+        await seen.page.wait_for_selector("text=2 new")
+        await app.enqueue("later", delay=600)
+        await seen.page.wait_for_selector("text=3 new")
+        assert await seen.page.locator("[data-row]").count() == 1
+        await seen.page.click("text=3 new")
+        await seen.page.wait_for_selector("[data-row] >> nth=3")
+        assert await seen.page.locator(".fresh, :checked").count() == 0
+
+
 async def test_without_a_script_links_and_forms_work(app: Soniq, browser: Browser) -> None:
     job_id = await app.enqueue("later", args={}, queue="mail", delay=600)
     async with served(app) as base, window(browser, base, java_script_enabled=False) as seen:

@@ -43,7 +43,7 @@ IMPOSSIBLE: Mapping[Act, Mapping[str, str]] = {
     "retry": {
         "queued": "it has yet to run",
         "held": HELD,
-        "running": "it runs: cancel it first",
+        "running": "it runs, cancel it first",
         "done": "it is done",
     },
     "run": {
@@ -51,11 +51,11 @@ IMPOSSIBLE: Mapping[Act, Mapping[str, str]] = {
         "held": HELD,
         "running": "it runs already",
         "done": ENDED,
-        "dead": "the job has ended: retry it",
-        "cancelled": "the job has ended: retry it",
+        "dead": ENDED,
+        "cancelled": ENDED,
     },
     "cancel": {"done": ENDED, "dead": ENDED, "cancelled": ENDED},
-    "delete": {"running": "it runs: cancel it first"},
+    "delete": {"running": "it runs, cancel it first"},
 }
 """Why an action is not possible, by the status of the job."""
 

@@ -62,6 +62,28 @@ const busy = (region) =>
   || region.querySelector("[name=id]:checked, details[open]")
   || region.contains(getSelection().anchorNode) && !getSelection().isCollapsed;
 
+/* Of a list that is left as it is, how many rows are new: a button that puts them in place */
+const offer = (old, fresh) => {
+  const links = (of) => [...of.querySelectorAll("[data-row]")].map((row) => row.querySelector("a")?.getAttribute("href"));
+  const had = new Set(links(old)), all = links(fresh);
+  const count = all.filter((each) => !had.has(each)).length;
+  let button = old.querySelector(".fresh");
+  if (!count) { button?.remove(); return; }
+  if (!button) {
+    button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "button fresh" });
+    button.dataset.switch = "fresh";
+    old.prepend(button);
+  }
+  button.textContent = `${count}${count === all.length ? "+" : ""} new`;
+};
+const putInPlace = (region) => {
+  for (const each of region.querySelectorAll("input:checked")) each.checked = false;
+  for (const each of region.querySelectorAll("details[open]")) each.open = false;
+  region.querySelector(".fresh").remove();
+  lookAgain().catch(() => { /* the next look will */ });
+};
+
 let shown = "";  // what the server calls the page that is here, where all of it is
 const lookAgain = async () => {
   const answer = await fetch(location.href, { headers: shown ? { "If-None-Match": shown } : {}, redirect: "error" });
@@ -73,7 +95,7 @@ const lookAgain = async () => {
   for (const fresh of page.querySelectorAll("[data-region]")) {
     const old = document.querySelector(`[data-region="${fresh.dataset.region}"]`);
     if (!old || old.innerHTML === fresh.innerHTML) continue;
-    if (busy(old)) { shown = ""; continue; }
+    if (busy(old)) { shown = ""; offer(old, fresh); continue; }
     const at = [...old.querySelectorAll("a, button")].indexOf(document.activeElement);
     const row = [...old.querySelectorAll("[data-row]")].findIndex((each) => "at" in each.dataset);
     old.replaceChildren(...document.adoptNode(fresh).childNodes);
@@ -200,7 +222,8 @@ document.addEventListener("click", async (event) => {
     kept.set("zone", kept.get("zone") === "local" ? "utc" : "local");
     button.textContent = kept.get("zone") === "local" ? "Local" : "UTC";
     clocks(document);
-  } else if (button.dataset.switch === "help") listKeys();
+  } else if (button.dataset.switch === "fresh") putInPlace(button.closest("[data-region]"));
+  else if (button.dataset.switch === "help") listKeys();
   else if (button.dataset.switch === "close") button.closest("dialog").close();
   else {
     try {
