@@ -246,7 +246,7 @@ async def test_what_is_new_is_offered_where_something_is_ticked(
         assert await seen.page.locator("[data-row]").count() == 1
         await seen.page.click("text=3 new")
         await seen.page.wait_for_selector("[data-row] >> nth=3")
-        assert await seen.page.locator(".fresh, :checked").count() == 0
+        assert await seen.page.locator(".fresh, [name=id]:checked").count() == 0
 
 
 async def test_without_a_script_links_and_forms_work(app: Soniq, browser: Browser) -> None:
@@ -424,6 +424,34 @@ async def test_times_below_a_chart_are_round_and_in_the_zone_of_who_looks(
         assert all(re.fullmatch(r"\d\d:\d\d", each) for each in local)
         await seen.page.click("[data-switch=zone]")
         assert await seen.page.evaluate(times) == utc
+
+
+async def test_a_chart_that_is_pointed_at_tells_the_numbers_of_that_time(
+    app: Soniq, browser: Browser
+) -> None:
+    @app.job(name="work")
+    async def work() -> None: ...
+
+    await app.start()
+    await app.enqueue(work)
+    await app.run_worker(run_once=True)
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/")
+        plot, done = seen.page.locator(".plot").first, seen.page.locator("[data-points]").first
+        title = seen.page.locator("figcaption b").first
+        points = (await done.get_attribute("data-points") or "").split("|")
+        latest = await done.inner_text()
+        assert "1" in points[-3:]
+        box = await plot.bounding_box()
+        assert box is not None
+        for place in (0, points.index("1")):
+            x = box["x"] + box["width"] * place / (len(points) - 1)
+            await seen.page.mouse.move(min(x, box["x"] + box["width"] - 1), box["y"] + 60)
+            assert await done.inner_text() == points[place]
+            assert re.fullmatch(r"\w{3} \d+, \d\d:\d\d UTC", await title.inner_text())
+        await seen.page.mouse.move(0, 0)
+        assert await title.inner_text() == "Jobs a minute"
+        assert await done.inner_text() == latest
 
 
 async def test_a_page_that_nobody_sees_asks_for_nothing_until_it_is_seen_again(

@@ -115,6 +115,14 @@ def test_what_is_not_complete_is_dashed_and_told_apart() -> None:
     assert made.told.endswith("; the dotted end is not complete yet")
 
 
+def test_the_numbers_of_all_times_are_beside_the_lines() -> None:
+    lines = [Line("a", "good", [1_200, None, 0]), Line("b", "bad", [None, None, 2.5])]
+    made = chart("t", TIMES, lines, number)
+    assert made.points == ["1,200||0", "||2.5"]
+    assert made.ends - made.begins == 120_000
+    assert datetime.fromtimestamp(made.begins / 1000, UTC) == TIMES[0]
+
+
 @pytest.fixture
 def app(make_app: MakeApp) -> Soniq:
     return make_app(plugins=[Dashboard()])

@@ -60,6 +60,19 @@ class Chart:
     """Those of all lines at the round times, for who does not see lines."""
     open_numbers: Sequence[tuple[datetime, Sequence[str]]]
     """Those that are not complete yet."""
+    times: Sequence[datetime]
+    points: Sequence[str]
+    """The numbers of each line at all times, a `|` between them; nothing where there is none."""
+
+    @property
+    def begins(self) -> int:
+        """The first of the times, in milliseconds since 1970."""
+        return round(self.times[0].timestamp() * 1000)
+
+    @property
+    def ends(self) -> int:
+        """The last of them."""
+        return round(self.times[-1].timestamp() * 1000)
 
     @property
     def grid(self) -> str:
@@ -120,6 +133,8 @@ def chart(
         ],
         [(at, numbers(place)) for at, place in places if place < complete],
         [(times[place], numbers(place)) for place in range(complete, len(times))],
+        times,
+        ["|".join("" if each is None else written(each) for each in line.values) for line in lines],
     )
 
 

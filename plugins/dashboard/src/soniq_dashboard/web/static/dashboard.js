@@ -56,6 +56,35 @@ const goOn = () => {
   }
 };
 
+/* Of a chart that is pointed at, the caption has the time and the numbers of that place. */
+const PLACE = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const timeOf = (milliseconds) => kept.get("zone") === "local"
+  ? new Date(milliseconds).toLocaleString("en", PLACE)
+  : new Date(milliseconds).toLocaleString("en", { ...PLACE, timeZone: "UTC" }) + " UTC";
+const swap = (each, text) => {
+  each.dataset.before ??= each.textContent;
+  each.textContent = text ?? each.dataset.before;
+  if (text === null) delete each.dataset.before;
+};
+let pointedAt = null;
+const point = (event) => {
+  const plot = event.target.closest?.(".plot[data-from]") ?? null;
+  if (pointedAt && pointedAt !== plot) caption(pointedAt, null);
+  pointedAt = plot;
+  if (!plot) return;
+  const box = plot.getBoundingClientRect();
+  caption(plot, Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1));
+};
+const caption = (plot, share) => {
+  const numbers = [...plot.parentElement.querySelectorAll("[data-points]")];
+  const last = Math.max(1, numbers[0].dataset.points.split("|").length - 1);
+  const place = share === null ? null : Math.round(share * last);
+  for (const each of numbers) swap(each, place === null ? null : each.dataset.points.split("|")[place] || "–");
+  const [from, to] = [Number(plot.dataset.from), Number(plot.dataset.to)];
+  swap(plot.parentElement.querySelector("figcaption b"), place === null ? null : timeOf(from + place / last * (to - from)));
+  plot.querySelector(".pointer").setAttribute("d", place === null ? "" : `M${(place / last * 600).toFixed(1)} 0V120`);
+};
+
 /* Looking again: regions whose content differs are put in place, but not under somebody's hands. */
 const busy = (region) =>
   region.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox])")
@@ -202,6 +231,7 @@ document.addEventListener("DOMContentLoaded", () => {
   ready(document);
   for (const each of document.querySelectorAll("nav [aria-current]")) each.scrollIntoView({ block: "nearest", inline: "center" });
   document.addEventListener("keydown", keys);
+  document.addEventListener("pointermove", point);
   for (const each of document.querySelectorAll("[data-bring]")) bring(each);
   poll();
 });
