@@ -211,6 +211,25 @@ async def test_where_the_function_fails_the_hook_is_called(app: Soniq, turns: Tu
     assert turns.heard == ["dead"]
 
 
+async def test_a_function_that_fails_each_time_is_told_of_once(
+    app: Soniq,
+    turns: Turns,
+    connection: "Connection[asyncpg.Record]",
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "soniq.worker")
+    async with app, working(app):
+        schema = app.plugin_schema("turns")
+        await connection.execute(f"drop function {schema}.ended_1")
+        for _ in range(5):
+            job_id = await app.enqueue("turn")
+            await app.release(job_id)
+            await finished(app, job_id)
+    assert turns.heard == ["done"] * 5
+    (told,) = [each.message for each in caplog.records if "ended_1" in each.message]
+    assert "of turns failed, settle_tx is called in its place for 60 s: function" in told
+
+
 @pytest.mark.parametrize("code", ["57014", "08006"])
 async def test_where_the_function_is_cut_off_each_time_the_hook_is_called(
     make_app: MakeApp, turns: Turns, connection: "Connection[asyncpg.Record]", code: str
@@ -360,6 +379,22 @@ async def test_where_a_function_fails_that_is_told_who_came_in_the_hook_hears_of
             for each in ids:
                 await finished(gated, each)
     assert gate.heard == [("enqueued", each, {}) for each in ids]
+
+
+async def test_a_function_that_fails_each_time_for_what_is_owed_is_told_of_once(
+    gated: Soniq,
+    gate: Gate,
+    connection: "Connection[asyncpg.Record]",
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "soniq.worker")
+    async with gated, working(gated):
+        await connection.execute(f"drop function {gated.plugin_schema('gate')}.came_1")
+        for _ in range(5):
+            await finished(gated, await gated.enqueue("gated"))
+    assert len(gate.heard) == 5
+    (told,) = [each.message for each in caplog.records if "came_1" in each.message]
+    assert "of gate failed, owed_tx is called in its place for 60 s: function" in told
 
 
 async def test_where_a_function_is_cut_off_each_time_the_hook_hears_of_all(

@@ -18,12 +18,13 @@ from soniq.hooks.in_transaction import InTransaction
 from soniq.hooks.values import OwedEvent
 from soniq.job.outcome import Outcome, decoded_headers
 from soniq.postgres.connections import close_quietly, transaction
-from soniq.postgres.driver_errors import CONNECTION_ERRORS, words
+from soniq.postgres.driver_errors import CONNECTION_ERRORS
 from soniq.postgres.holds import Freed, TxHolds
 from soniq.postgres.notify import OWED, place_line
 from soniq.postgres.schema import plugin_function
 from soniq.tracebacks import shown
 from soniq.worker.background import BackgroundLoop, stop_all
+from soniq.worker.functions import Functions
 from soniq.worker.lanes import Lanes
 from soniq.worker.services import Services
 from soniq.worker.settling.ways import LOSSES
@@ -88,6 +89,7 @@ class Delivery(BackgroundLoop):
         schema = services.settings.schema
         self._function = function and plugin_function(schema, plugin, function)
         self._connection: Connection | None = None
+        self._functions = Functions()
         self._losses = 0
         self._most = BATCH
         self._away = PAUSE
@@ -135,11 +137,12 @@ class Delivery(BackgroundLoop):
         """Tell of a batch; how many events that were. Where a function loses each connection, or
         takes too long each time, the hook is called instead.
         """
-        if self._function is None or self._losses >= LOSSES:
+        function = self._function
+        if not function or self._losses >= LOSSES or not self._functions.works(function):
             count = await self._call(BATCH)
             self._losses = 0
             return count
-        told, left = await self._tell_in_sql(self._function)
+        told, left = await self._tell_in_sql(function)
         return told + (await self._call(left) if left else 0)
 
     async def _tell_in_sql(self, function: str) -> tuple[int, int]:
@@ -159,7 +162,7 @@ class Delivery(BackgroundLoop):
             self._losses += 1
             raise
         except asyncpg.PostgresError as error:
-            log.info("%s failed, owed_tx of %s is called: %s", function, self._plugin, words(error))
+            self._functions.failed(function, self._plugin, "owed_tx", error)
             return 0, BATCH
 
         self._services.notifier.wake(

@@ -2,7 +2,6 @@
 are told; each lot in a transaction of its own.
 """
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -12,9 +11,11 @@ import msgspec
 
 from soniq.errors import PluginError
 from soniq.postgres.connections import transaction
-from soniq.postgres.driver_errors import CONNECTION_ERRORS, LOCK_ERRORS, words
+from soniq.postgres.driver_errors import CONNECTION_ERRORS, LOCK_ERRORS
+from soniq.postgres.gaps import is_gap
 from soniq.postgres.notify import OWED
 from soniq.postgres.sql import KEY_WAIT
+from soniq.worker.functions import Functions
 from soniq.worker.lanes import Arrays, Lanes
 from soniq.worker.services import Services
 from soniq.worker.settling.settlement import Finish, Settlement
@@ -24,8 +25,6 @@ from soniq.worker.state import WorkerState
 
 if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
-
-log = logging.getLogger("soniq.worker")
 
 LOCK_WAIT = "2s"
 """How long settling waits for a lock, as the function that settles does."""
@@ -48,6 +47,7 @@ class Writing:
         self._database = services.database
         self._state = state
         self._lanes = lanes
+        self._functions = Functions()
         self.freed: set[str] = set()
         """Where jobs are to be looked for that plugins have let go, as workers are told of it."""
 
@@ -79,7 +79,8 @@ class Writing:
         outcome = settlement.outcome
         if settlement.children or settlement.refusals or settlement.aside or outcome is None:
             return None
-        return self._services.settle_tx.in_sql(outcome)
+        found = self._services.settle_tx.in_sql(outcome)
+        return found if found and self._functions.works(found[1]) else None
 
     async def settle_tell_and_claim(
         self,
@@ -107,8 +108,10 @@ class Writing:
         except (*CONNECTION_ERRORS, asyncpg.QueryCanceledError):
             raise
         except asyncpg.PostgresError as error:
-            if error.sqlstate != SOME_CHANGE_NOTHING and not isinstance(error, LOCK_ERRORS):
-                log.info("%s of %s failed, settle_tx is called: %s", *told[1::-1], words(error))
+            if is_gap(error, self._database.settings.schema):
+                raise
+            if error.sqlstate != SOME_CHANGE_NOTHING:
+                self._functions.failed(told.function, told.plugin, "settle_tx", error)
             return None
         self.freed.update(freed)
         return header, rows
