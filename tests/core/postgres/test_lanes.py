@@ -116,7 +116,7 @@ def test_where_late_ones_fill_a_claim_the_next_look_begins_at_the_last_of_them(
     lanes.answer(found("a", 0, 5, 6), 2)
     lanes.ask()
     lanes.answer(found("a", 0, 1, 2), 2)
-    assert lanes.ask() == (["a"], [0], [T0 + timedelta(seconds=2)], [FIRST_ID])
+    assert lanes.ask() == (["a"], [0], [T0 + timedelta(seconds=2)], [UUID(int=1001)])
     lanes.answer(found("a", 0, 3, 7), 2)
     assert lanes.ask()[2:] == ([T0 + timedelta(seconds=7)], [UUID(int=1001)])
 

@@ -73,7 +73,7 @@ class Lane:
         self.time = START
         self.id = FIRST_ID
         self.first: datetime | None = None
-        self.back: datetime | None = None
+        self.back: tuple[datetime, UUID] | None = None
         self.came = 0
         self.hot = False
         self.full = False
@@ -83,8 +83,8 @@ class Lane:
 
     def begin(self, now: float) -> tuple[datetime, UUID]:
         """The place after which the next look begins; `now` is a monotonic time in seconds."""
-        time, id_ = self._usual(now)
-        return (time, id_) if self.back is None else min((time, id_), (self.back, FIRST_ID))
+        usual = self._usual(now)
+        return usual if self.back is None else min(usual, self.back)
 
     def _usual(self, now: float) -> tuple[datetime, UUID]:
         if self.time == START:
@@ -142,7 +142,8 @@ class Lanes:
         lane = self._lanes[queue, priority]
         if lane.time != START:
             place = max(place, lane.time - FARTHEST_BACK)
-        lane.back = place if lane.back is None else min(lane.back, place)
+        back = (place, FIRST_ID)
+        lane.back = back if lane.back is None else min(lane.back, back)
         lane.came += 1
 
     def see(self, lanes: Iterable[tuple[str, int, datetime]]) -> None:
@@ -247,7 +248,7 @@ class Lanes:
                     self._behind(lane)
                     if lane.came == came:  # else more has come in behind the cursor
                         seen = gave[lane]
-                        lane.back = seen[0] if seen < (lane.time, lane.id) else None
+                        lane.back = seen if seen < (lane.time, lane.id) else None
                     break
 
             if lane.came == came:  # all that had come in behind the cursor was seen
