@@ -9,7 +9,7 @@ import pytest
 from soniq import Retry, Snooze, Soniq
 from soniq.job import JobContext
 from tests.conftest import MakeApp
-from tests.support.jobs import status_of, working
+from tests.support.jobs import lose_a_worker, status_of, working
 from tests.support.waiting import in_time
 
 
@@ -36,6 +36,28 @@ async def test_one_that_ends_at_once_does_nothing_beside_its_jobs(
 
     elected = f"select pg_relation_size('{schema}.election')"
     assert await connection.fetchval(elected) == 0  # no row has ever been in it
+    assert await connection.fetchval(f"select count(*) from {schema}.worker") == 0
+
+
+async def test_one_that_ends_at_once_runs_what_a_dead_worker_has_left(
+    app: Soniq,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("soniq.worker.worker.FIRST_TURN", 60)
+
+    @app.job()
+    async def quick() -> None: ...
+
+    job_id = await app.enqueue(quick)
+    dead = await lose_a_worker(connection, schema)
+    await connection.execute(
+        f"update {schema}.job set status = 'running', worker_id = $1::text::uuid, started_at = now()",
+        dead,
+    )
+    assert await in_time(app.run_worker(run_once=True)) == 1
+    assert (await status_of(app, job_id))["status"] == "done"
     assert await connection.fetchval(f"select count(*) from {schema}.worker") == 0
 
 

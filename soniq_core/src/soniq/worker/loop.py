@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
@@ -29,6 +29,10 @@ IDLE_AFTER = 0.02
 """Seconds without work after which a worker says that it waits, and looks once more."""
 ALL_LOCKED_PAUSE = 0.1
 """Seconds before the next exchange where all that one could settle was locked."""
+
+
+async def _nothing() -> None:
+    """Where nothing is to be done."""
 
 
 class ClaimLoop:
@@ -68,6 +72,8 @@ class ClaimLoop:
         self._idle_since: float | None = None  # with slots free, and no job found for them
         self._rows_locked = False  # whether another session had rows of settlements locked
         self._turned = time.monotonic()
+        self.rescue: Callable[[], Awaitable[object]] = _nothing
+        """Called before a worker with `run_once` ends, which may be all the workers there are."""
 
     @property
     def last_turn(self) -> float:
@@ -200,13 +206,17 @@ class ClaimLoop:
             await self._poller.sleep(self._idle_since + IDLE_AFTER)
 
     async def _nothing_is_due(self) -> bool:
-        """Look into every lane once more, from its start: a job may have been committed late. Tell
-        plugins before what they are owed: they may let jobs go.
+        """Look into every lane once more, from its start: a job may have been committed late.
+        Before that, rescue jobs, and tell plugins what they are owed: they may let jobs go.
         """
-        try:
-            await self._deliveries.deliver()
-        except (DatabaseError, asyncpg.PostgresError, *CONNECTION_ERRORS, PluginError) as error:
-            self._services.database.lost(error, "what plugins are owed is told by another worker")
+        for step, follows in (
+            (self.rescue, "the jobs of dead workers are rescued by another worker"),
+            (self._deliveries.deliver, "what plugins are owed is told by another worker"),
+        ):
+            try:
+                await step()
+            except (DatabaseError, asyncpg.PostgresError, *CONNECTION_ERRORS, PluginError) as error:
+                self._services.database.lost(error, follows)
 
         self._lanes.rewind()
         await self._poller.learn_lanes(all_=True)

@@ -51,6 +51,12 @@ class Maintenance:
         self._poller = poller
         self._rescue = Rescue(services, claimer, poller)
 
+    async def rescue(self) -> None:
+        """Look once for the jobs of workers that have died: for a worker that ends before its tasks
+        begin.
+        """
+        await self._rescue.look()
+
     def tasks(self) -> list[tuple[str, Task]]:
         """The tasks, as the supervisor takes them."""
         tasks = [

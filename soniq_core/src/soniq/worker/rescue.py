@@ -56,16 +56,17 @@ class Rescue:
         self._database = services.database
         self._claimer = claimer
         self._poller = poller
-        self._looked = 0.0
+        self._looked = time.monotonic()
 
     async def run(self) -> None:
         """Requeue the jobs of dead workers: after a death, and once a minute whatever came
         between.
         """
         self._looked = time.monotonic()
-        await repeat(self._look)
+        await repeat(self.look)
 
-    async def _look(self) -> float:
+    async def look(self) -> float:
+        """Requeue the jobs of workers that died since the last look; seconds until the next."""
         lost = await self._database.fetch("remove_lost_workers")
         if lost or time.monotonic() - self._looked > LOOK_AT_ALL:
             self._looked = time.monotonic()
