@@ -246,7 +246,6 @@ class Hooks:
 
         try:
             self._manager.register(plugin, name)
-            self._manager.check_pending()
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(
                 f"the plugin {name!r}{where}: {error}", plugin=name, distribution=distribution
@@ -254,9 +253,8 @@ class Hooks:
 
         logs.set_up(f"soniq.{name}")
         self._groups[name] = offered.group
-        callers = self._manager.get_hookcallers(plugin) or ()
-        hooks = sorted(each.name for each in callers if each.has_spec())
-        self.plugins.append(offered.listed(hooks))
+        hooks = {options["specname"] or attribute for attribute, options in found.items()}
+        self.plugins.append(offered.listed(sorted(hooks & self._arguments.keys())))
 
     def plugin(self, kind: type[P]) -> P:
         """The plugin of this class, or of a class below it.

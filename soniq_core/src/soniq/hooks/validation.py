@@ -46,8 +46,11 @@ class Manager(pluggy.PluginManager):
     def parse_hookspec_opts(
         self, module_or_class: ModuleType | type, name: str
     ) -> pluggy.HookspecOpts | None:
-        if module_or_class is specs and name not in HOOKS:
-            return None
+        if module_or_class is specs:
+            if name not in HOOKS:
+                return None
+            options: pluggy.HookspecOpts = getattr(specs, name).soniq_spec
+            return options
         return super().parse_hookspec_opts(module_or_class, name)
 
 
