@@ -71,3 +71,7 @@ def test_what_a_template_is_given_is_escaped() -> None:
     text = "<b>'\""
     assert made.render(a=text, b=1, c=text).startswith(f"{escape(text)}|1.0 s|")
     assert "<b>" not in made.render(a=text, b=1, c=text)
+
+
+def test_a_second_dashboard_compiles_no_template_again() -> None:
+    assert environment().get_template("base.html") is environment().get_template("base.html")

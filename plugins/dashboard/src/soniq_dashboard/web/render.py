@@ -4,6 +4,7 @@ import json
 import re
 import unicodedata
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -106,8 +107,11 @@ def _indented(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
+@cache
 def environment() -> Environment:
-    """Where pages are made: all that they show is escaped, and what is not there is an error."""
+    """Where pages are made: all that they show is escaped, and what is not there is an error. It is
+    the same for all dashboards of a process, since compiling a template takes longer than its page.
+    """
     made = Environment(
         loader=PackageLoader("soniq_dashboard.web"),
         autoescape=True,
