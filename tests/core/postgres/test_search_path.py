@@ -64,7 +64,48 @@ async def test_each_function_says_where_it_searches_or_is_bound_when_it_is_made(
         for row in rows
         if not row["bound"] and "search_path=pg_catalog, pg_temp" not in (row["proconfig"] or [])
     ]
-    assert loose == []
+    assert loose == ["job_is_sound_1"]  # which the next test is about
+
+
+FITTING = """
+create table public.caught (by text);
+create function public.trap(a anyelement, b integer) returns boolean language plpgsql as
+    'begin insert into public.caught values (b::text); return true; end';
+create function public.trap_of(a text[]) returns integer language plpgsql as
+    'begin insert into public.caught values (''array''); return 1; end';
+create function public.at_least(a float8, b integer) returns boolean language sql as 'select public.trap(a, b)';
+create function public.at_least(a timestamptz, b text) returns boolean language sql as 'select public.trap(a, 0)';
+create function public.differs(a text[], b text[]) returns boolean language sql as 'select public.trap(a, 0)';
+create operator public.>= (leftarg = float8, rightarg = integer, function = public.at_least);
+create operator public.> (leftarg = float8, rightarg = integer, function = public.at_least);
+create operator public.>= (leftarg = timestamptz, rightarg = text, function = public.at_least);
+create operator public.<> (leftarg = text[], rightarg = text[], function = public.differs);
+create function public.array_ndims(a text[]) returns integer language sql as 'select public.trap_of(a)';
+create function public.cardinality(a text[]) returns integer language sql as 'select public.trap_of(a)';
+create function public.array_position(a text[], b text) returns integer language sql as 'select public.trap_of(a)';
+"""
+"""Operators and functions that fit better than PostgreSQL's own what a condition of a row could say
+carelessly.
+"""
+
+
+async def test_no_condition_of_a_row_runs_what_somebody_makes_in_public(
+    own_database_url: str,
+) -> None:
+    connection = await asyncpg.connect(own_database_url)
+    await connection.execute(FITTING)
+    async with Soniq(own_database_url, discover=False) as app:
+        app.job(name="nothing")(_nothing)
+        async with connection.transaction():
+            await app.enqueue("nothing", connection=connection)
+        await connection.execute(
+            "update soniq.job set status = 'held', held_by = '{a}', holders = '{a}', marks = '{a}',"
+            " timeout = 1, dedup_scope = 'queued', expires_at = now()"
+        )
+    assert await connection.fetch("select * from public.caught") == []
+    assert await connection.fetchval("select array_ndims('{a}'::text[])") == 1  # one of them runs
+    assert await connection.fetch("select * from public.caught") != []
+    await connection.close()
 
 
 async def test_soniqs_own_sessions_search_nowhere_else(make_app: MakeApp) -> None:
