@@ -61,6 +61,40 @@ async def test_one_that_ends_at_once_runs_what_a_dead_worker_has_left(
     assert await connection.fetchval(f"select count(*) from {schema}.worker") == 0
 
 
+async def test_those_that_end_at_once_keep_the_tables_in_order(
+    app: Soniq,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("soniq.worker.worker.FIRST_TURN", 60)
+
+    @app.job()
+    async def held() -> None: ...
+
+    job_id = await app.enqueue(held)
+    await connection.execute(
+        f"update {schema}.job set status = 'held', held_by = '{{gate}}', expires_at = now()"
+    )
+    bound = f"select bound from {schema}.retention"
+    first = await connection.fetchval(bound)
+    last = await connection.fetchval(
+        f"select max(c.relname) from pg_inherits i join pg_class c on c.oid = i.inhrelid"
+        f" where inhparent = '{schema}.history'::regclass and c.relname <> 'history_forever'"
+    )
+    await connection.execute(f"drop table {schema}.{last}")
+    await connection.execute(f"update {schema}.retention set bound = bound - interval '1 day'")
+
+    assert await in_time(app.run_worker(run_once=True)) == 0
+    status = await status_of(app, job_id)
+    assert (status["status"], (status["error"] or {})["message"]) == (
+        "cancelled",
+        "expired while it was held",
+    )
+    assert await connection.fetchval(bound) == first
+    assert await connection.fetchval("select to_regclass($1)", f"{schema}.{last}")
+
+
 async def test_it_works_off_all_that_is_due_and_counts_it(app: Soniq) -> None:
     ran: list[int] = []
 

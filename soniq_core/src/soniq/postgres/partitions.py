@@ -28,6 +28,18 @@ class Partition(NamedTuple):
     end: datetime
 
 
+def furthest(now: datetime, keep: float) -> datetime:
+    """How far the partitions reach at least: until what is kept now is forgotten, and a few days
+    more.
+    """
+    return now + timedelta(seconds=min(keep, FURTHEST)) + 2 * _width(keep)
+
+
+def _width(keep: float) -> timedelta:
+    """The time that a partition is for."""
+    return timedelta(days=max(1, round(keep / 86_400 / PARTITIONS_AHEAD)))
+
+
 async def ensure_partitions(connection: "Connection", schema: str, keep: float) -> list[str]:
     """Make the partitions of history that are missing for the next `keep` seconds and later.
 
@@ -54,7 +66,7 @@ def missing_partitions(
     `there` covers. There are gaps where the clock of the server was ahead for a while: partitions
     were made and dropped by it.
     """
-    width = timedelta(days=max(1, round(keep / 86_400 / PARTITIONS_AHEAD)))
+    width = _width(keep)
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
 
     partitions, start = [], today
@@ -63,7 +75,7 @@ def missing_partitions(
             partitions.append(Partition(f"history_{start:%Y%m%d}", start, begin))
         start = max(start, end)
 
-    while start < now + timedelta(seconds=min(keep, FURTHEST)) + 2 * width:
+    while start < furthest(now, keep):
         partitions.append(Partition(f"history_{start:%Y%m%d}", start, start + width))
         start += width
     return partitions

@@ -12,7 +12,12 @@ from soniq.hooks.in_transaction import InTransaction
 from soniq.hooks.values import ROW, ForgottenJob
 from soniq.postgres.connections import transaction
 from soniq.postgres.database import Database
-from soniq.postgres.partitions import drop_partitions, ensure_partitions, past_partitions
+from soniq.postgres.partitions import (
+    drop_partitions,
+    ensure_partitions,
+    furthest,
+    past_partitions,
+)
 from soniq.postgres.results import Results
 from soniq.postgres.sql import quote
 from soniq.status import FinishedStatus
@@ -62,6 +67,13 @@ class Retention:
             await self._make_those_to_come()
             raise
         await self._make_those_to_come()
+
+    async def is_due(self) -> bool:
+        """Whether the partitions end too soon for what is kept now, as they do once a day or more
+        seldom: then a sweep is due, whoever makes it.
+        """
+        (row,) = await self._database.fetch("partitions_end")
+        return bool(row["bound"] < furthest(row["now"], self._database.settings.keep))
 
     async def _make_those_to_come(self) -> None:
         settings = self._database.settings

@@ -72,7 +72,7 @@ class ClaimLoop:
         self._idle_since: float | None = None  # with slots free, and no job found for them
         self._rows_locked = False  # whether another session had rows of settlements locked
         self._turned = time.monotonic()
-        self.rescue: Callable[[], Awaitable[object]] = _nothing
+        self.maintain: Callable[[], Awaitable[object]] = _nothing
         """Called before a worker with `run_once` ends, which may be all the workers there are."""
 
     @property
@@ -207,10 +207,11 @@ class ClaimLoop:
 
     async def _nothing_is_due(self) -> bool:
         """Look into every lane once more, from its start: a job may have been committed late.
-        Before that, rescue jobs, and tell plugins what they are owed: they may let jobs go.
+        Before that, do what is due of maintenance, which may rescue jobs, and tell plugins what
+        they are owed: they may let jobs go.
         """
         for step, follows in (
-            (self.rescue, "the jobs of dead workers are rescued by another worker"),
+            (self.maintain, "what is due of maintenance is done by another worker"),
             (self._deliveries.deliver, "what plugins are owed is told by another worker"),
         ):
             try:

@@ -51,11 +51,14 @@ class Maintenance:
         self._poller = poller
         self._rescue = Rescue(services, claimer, poller)
 
-    async def rescue(self) -> None:
-        """Look once for the jobs of workers that have died: for a worker that ends before its tasks
-        begin.
+    async def once(self) -> None:
+        """Do what is due now, for a worker that may end before its tasks begin: where there are
+        only such workers, nobody else does it.
         """
         await self._rescue.look()
+        await self._expire()
+        if await self._services.retention.is_due():
+            await self._forget()
 
     def tasks(self) -> list[tuple[str, Task]]:
         """The tasks, as the supervisor takes them."""

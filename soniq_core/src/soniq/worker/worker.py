@@ -82,7 +82,7 @@ class Worker:
         self._poller = poller
         self._listener = Listener(services, poller)
         self._maintenance = Maintenance(services, claimer, lanes, poller)
-        self._loop.rescue = self._maintenance.rescue
+        self._loop.maintain = self._maintenance.once
         self._tasks = Tasks(services, state)
 
         self._hurried = False  # whether running attempts have no grace time, or no more of it
