@@ -80,6 +80,7 @@ def metadata(built: Path) -> Mapping[str, Message]:
     return found
 
 
+@pytest.mark.timeout(600)  # it waits for all of them to be built
 def test_each_package_is_built_as_a_wheel_and_an_sdist_with_all_that_a_registry_shows(
     built: Path,
 ) -> None:

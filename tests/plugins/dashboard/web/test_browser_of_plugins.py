@@ -180,5 +180,5 @@ async def test_a_schedule_leads_to_its_job_and_back(
         await seen.page.click("main a:text-is('nightly')")
         await seen.page.click("main dd a")
         await seen.page.wait_for_selector("h1.job-head")
-        await seen.page.click("main a:text-is('nightly')")
+        await seen.page.click("main dd a:text-is('nightly')")
         await seen.page.wait_for_url("**/pages/schedules?name=nightly")
