@@ -271,6 +271,7 @@ def ids(pages: list[Page]) -> list[str]:
 # --- pages ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(600)  # what it tries is of chance, and so is its time
 def test_all_pages_together_are_what_a_plain_filter_finds(
     app: Soniq, database_url: str, schema: str
 ) -> None:
