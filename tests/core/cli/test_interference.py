@@ -140,7 +140,7 @@ async def test_a_module_of_the_project_does_not_hide_one_of_python(
     )  # fmt: skip
     result = None
     with contextlib.suppress(WaitTimeout):
-        result = await producer.wait_for(job_id, 8)
+        result = await producer.wait_for(job_id, 30)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=40)
     assert result == 2, errors
