@@ -126,16 +126,20 @@ def chart(
         written(top),
         [_latest(line.values[:complete], written) for line in lines],
         below,
-        [
-            Tick(at, (at - times[0]) / (times[-1] - times[0]), text)
-            for at, text in (came or {}).items()
-            if times[0] <= at <= times[-1]
-        ],
+        _marks(times[0], times[-1], came or {}),
         [(at, numbers(place)) for at, place in places if place < complete],
         [(times[place], numbers(place)) for place in range(complete, len(times))],
         times,
-        ["|".join("" if each is None else written(each) for each in line.values) for line in lines],
+        [_all_told(line.values, written) for line in lines],
     )
+
+
+def _marks(since: datetime, until: datetime, came: Mapping[datetime, str]) -> Sequence[Tick]:
+    """What is marked between two times."""
+    length = until - since
+    return [
+        Tick(at, (at - since) / length, text) for at, text in came.items() if since <= at <= until
+    ]
 
 
 def ticks(since: datetime, until: datetime) -> Sequence[Tick]:
@@ -158,6 +162,11 @@ def ticks(since: datetime, until: datetime) -> Sequence[Tick]:
 
 def _latest(values: Sequence[float | None], written: Callable[[float], str]) -> str:
     return _told(next((each for each in reversed(values) if each is not None), None), written)
+
+
+def _all_told(values: Sequence[float | None], written: Callable[[float], str]) -> str:
+    """All numbers of a line, with bars between them; nothing where there is none."""
+    return "|".join("" if each is None else written(each) for each in values)
 
 
 def _told(value: float | None, written: Callable[[float], str]) -> str:
