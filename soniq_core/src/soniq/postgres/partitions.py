@@ -28,7 +28,7 @@ class Partition(NamedTuple):
     end: datetime
 
 
-def furthest(now: datetime, keep: float) -> datetime:
+def _furthest(now: datetime, keep: float) -> datetime:
     """How far the partitions reach at least: until what is kept now is forgotten, and a few days
     more.
     """
@@ -40,15 +40,27 @@ def _width(keep: float) -> timedelta:
     return timedelta(days=max(1, round(keep / 86_400 / PARTITIONS_AHEAD)))
 
 
+async def end_too_soon(connection: "Connection", schema: str, keep: float) -> bool:
+    """Whether the partitions no longer reach that far: some are to be made, once a day at most."""
+    bound, now = await _bound(connection, schema)
+    return bound < _furthest(now, keep)
+
+
+async def _bound(connection: "Connection", schema: str) -> tuple[datetime, datetime]:
+    """Where the partitions end, and the time now."""
+    row = await connection.fetchrow(f"select bound, now() as now from {quote(schema)}.retention")
+    assert row is not None
+    return row["bound"], row["now"]
+
+
 async def ensure_partitions(connection: "Connection", schema: str, keep: float) -> list[str]:
     """Make the partitions of history that are missing for the next `keep` seconds and later.
 
     Each is made beside the table and then attached, which does not hold up inserts. Their names.
     """
-    row = await connection.fetchrow(f"select bound, now() as now from {quote(schema)}.retention")
-    assert row is not None
+    bound, now = await _bound(connection, schema)
     there = await partition_times(connection, schema)
-    partitions = missing_partitions(row["bound"], row["now"], keep, there)
+    partitions = missing_partitions(bound, now, keep, there)
     for partition in partitions:
         async with transaction(connection):
             await connection.execute("set local lock_timeout = '5s'")
@@ -75,7 +87,7 @@ def missing_partitions(
             partitions.append(Partition(f"history_{start:%Y%m%d}", start, begin))
         start = max(start, end)
 
-    while start < furthest(now, keep):
+    while start < _furthest(now, keep):
         partitions.append(Partition(f"history_{start:%Y%m%d}", start, start + width))
         start += width
     return partitions

@@ -14,8 +14,8 @@ from soniq.postgres.connections import transaction
 from soniq.postgres.database import Database
 from soniq.postgres.partitions import (
     drop_partitions,
+    end_too_soon,
     ensure_partitions,
-    furthest,
     past_partitions,
 )
 from soniq.postgres.results import Results
@@ -69,11 +69,10 @@ class Retention:
         await self._make_those_to_come()
 
     async def is_due(self) -> bool:
-        """Whether the partitions end too soon for what is kept now, as they do once a day or more
-        seldom: then a sweep is due, whoever makes it.
-        """
-        (row,) = await self._database.fetch("partitions_end")
-        return bool(row["bound"] < furthest(row["now"], self._database.settings.keep))
+        """Whether a sweep is due: the partitions end too soon for what is kept now."""
+        settings = self._database.settings
+        async with self._database.acquire() as connection:
+            return await end_too_soon(connection, settings.schema, settings.keep)
 
     async def _make_those_to_come(self) -> None:
         settings = self._database.settings
