@@ -3,6 +3,7 @@ worker only.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -277,3 +278,31 @@ async def test_an_error_in_the_hook_itself_is_one_that_names_the_plugin(
         await make_app(
             plugins=[make_plugin("breaks", background_tasks=background_tasks)]
         ).run_worker(run_once=True)
+
+
+async def test_that_a_task_lost_its_session_is_said_as_an_outage_is_and_once(
+    app_with: Callable[..., Soniq], work: Work, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken: asyncio.Queue[int] = asyncio.Queue()
+
+    async def wait() -> None:
+        async with app.connection() as connection, connection.transaction():
+            taken.put_nowait(await connection.fetchval("select pg_backend_pid()"))
+            await connection.execute("select pg_sleep(60)")
+
+    app = app_with(Task(name="wait", run=wait))
+    async with work(app):
+        connection = await asyncpg.connect(database_url)
+        for _ in range(2):
+            pid = await asyncio.wait_for(taken.get(), LIMIT)
+            caplog.set_level(logging.INFO, "soniq")
+            await connection.execute("select pg_terminate_backend($1)", pid)
+        await asyncio.wait_for(taken.get(), LIMIT)  # it was started again
+        await connection.close()
+    told = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert len(told) == 2, told
+    assert told[0].endswith(
+        ": terminating connection due to administrator command;"
+        " a session of the application's or a plugin's ends"
+    )
+    assert "is available again after" in told[1]

@@ -4,6 +4,7 @@ can write.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -152,10 +153,10 @@ def test_that_it_can_only_be_read_is_told_also_soon_after_sessions_were_lost(
 ) -> None:
     outage = Outage("here", 60)
     outage.lost("a session ended", session=True)
-    outage.over()
+    outage.over(time.monotonic())
     outage.lost("it is read-only", session=True, read_only=True)
-    outage.over()  # it can be read
-    outage.over(wrote=True)
+    outage.over(time.monotonic())  # it can be read
+    outage.over(time.monotonic(), wrote=True)
     outage.lost("another session was read-only", session=True, read_only=True)
     assert [each.split(": ")[-1].split(" after")[0] for each in _told(caplog)] == [
         "a session ended",
@@ -172,11 +173,27 @@ def test_that_it_can_only_be_read_is_told_also_while_it_is_away_for_another_reas
     outage.lost("a session ended", session=True)
     for _ in range(2):
         outage.lost("it is read-only", session=True, read_only=True)
-    outage.over()  # it can be read
-    outage.over(wrote=True)
+    outage.over(time.monotonic())  # it can be read
+    outage.over(time.monotonic(), wrote=True)
     assert [each.split(" after")[0] for each in _told(caplog)] == [
         "PostgreSQL at here is unavailable: a session ended",
         "PostgreSQL at here is still unavailable: it is read-only",
+        "PostgreSQL at here is available again",
+    ]
+
+
+def test_an_answer_to_what_was_asked_before_an_outage_does_not_end_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = Outage("here", 60)
+    asked = time.monotonic()
+    outage.lost("a session ended", session=True)
+    outage.over(asked, wrote=True)  # it came before the session ended, and was read after it
+    assert len(_told(caplog)) == 1
+    outage.lost("another session ended", session=True)
+    outage.over(time.monotonic(), wrote=True)
+    assert [each.split(" after")[0] for each in _told(caplog)] == [
+        "PostgreSQL at here is unavailable: a session ended",
         "PostgreSQL at here is available again",
     ]
 

@@ -164,7 +164,7 @@ class Batcher:
         except Exception as error:
             await self._write_halves(batch, tries, ends, error)
         else:
-            self._database.outage.over(wrote=True)
+            self._database.outage.over(now, wrote=True)
             _done(batch)
 
     async def _write_again(

@@ -5,6 +5,7 @@ mean; they say where it happened, and never show a password.
 import asyncio
 import contextlib
 import logging
+import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,6 +58,7 @@ BEHIND_POOLER = (
 
 CANNOT_CONNECT = "cannot connect to PostgreSQL at {}: "
 CONNECTION_LOST = "the connection to PostgreSQL at {} was lost: "
+SESSION_LOST = "The session was one of Soniq's, with PostgreSQL at {}."
 
 
 class Database:
@@ -65,6 +67,7 @@ class Database:
     def __init__(self, url: str, settings: Settings) -> None:
         self.url = Secret(driver_url(url))
         self.place = describe_url(url)
+        self._note = SESSION_LOST.format(self.place)
         self.settings = settings
         self.sql = Statements(settings.schema)
         self._pool: Pool | None = None
@@ -207,6 +210,10 @@ class Database:
         async with self._of(pool) as connection:
             yield connection
 
+    def was_told(self, error: BaseException) -> bool:
+        """Whether an error ended a `session` of this database's, and was told as its loss."""
+        return self._note in getattr(error, "__notes__", ())
+
     async def _make_pool(
         self, size: int, connect: Callable[..., Any], reset: Callable[[Any], Awaitable[None]] | None
     ) -> "Pool":
@@ -225,6 +232,7 @@ class Database:
         except BaseException as error:
             if tell and is_lost(error) and checkout.itself.is_closed():
                 self.lost(error, tell)
+                error.add_note(self._note)
             await self.check_in(checkout, error)
             raise
         await self.check_in(checkout)
@@ -301,11 +309,12 @@ class Database:
 
         `wrote`: an answer says that the database can be written to.
         """
+        asked = time.monotonic()
         try:
             answer = await waiting
         except (asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
             raise self.translated(error) from error
-        self.outage.over(wrote=wrote)
+        self.outage.over(asked, wrote=wrote)
         return answer
 
     @contextlib.contextmanager
@@ -357,8 +366,11 @@ class Database:
 
     def reason(self, error: BaseException, limit: float | None = None) -> str:
         """Why a connection was lost, or none was made. A timeout has no words of its own: it is
-        `limit`.
+        `limit`, and a rollback that could not be sent hides why.
         """
+        before = error.__context__
+        if isinstance(error, asyncpg.InterfaceError) and isinstance(before, asyncpg.PostgresError):
+            error = before
         if (
             isinstance(error, TimeoutError)
             and not isinstance(error, asyncpg.PostgresError)

@@ -75,18 +75,20 @@ class Outage:
         level = logging.WARNING if first else logging.DEBUG
         log.log(level, "PostgreSQL at %s takes no more connections: %s", self._place, what)
 
-    def over(self, *, wrote: bool = False) -> None:
-        """The server answered, `wrote`: to something that writes."""
-        if self._since is None:
+    def over(self, asked: float, *, wrote: bool = False) -> None:
+        """The server answered what was asked then, by the monotonic clock; `wrote`: it was
+        something that writes. What it was asked before the outage it may have answered before it.
+        """
+        if not self.on:
             return
         with self._lock:
-            if self._read_only and not wrote:
+            since = self._since
+            if since is None or asked < since or (self._read_only and not wrote):
                 return
-            since, self._since = self._since, None
+            self._since = None
             self._last_was_read_only, self._read_only = self._read_only, False
-        if since is not None:
-            log.warning(
-                "PostgreSQL at %s is available again after %.1f s",
-                self._place,
-                time.monotonic() - since,
-            )
+        log.warning(
+            "PostgreSQL at %s is available again after %.1f s",
+            self._place,
+            time.monotonic() - since,
+        )

@@ -133,7 +133,7 @@ class Heartbeat(BackgroundLoop):
     async def _beat(self) -> None:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._database.connect()
-        me = self._state.id
+        me, asked = self._state.id, time.monotonic()
         async with asyncio.timeout(self._interval):
             row = await self._connection.fetchrow(
                 self._database.sql["heartbeat"],
@@ -145,7 +145,7 @@ class Heartbeat(BackgroundLoop):
             )
 
         self._refused = False
-        self._database.outage.over(wrote=True)
+        self._database.outage.over(asked, wrote=True)
         if row is None:
             self._loop.call_soon_threadsafe(self._state.lose_row, me)
         elif row[0]:

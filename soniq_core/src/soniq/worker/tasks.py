@@ -94,13 +94,14 @@ class SupervisedTask(BackgroundLoop):
         return self._pause * random.uniform(0.8, 1.2)
 
     def _put_off(self, error: BaseException) -> None:
-        """Say so, in an outage at debug. What a plugin's own task meets need not be this
-        database's.
+        """Say so, in an outage at debug. What a plugin's own task meets need not be of this
+        database.
         """
         what = (
             f"the task {self._background.name} of {self._plugin} is put off for {self._pause:.0f} s"
         )
-        if self._plugin == CORE or isinstance(error, DatabaseUnavailable):
+        ours = isinstance(error, DatabaseUnavailable) or self._database.was_told(error)
+        if self._plugin == CORE or ours:
             self._database.lost(error, what)
         else:
             level = logging.DEBUG if self._database.outage.on else logging.WARNING

@@ -155,8 +155,9 @@ class Claimer:
         self, connection: "Connection", state: ExchangeState, lanes: Arrays, limit: int
     ) -> Exchange:
         """Settle and claim once, and settle apart what was put aside."""
+        asked = time.monotonic()
         exchange = await self._go(connection, state, lanes, limit)
-        self._database.outage.over(wrote=True)
+        self._database.outage.over(asked, wrote=True)
         if state.aside:
             lost, left = await self._writing.settle_aside(connection, state.aside)
             exchange = exchange.and_aside(lost, left)
