@@ -6,8 +6,10 @@ medians count. Admission is part of what is measured: it is done while the worke
 
 import argparse
 import asyncio
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from statistics import median
 
 import asyncpg
@@ -17,6 +19,9 @@ from soniq_limits import Limit, Limits
 from tests.benchmarks.server import server
 
 SCHEMA = "bench_limits"
+WORKERS = 2
+SECONDS = 0.02
+"""How long a job takes whose limit is full."""
 
 
 async def emptied(url: str) -> None:
@@ -56,33 +61,57 @@ async def _ended(app: Soniq) -> bool:
         return not await connection.fetchval(f"select exists (select from {SCHEMA}.job)")
 
 
-async def near_ideal(url: str, jobs: int, at_once: int, seconds: float) -> float:
-    """How many times the ideal time jobs of one key take, with two workers."""
+def slow_app(url: str, at_once: int) -> Soniq:
+    """An app of one job, of which so many run at once."""
+    app = Soniq(url, schema=SCHEMA, discover=False, plugins=[Limits()])
+
+    @app.job(Limit(at_once), name="slow")
+    async def slow(n: int) -> None:
+        await asyncio.sleep(SECONDS)
+
+    return app
+
+
+async def work(app: Soniq) -> None:
+    """One worker process, until it is told to stop."""
+    async with app:
+        await app.run_worker()
+
+
+async def near_ideal(url: str, jobs: int, at_once: int) -> float:
+    """How many times the ideal time jobs of one key take, with two worker processes: from the
+    enqueue to the last end, by the database's clock.
+    """
     await emptied(url)
-    apps = [Soniq(url, schema=SCHEMA, discover=False, plugins=[Limits()]) for _ in range(2)]
-    for app in apps:
-
-        @app.job(Limit(at_once), name="slow")
-        async def slow(n: int) -> None:
-            await asyncio.sleep(seconds)
-
-        await app.start()
-    workers = [asyncio.create_task(app.run_worker()) for app in apps]
-    await asyncio.sleep(0.5)
-    began = time.perf_counter()
-    await apps[0].enqueue_many("slow", [{"n": n} for n in range(jobs)])
-    while not await _ended(apps[0]):
-        await asyncio.sleep(0.005)
-    took = time.perf_counter() - began
-    async with apps[0].connection() as connection:
-        claims = await connection.fetchval(f"select max(claim) from {SCHEMA}.history")
+    async with slow_app(url, at_once) as app, AsyncExitStack() as workers:
+        for _ in range(WORKERS):
+            await workers.enter_async_context(_worker(url, at_once))
+        while len((await app.overview())["workers"]) < WORKERS:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        await app.enqueue_many("slow", [{"n": n} for n in range(jobs)])
+        while not await _ended(app):
+            await asyncio.sleep(0.1)
+        async with app.connection() as connection:
+            [(took, claims)] = await connection.fetch(
+                "select extract(epoch from max(finished_at) - min(created_at))::float8, max(claim)"
+                f" from {SCHEMA}.history"
+            )
     assert claims == 1, "more than one claim for a job"
-    for app in apps:
-        app.stop_workers()
-    await asyncio.gather(*workers)
-    for app in apps:
-        await app.close()
-    return took / (jobs * seconds / at_once)
+    return float(took) / (jobs * SECONDS / at_once)
+
+
+@asynccontextmanager
+async def _worker(url: str, at_once: int) -> AsyncIterator[None]:
+    """A worker in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.benchmarks.limits", "--worker", str(at_once), "--url", url
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 async def main(url: str, rounds: int, jobs: int) -> None:
@@ -109,7 +138,7 @@ async def main(url: str, rounds: int, jobs: int) -> None:
 
     print("\ntwo workers, times the ideal:")
     for count, at_once in ((400, 5), (60, 2)):
-        times = [await near_ideal(url, count, at_once, 0.02) for _ in range(3)]
+        times = [await near_ideal(url, count, at_once) for _ in range(rounds)]
         print(f"{count} jobs of 20 ms, {at_once} at once: {median(times):.2f}")
 
 
@@ -117,6 +146,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=20_000, help="how many in each round")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.worker:
+        asyncio.run(work(slow_app(arguments.url, arguments.worker)))
+        sys.exit()
     with server() as url:
         asyncio.run(main(url, arguments.rounds, arguments.jobs))
