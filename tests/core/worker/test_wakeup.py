@@ -105,6 +105,35 @@ async def test_a_worker_hears_once_of_what_its_own_app_does(
             assert heard == [["default\t0"]]
 
 
+async def test_workers_of_other_apps_are_told_a_moment_after_those_of_the_same(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soniq.postgres.notify.NEAR_FIRST", 1.0)
+    here, there = make_app(poll_interval=30, prefetch=0), make_app(poll_interval=30)
+    ran_here, ran_there = define(here), define(there)
+    stays = asyncio.Event()
+
+    @here.job(name="long", queue="here")
+    async def long() -> None:
+        await stays.wait()
+
+    async def seconds_until(ran: "asyncio.Queue[JobContext]") -> float:
+        began = time.monotonic()
+        await here.enqueue("one")
+        await in_time(ran.get(), SOON)
+        return time.monotonic() - began
+
+    async with asleep(there):
+        assert await seconds_until(ran_there) < 0.9
+        async with asleep(here, concurrency=1):
+            assert await seconds_until(ran_here) < 0.9
+            await asyncio.sleep(1.2)  # the others have been told
+            await here.enqueue("long")
+            await asyncio.sleep(1.2)
+            assert await seconds_until(ran_there) >= 1.0
+            stays.set()
+
+
 async def test_another_process_wakes_it_too(make_app: MakeApp) -> None:
     app, producer = make_app(poll_interval=30), make_app()
     ran = define(app)

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from soniq.postgres.connections import Connection
 
 NOTIFY_INTERVAL = 0.005
-"""Seconds between two notifications; the first after a pause goes at once."""
+"""Seconds between two notifications; the first after a pause goes at once, or after `NEAR_FIRST`.
+"""
+NEAR_FIRST = 0.002
+"""Seconds that workers of the same app have before others are told: beside the notification their
+claim takes longer.
+"""
 LONGEST_PAYLOAD = 7_000
 """Bytes of a notification; PostgreSQL takes 8,000 at most."""
 
@@ -114,13 +119,13 @@ class Notifier:
     def wake(self, messages: Iterable[str], heard_by: Near | None = None) -> None:
         """Send these soon; returns at once. `heard_by`: the near one that knows them already."""
         messages = set(messages)
-        if messages:
-            for near in self._near:
-                if near is not heard_by:
-                    near.tell(messages)
+        told = [near for near in self._near if near is not heard_by] if messages else []
+        for near in told:
+            near.tell(messages)
         self._pending.update(messages)
         if self._pending and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._send(), name="soniq notify")
+            after = NEAR_FIRST if told else 0.0
+            self._task = asyncio.create_task(self._send(after), name="soniq notify")
 
     async def close(self) -> None:
         """Send what is pending, for `CLEANUP_TIMEOUT` at most; none of it while the database is
@@ -138,8 +143,9 @@ class Notifier:
         connection, self._connection = self._connection, None
         await close_quietly(connection)
 
-    async def _send(self) -> None:
+    async def _send(self, after: float) -> None:
         with self._housekeeping():
+            await asyncio.sleep(after)
             await self._send_all()
 
     async def _send_all(self) -> None:
