@@ -1,19 +1,21 @@
-"""The plugin: psycopg's connections for `connection=`, and those that handlers ask for."""
+"""The plugin: psycopg's connections for `connection=`, and those that handlers ask for.
 
+psycopg is left to the application: where that has not imported it, nothing is one of its
+connections.
+"""
+
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, get_origin
-
-from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
-from psycopg.pq import TransactionStatus
+from typing import TYPE_CHECKING, Any, get_origin
 
 from soniq import ConfigurationError, InvalidOption, JobContext, Soniq, hookimpl
 from soniq.errors import JobDefinitionError
 from soniq.plugin import JobDefinition, TransactionConnection
 
-from .handlers import for_coroutine, for_thread
-from .transaction import AsyncPsycopg, ThreadedPsycopg
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
 
 
 class PsycopgPlugin:
@@ -37,6 +39,12 @@ class PsycopgPlugin:
 
     @hookimpl
     def adapt_connection(self, obj: object) -> TransactionConnection | None:
+        if sys.modules.get("psycopg") is None:
+            return None
+        from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+
+        from .transaction import AsyncPsycopg, ThreadedPsycopg
+
         if isinstance(obj, AsyncCursor | Cursor):
             raise InvalidOption(
                 "connection= takes the connection, and this is a cursor:"
@@ -58,6 +66,10 @@ class PsycopgPlugin:
     def provide(
         self, annotation: object, job: JobDefinition
     ) -> Callable[[JobContext], AbstractAsyncContextManager[Any]] | None:
+        if sys.modules.get("psycopg") is None:
+            return None
+        from psycopg import AsyncConnection, Connection
+
         kind = get_origin(annotation) or annotation
         if kind is not AsyncConnection and kind is not Connection:
             return None
@@ -68,11 +80,15 @@ class PsycopgPlugin:
                 job=job.name,
             )
         assert self._app is not None, "jobs are looked at while the app is started"
+        from .handlers import for_coroutine, for_thread
+
         return partial(for_coroutine if kind is AsyncConnection else for_thread, self._app)
 
 
 def _check(connection: "AsyncConnection[Any] | Connection[Any]") -> None:
     """Raise `InvalidOption` unless the connection's next statement is in a transaction."""
+    from psycopg.pq import TransactionStatus
+
     status = connection.info.transaction_status
 
     if connection.closed:

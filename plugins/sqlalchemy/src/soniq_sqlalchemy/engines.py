@@ -1,6 +1,5 @@
 """The engines of handlers' sessions, for `async def` and for `def`: given, or the plugin's own."""
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -11,9 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from soniq import ConfigurationError, Soniq
-from soniq.plugin import Secret
 
-VARIABLE = "SONIQ_SQLALCHEMY_URL"
 E = TypeVar("E", AsyncEngine, Engine)
 UNLIMITED = 0
 """The pool of an engine of the plugin's own is as large as the attempts that run at once."""
@@ -22,13 +19,11 @@ UNLIMITED = 0
 class Engines:
     """Those that were given, those of the URL that was given, or else of the app's own URL.
 
-    Raises `ConfigurationError`, which shows no URL.
+    `source`: where that URL was given. Raises `ConfigurationError`, which shows no URL.
     """
 
-    def __init__(self, given: Sequence[AsyncEngine | Engine], url: str | None) -> None:
+    def __init__(self, given: Sequence[AsyncEngine | Engine], url: str | None, source: str) -> None:
         _check(given, url)
-        source = "url=" if url is not None else VARIABLE
-        url = Secret(url if url is not None else os.environ.get(VARIABLE, "").strip())
         self._app: Soniq | None = None
         self._own: list[AsyncEngine | Engine] = [] if given or not url else _engines_of(url, source)
         for own in self._own:

@@ -78,7 +78,7 @@ def transaction_of_thread(obj: Session | Connection) -> TransactionConnection:
 
 def _own(obj: object) -> TransactionConnection | None:
     """What a `settle_tx` was given may be passed to an enqueue in it; psycopg need not be there."""
-    if "soniq_psycopg" not in sys.modules:
+    if "soniq_psycopg" not in sys.modules or sys.modules.get("psycopg") is None:
         return None
     from soniq_psycopg import AsyncPsycopg, ThreadedPsycopg
 
