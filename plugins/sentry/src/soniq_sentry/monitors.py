@@ -7,8 +7,6 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from sentry_sdk.crons import capture_checkin
-
 from soniq import JobContext
 
 if TYPE_CHECKING:
@@ -33,6 +31,8 @@ class Monitors:
     def begin(self, ctx: JobContext) -> None:
         """The first attempt begins."""
         if ctx.attempt == 1 and (found := self._monitor(ctx)):
+            from sentry_sdk.crons import capture_checkin
+
             slug, config = found
             capture_checkin(slug, _check_in(ctx), "in_progress", monitor_config=config)  # type: ignore[arg-type]
 
@@ -40,6 +40,8 @@ class Monitors:
         """An attempt has ended; where it runs again, nothing is said yet."""
         if outcome is None or outcome.status == "queued" or not (found := self._monitor(ctx)):
             return
+        from sentry_sdk.crons import capture_checkin
+
         slug, config = found
         status = "error" if outcome.status == "dead" else "ok"
         capture_checkin(slug, _check_in(ctx), status, seconds, config)  # type: ignore[arg-type]
