@@ -5,13 +5,14 @@ import os
 import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from soniq import hookimpl
 from soniq.errors import SoniqWarning
 
-from .project import project_folder
-from .server import EmbeddedServer
+if TYPE_CHECKING:
+    from .server import EmbeddedServer
 
 
 class EmbeddedPlugin:
@@ -28,6 +29,10 @@ class EmbeddedPlugin:
     @hookimpl
     async def database_url(self, app: object) -> str:
         """Start or join the project's server. Raises EmbeddedServerError."""
+        # Not with the plugin: an app that has a database needs none of it
+        from .project import project_folder
+        from .server import EmbeddedServer
+
         server = self._servers.get(app)
         if server is None:
             chosen = self.folder or os.environ.get("SONIQ_EMBEDDED_FOLDER")

@@ -8,6 +8,8 @@ from pydantic import BaseModel
 from pydantic.dataclasses import is_pydantic_dataclass
 from typing_extensions import is_typeddict
 
+from .plugin import PYDANTICS
+
 
 def mentions_pydantic(annotation: object) -> bool:
     """Whether there is a type of Pydantic's in it, at any depth."""
@@ -36,10 +38,7 @@ def _found(annotation: object, seen: list[object]) -> Iterator[object]:
 
 
 def _is_pydantics(kind: type) -> bool:
-    return issubclass(kind, BaseModel) or kind.__module__.partition(".")[0] in (
-        "pydantic",
-        "annotated_types",
-    )
+    return issubclass(kind, BaseModel) or kind.__module__.partition(".")[0] in PYDANTICS
 
 
 def _is_named_tuple(kind: Any) -> bool:

@@ -1,6 +1,7 @@
 """The plugin: arguments and results with models are stored as Pydantic writes them."""
 
 import hashlib
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -9,8 +10,10 @@ import msgspec
 from soniq import InvalidOption, SerializationError, SoniqError, Unique, hookimpl
 from soniq.plugin import Dedup, JobDefinition, NewJob, Serializer
 
-from .mentions import mentions_pydantic
 from .serializer import NAME, PydanticSerializer
+
+PYDANTICS = ("pydantic", "annotated_types")
+"""The packages whose types Pydantic reads."""
 
 
 class PydanticPlugin:
@@ -28,7 +31,12 @@ class PydanticPlugin:
     @hookimpl
     def configure_job(self, job: JobDefinition) -> None:
         """Give a job with a model in its types, and no serializer, that of Pydantic."""
-        if job.serializer is None and any(map(mentions_pydantic, job.hints.values())):
+        # Where it was not imported, no type is of Pydantic's, or of what its types are marked with
+        if job.serializer is not None or not any(map(sys.modules.get, PYDANTICS)):
+            return
+        from .mentions import mentions_pydantic
+
+        if any(map(mentions_pydantic, job.hints.values())):
             job.serializer = NAME
 
     @hookimpl

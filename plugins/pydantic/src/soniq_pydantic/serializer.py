@@ -1,27 +1,16 @@
-"""The serializer: JSON, where Pydantic reads and writes what is its own, and msgspec the rest."""
+"""The serializer: JSON, where Pydantic reads and writes what is its own, and msgspec the rest.
 
-import re
-from typing import Any, Literal
+Pydantic is imported for the first value or type, and not for an app that has the plugin only.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pydantic_core
-from pydantic import (
-    BaseModel,
-    PydanticSchemaGenerationError,
-    PydanticUserError,
-    TypeAdapter,
-    ValidationError,
-)
 
-from soniq import JobId
-from soniq.errors import UnknownArguments
-
-from .extra import allows_extra, dropped
-from .mentions import mentions_pydantic
+if TYPE_CHECKING:
+    from .reading import Reader
 
 NAME = "pydantic"
-UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-"""What Pydantic calls a field that a type does not have."""
 
 
 class PydanticSerializer:
@@ -33,10 +22,12 @@ class PydanticSerializer:
     name = NAME
 
     def __init__(self) -> None:
-        self._readers: dict[Any, _Reader] = {}
+        self._readers: dict[Any, Reader] = {}
 
     def dumps(self, value: object) -> bytes:
         """JSON for a value with models in it."""
+        from .reading import to_json
+
         return msgspec.json.encode(value, enc_hook=to_json)
 
     def loads(self, data: bytes, type: Any) -> Any:
@@ -50,127 +41,17 @@ class PydanticSerializer:
         """Raise TypeError for a type that cannot be stored, as a Struct with a model in it."""
         self._reader(type)
 
-    def _reader(self, type: Any) -> "_Reader":
+    def _reader(self, type: Any) -> "Reader":
         try:
             reader = self._readers.get(type)
         except TypeError:  # cannot be hashed
-            return _reader(type)
+            return _made(type)
         if reader is None:
-            reader = self._readers[type] = _reader(type)
+            reader = self._readers[type] = _made(type)
         return reader
 
 
-class _Reader:
-    """Reads a type of msgspec's."""
+def _made(type: Any) -> "Reader":
+    from .reading import reader
 
-    def __init__(self, kind: Any) -> None:
-        self._decoder = msgspec.json.Decoder(kind, dec_hook=_from_json)
-
-    def read(self, data: bytes) -> Any:
-        return self._decoder.decode(data)
-
-
-class _PydanticReader(_Reader):
-    """Reads a type with models in it."""
-
-    def __init__(self, kind: Any) -> None:
-        try:
-            self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
-        except (PydanticSchemaGenerationError, PydanticUserError) as error:
-            raise TypeError(
-                f"Pydantic cannot read {kind}: {str(error).partition(' Set `arbitrary')[0]}"
-            ) from error
-        self._allows_extra = allows_extra(kind)
-
-    def read(self, data: bytes) -> Any:
-        if not self._allows_extra:
-            return self._validated(data, "forbid")
-        value = self._validated(data, None)
-        try:
-            with_all = self._validated(data, "allow")
-        except AttributeError as error:  # of a dataclass with slots, which has none for this field
-            name = re.search(r"no attribute '(\w+)'", str(error))
-            raise UnknownArguments(name[1] if name else str(error), job="") from None
-        if (place := dropped(with_all, value)) is not None:
-            raise UnknownArguments(place.lstrip("."), job="")
-        return value
-
-    def _validated(self, data: bytes, extra: Literal["allow", "forbid"] | None) -> Any:
-        """The value; `extra` stands for what each model says of fields that it does not declare."""
-        try:
-            return self._adapter.validate_json(data, by_alias=True, by_name=True, extra=extra)
-        except ValidationError as error:
-            problem = _told(error)
-        raise problem  # outside of the except, whose error would come along with its values
-
-
-class _ArgumentsReader(_Reader):
-    """Reads a job's arguments, each as its own type says."""
-
-    def __init__(self, kind: Any) -> None:
-        self._kind = kind
-        self._fields = {field.name: _reader(field.type) for field in msgspec.structs.fields(kind)}
-
-    def read(self, data: bytes) -> Any:
-        raw = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-        unknown = sorted(raw.keys() - self._fields.keys())
-        if unknown:
-            raise ValueError(f"Object contains unknown field `{unknown[0]}`")
-        return self._kind(**{name: self._field(name, value) for name, value in raw.items()})
-
-    def _field(self, name: str, value: msgspec.Raw) -> object:
-        try:
-            return self._fields[name].read(bytes(value))
-        except msgspec.ValidationError as error:
-            text = str(error)
-            place = re.sub(r"`\$([^`]*)`$", rf"`$.{name}\1`", text)
-            raise ValueError(place if place != text else f"{text} - at `$.{name}`") from None
-        except UnknownArguments as error:
-            place = str(error)
-            within = place if place.startswith("[") else f".{place}"
-            raise UnknownArguments(name + within, job="") from None
-        except ValueError as error:
-            raise ValueError(f"the argument {name!r}: {error}") from None
-
-
-def to_json(value: object) -> Any:
-    """What msgspec does not encode by itself."""
-    if isinstance(value, BaseModel):
-        text = value.__pydantic_serializer__.to_json(value, by_alias=False, round_trip=True)
-        return msgspec.Raw(text)
-    if isinstance(value, str):
-        return str(value)
-    if type(value).__module__.partition(".")[0] == "pydantic":
-        return msgspec.Raw(pydantic_core.to_json(value))
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    raise TypeError(f"objects of type {kind} are not supported by JSON")
-
-
-def _reader(kind: Any) -> _Reader:
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__name__ == "Arguments":
-        return _ArgumentsReader(kind)
-    return _PydanticReader(kind) if mentions_pydantic(kind) else _Reader(kind)
-
-
-def _told(error: ValidationError) -> ValueError | UnknownArguments:
-    """What Pydantic found, by field, without the values: they may be secret."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    places = [".".join(str(part) for part in each["loc"]) for each in problems]
-
-    unknown = [
-        place for place, each in zip(places, problems, strict=True) if each["type"] in UNKNOWN
-    ]
-    if len(unknown) == len(problems):
-        return UnknownArguments(", ".join(unknown), job="")
-
-    texts = (
-        f"{place}: {each['msg']}" if place else each["msg"]
-        for place, each in zip(places, problems, strict=True)
-    )
-    return ValueError("; ".join(texts))
-
-
-def _from_json(kind: Any, value: object) -> object:
-    if kind is JobId and isinstance(value, str):
-        return JobId(value)
-    raise TypeError(f"{kind} cannot be made from JSON")
+    return reader(type)

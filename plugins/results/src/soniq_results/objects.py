@@ -1,27 +1,16 @@
 """Where objects are kept: one small interface, over obstore and over Redis."""
 
-import re
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
-import obstore
-from obstore.store import LocalStore, MemoryStore, from_url
-
 from soniq import ConfigurationError
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
 
 CLOUD = {"s3": "AWS_*", "gs": "GOOGLE_*", "az": "AZURE_*"}
 """The schemes of object stores, and the environment variables that obstore reads for them."""
 REDIS = ("redis", "rediss")
 SCHEMES = (*CLOUD, "file", "memory", *REDIS)
-
-NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
 
 
 class Objects(Protocol):
@@ -92,9 +81,12 @@ def open_objects(url: str, timeout: float) -> Objects:
 
     Raises `ConfigurationError`.
     """
-    kind = RedisObjects if urlsplit(url).scheme in REDIS else StoredObjects
     try:
-        return kind(url, timeout)
+        if urlsplit(url).scheme in REDIS:
+            return RedisObjects(url, timeout)
+        from .stored import StoredObjects  # it imports obstore, which Redis does not need
+
+        return StoredObjects(url, timeout)
     except Exception as error:
         raise ConfigurationError(
             f"the store of results {place(url)} cannot be used: {first_line(error)}"
@@ -105,57 +97,6 @@ def first_line(error: Exception) -> str:
     """What an error says, without what obstore adds for its own authors."""
     lines = str(error).splitlines() or [""]
     return lines[0][:500] or type(error).__name__
-
-
-class StoredObjects:
-    """Objects in S3, Google Cloud Storage, Azure, files or memory."""
-
-    def __init__(self, url: str, timeout: float) -> None:
-        self._store = _store(url, timeout)
-
-    async def put(self, name: str, data: bytes) -> None:
-        try:
-            await obstore.put_async(self._store, name, data, use_multipart=False)
-        except FileNotFoundError:  # another call has just removed the folder, which was empty
-            await obstore.put_async(self._store, name, data, use_multipart=False)
-
-    async def get(self, name: str) -> bytes:
-        try:
-            found = await obstore.get_async(self._store, name)
-            return bytes(await found.bytes_async())
-        except FileNotFoundError as error:
-            raise self._judged(error) from None
-
-    async def delete(self, names: Sequence[str]) -> None:
-        try:
-            await obstore.delete_async(self._store, names)
-        except FileNotFoundError as error:  # the rest of them may be left
-            if not isinstance(self._judged(error), FileNotFoundError):
-                raise
-            for name in names:
-                with suppress(FileNotFoundError):
-                    await obstore.delete_async(self._store, name)
-
-    async def close(self) -> None:
-        """Nothing to let go of."""
-
-    def _judged(self, error: FileNotFoundError) -> Exception:
-        """The error, or another one where it is the whole store that is missing."""
-        folder = self._store.prefix if isinstance(self._store, LocalStore) else None
-        gone = folder and not folder.is_dir()
-        if gone or NO_BUCKET.search(str(error)):
-            return ConnectionError("the folder, bucket or container itself does not exist")
-        return error
-
-
-def _store(url: str, timeout: float) -> "ObjectStore":
-    scheme = urlsplit(url).scheme
-    if scheme == "memory":
-        return MemoryStore()
-    if scheme == "file":
-        return LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
-    retries = timedelta(seconds=timeout)
-    return from_url(url, retry_config={"max_retries": 3, "retry_timeout": retries})
 
 
 class RedisObjects:

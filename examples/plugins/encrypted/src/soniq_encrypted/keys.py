@@ -4,13 +4,15 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from soniq import ConfigurationError
 from soniq.plugin import Secret
 
 from .errors import DecryptionError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 KEY_BYTES = 32
@@ -29,16 +31,18 @@ class Keys:
         if wrong is not None:
             del keys  # an error shows the variables where it was raised
             raise ConfigurationError(wrong)
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # not without a key
+
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
 
     def __repr__(self) -> str:
         return f"<Keys {', '.join(self._ciphers)}>"
 
-    def newest(self) -> tuple[str, AESGCM]:
+    def newest(self) -> "tuple[str, AESGCM]":
         """The key that encrypts, with its id."""
         return next(iter(self._ciphers.items()))
 
-    def get(self, key_id: str) -> AESGCM:
+    def get(self, key_id: str) -> "AESGCM":
         """The key of an id. Raises `DecryptionError`."""
         if key_id not in self._ciphers:
             raise DecryptionError(

@@ -11,7 +11,6 @@ import re
 from typing import Any
 
 import msgspec
-from cryptography.exceptions import InvalidTag
 
 from soniq import JobId
 from soniq.plugin import Payload
@@ -73,6 +72,8 @@ class EncryptedSerializer:
         header, nonce = data[:start], data[start : start + NONCE_BYTES]
         key_id = header[3:].decode("ascii", "backslashreplace")
         cipher = self._keys.get(key_id)
+        from cryptography.exceptions import InvalidTag  # not before there is a key
+
         try:
             return cipher.decrypt(nonce, data[start + NONCE_BYTES :], self._associated(header))
         except (InvalidTag, ValueError):

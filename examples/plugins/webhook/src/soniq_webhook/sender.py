@@ -3,15 +3,16 @@
 import asyncio
 import re
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
-
-import httpx
 
 from soniq import ConfigurationError, SoniqError
 from soniq.plugin import Secret
 
 from .signature import HEADER, sign
+
+if TYPE_CHECKING:
+    import httpx
 
 URL = re.compile(r"https?://[!-~]+")
 """Printable ASCII, without spaces."""
@@ -52,6 +53,8 @@ class Sender:
 
     async def send(self, body: bytes) -> None:
         """Post a body. Raises `WebhookError` unless the answer is a success; a redirect is none."""
+        import httpx  # no process needs it that does not post
+
         try:
             async with asyncio.timeout(self._timeout):  # for all of it: a receiver may drip
                 status = await self._post(body)
@@ -72,6 +75,8 @@ class Sender:
             await transport.aclose()
 
     async def _post(self, body: bytes) -> int:
+        import httpx
+
         if self._transport is None:
             self._transport = httpx.AsyncHTTPTransport(proxy=_proxy(self._url))
         headers = {
@@ -88,6 +93,8 @@ class Sender:
 
 def _proxy(url: str) -> str | None:
     """The proxy of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) that leads there."""
+    from urllib.request import getproxies, proxy_bypass
+
     parts = urlsplit(url)
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
