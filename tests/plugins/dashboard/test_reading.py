@@ -11,7 +11,9 @@ from soniq import InvalidOption, Soniq
 from soniq.errors import AppNotStarted
 from soniq_dashboard import Dashboard
 from soniq_dashboard.counters import Counters
+from soniq_dashboard.reading import parts
 from soniq_dashboard.writing import Writer
+from tests.conftest import MakeApp
 
 from .conftest import LONG_AGO, outcome
 
@@ -78,6 +80,65 @@ async def test_totals_are_one_point_of_the_whole_time(filled: Soniq, dashboard: 
     assert [each.took.quantile(0.5) for each in by_name if each.name == "b"] == [
         pytest.approx(1.0, rel=0.23)
     ]
+
+
+@pytest.fixture
+async def minutely(app: Soniq) -> Soniq:
+    """What a job did in the last three hours: in each minute some more, until long after now."""
+    await app.start()
+    counters, now = Counters(), time.time() // 60 * 60
+    writer = Writer(app, counters, 60)
+    for minute in range(-90, 180):
+        counters.set_clock(now - 60 * minute)
+        counters.add([outcome("a", took=0.1 * (minute + 91))] * (minute % 7 + 1))
+        await writer.write()
+    return app
+
+
+@pytest.mark.parametrize("step", [1, 10, 60])
+async def test_totals_are_the_sums_of_the_rows_of_their_step(
+    minutely: Soniq, dashboard: Dashboard, step: Any
+) -> None:
+    async def same(since: datetime, until: datetime) -> None:
+        points = await dashboard.series(since, until, step=step)
+        totals = await dashboard.totals(since, until, step=step)
+        assert sum(each.done for each in totals) == sum(each.done for each in points)
+        for what in ("took", "waited"):
+            buckets = [getattr(each, what).buckets for each in points]
+            total = [getattr(each, what).buckets for each in totals]
+            assert [*map(sum, zip(*buckets, strict=True))] == [*map(sum, zip(*total, strict=True))]
+
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    for since, until in itertools.product(
+        (now - timedelta(minutes=171), hour - timedelta(hours=2), now - timedelta(minutes=8)),
+        (now, now - timedelta(minutes=23), hour, now - timedelta(minutes=7, seconds=30)),
+    ):
+        await same(since, until)
+
+
+async def test_totals_leave_rows_that_are_kept_for_less_time(
+    minutely: Soniq, make_app: MakeApp
+) -> None:
+    since, until = ago(3 * HOUR), ago(HOUR / 2)
+    async with minutely.connection() as connection:
+        schema = minutely.plugin_schema("dashboard")
+        (point,) = await minutely.plugin(Dashboard).totals(since, until, step=10)
+        await connection.execute(f"delete from {schema}.series where tier = 60")
+    assert await minutely.plugin(Dashboard).totals(since, until, step=10) != [point]
+
+    async with make_app(plugins=[Dashboard(keep_1h=HOUR)]) as other:
+        (kept,) = await other.plugin(Dashboard).totals(since, until, step=10)
+    assert (kept.done, kept.took.buckets) == (point.done, point.took.buckets)
+
+
+def test_totals_are_of_the_fewest_rows() -> None:
+    at = datetime(2030, 1, 1, 10, 57, 30, tzinfo=UTC)
+    keep = {1: 1.0, 10: 1.0, 60: 1.0}
+    found = parts(keep, at.replace(second=0), at + timedelta(days=1), 1)
+    rows = {(tier, (until - since) / timedelta(minutes=tier)) for tier, since, until in found}
+    assert rows == {(1, 3.0), (60, 23.0), (10, 5.0), (1, 7.5)}
+    assert [each[1] for each in found[1:]] == [each[2] for each in found[:-1]]
 
 
 async def test_without_durations_there_are_the_same_counts_and_seconds(

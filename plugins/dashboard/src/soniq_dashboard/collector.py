@@ -13,7 +13,7 @@ from . import audit, silent
 from .counters import Counters
 from .database import NAME, migration
 from .extending import HOOKS
-from .reading import Gauge, Point, read_gauges, read_series
+from .reading import Gauge, Point, read_gauges, read_series, read_totals
 from .running import keep_running
 from .sampling import keep_samples, keep_short
 from .settings import INTERVAL, KEEP, seconds
@@ -72,11 +72,12 @@ class Collector:
         queue: str | None = None,
         name: str | None = None,
         by: Sequence[Literal["queue", "name"]] = (),
+        step: Literal[1, 10, 60, 720] | None = None,
     ) -> Sequence[Point]:
-        """As `series`, but one point for all of that time, or one for each queue or job."""
-        return await read_series(
-            self._started(), self._keep, since, until, queue, name, by, None, whole=True
-        )
+        """As `series`, but one point for all of that time, or one for each queue or job. It begins
+        where that of `step` minutes begins in which `since` is.
+        """
+        return await read_totals(self._started(), self._keep, since, until, queue, name, by, step)
 
     async def gauges(
         self,

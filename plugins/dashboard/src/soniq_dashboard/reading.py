@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import asyncpg
 import msgspec
@@ -14,6 +15,9 @@ from .durations import Durations
 from .sampling import ALL
 from .sampling import Gauge as Sampled
 from .writing import TIERS
+
+if TYPE_CHECKING:
+    from .database import Connection
 
 STEPS = (*TIERS, 720)
 """Minutes of a point: a row of a tier, or half a day of the longest one."""
@@ -69,40 +73,66 @@ async def read_series(
     by: Sequence[str],
     step: int | None,
     *,
-    whole: bool = False,
     durations: bool = True,
 ) -> Sequence[Point]:
-    """The points from one time to another; `whole`: one for all of that time; without `durations`,
-    which is cheaper, their `took` and `waited` have sums alone. Raises `InvalidOption`, and
-    `CannotRead`.
+    """The points from one time to another; without `durations`, which is cheaper, their `took` and
+    `waited` have sums alone. Raises `InvalidOption`, and `CannotRead`.
     """
-    _check_times(since, until)
-    if step is not None:
-        _check_step(step)
-    if isinstance(by, str) or not {*by} <= {"queue", "name"}:
-        raise InvalidOption(f'by= is a list of "queue" and "name"; got {by!r}', option="by")
-
+    _check(since, until, by, step)
     with readable(app):
         async with session(app) as connection:
-            if until is None or step is None:
-                now = await connection.fetchval("select clock_timestamp()")
-                until = until or now
-                step = step or _tier(keep, until - since, now - since)
+            until, step = await _until(connection, keep, since, until, step)
             rows = await connection.fetch(
                 statement(app.plugin_schema(NAME), "series" if durations else "counts"),
                 min(step, TIERS[-1]), _begin(since, step), until, queue, name, "queue" in by,
-                "name" in by, whole, step,
+                "name" in by, step,
             )  # fmt: skip
     return [_point(row) for row in rows]
 
 
 async def read_totals(
-    app: Soniq, since: datetime, until: datetime, by: Sequence[str], step: int
+    app: Soniq,
+    keep: Mapping[int, float],
+    since: datetime,
+    until: datetime | None,
+    queue: str | None,
+    name: str | None,
+    by: Sequence[str],
+    step: int | None,
 ) -> Sequence[Point]:
-    """As `read_series`, but one point for each queue or job of all of that time, made of rows of so
-    many minutes. Raises `CannotRead`.
+    """As `read_series`, but one point for each queue or job of all of that time. Raises
+    `InvalidOption`, and `CannotRead`.
     """
-    return await read_series(app, {}, since, until, None, None, by, step, whole=True)
+    _check(since, until, by, step)
+    with readable(app):
+        async with session(app) as connection:
+            until, step = await _until(connection, keep, since, until, step)
+            begin = _begin(since, step)
+            rows = await connection.fetch(
+                statement(app.plugin_schema(NAME), "totals"),
+                *zip(*parts(keep, begin, until, step), strict=True), begin, queue, name,
+                "queue" in by, "name" in by,
+            )  # fmt: skip
+    return [_point(row) for row in rows]
+
+
+def parts(
+    keep: Mapping[int, float], begin: datetime, until: datetime, step: int
+) -> Sequence[tuple[int, datetime, datetime]]:
+    """Of which rows a time is summed up: the minutes of each, and from when to when they begin.
+    These are the longest that fit in, as there are fewest of them, and at both ends those of `step`
+    minutes: together they hold the same as these.
+    """
+    tier = max(each for each in TIERS if each <= step)
+    longer = next((each for each in TIERS if each > tier and keep[each] >= keep[tier]), None)
+    if longer is not None:
+        last = _begin(until, longer)
+        first = _begin(begin - timedelta(microseconds=1), longer) + timedelta(minutes=longer)
+        if first < last:
+            ends = [(tier, begin, first), (tier, last, until)]
+            before, after = ([each] if each[1] < each[2] else [] for each in ends)
+            return [*before, *parts(keep, first, last, longer), *after]
+    return [(tier, begin, until)]
 
 
 async def read_gauges(
@@ -180,6 +210,29 @@ async def read_known(app: Soniq, name: str) -> tuple[int, int]:
             row = await connection.fetchrow(statement(app.plugin_schema(NAME), "known"), name)
     assert row is not None
     return row["know"], row["workers"]
+
+
+async def _until(
+    connection: "Connection",
+    keep: Mapping[int, float],
+    since: datetime,
+    until: datetime | None,
+    step: int | None,
+) -> tuple[datetime, int]:
+    """The end of a time, and the minutes of its points, where nobody says which."""
+    if until is None or step is None:
+        now = await connection.fetchval("select clock_timestamp()")
+        until = until or now
+        step = step or _tier(keep, until - since, now - since)
+    return until, step
+
+
+def _check(since: datetime, until: datetime | None, by: Sequence[str], step: int | None) -> None:
+    _check_times(since, until)
+    if step is not None:
+        _check_step(step)
+    if isinstance(by, str) or not {*by} <= {"queue", "name"}:
+        raise InvalidOption(f'by= is a list of "queue" and "name"; got {by!r}', option="by")
 
 
 def _check_times(since: datetime, until: datetime | None) -> None:

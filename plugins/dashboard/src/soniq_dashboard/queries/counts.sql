@@ -4,9 +4,8 @@ with found as (
         at, done, dead, cancelled, retry, snooze, lost, stopped, took, waited,
         case when $6 then queue end as of_queue, case when $7 then name end as of_name,
         case
-            when $8 then $2
-            when $9::integer = $1 then at -- which is known when it is planned
-            else date_bin(make_interval(mins => $9), at, to_timestamp(0))
+            when $8::integer = $1 then at -- which is known when it is planned
+            else date_bin(make_interval(mins => $8), at, to_timestamp(0))
         end as point
     from {schema}.series
     where tier = $1 and at >= $2 and at < $3 and ($4::text is null or queue = $4) and ($5::text is null or name = $5)

@@ -1,12 +1,11 @@
 -- What was counted from one time to another, in rows of a tier, of one queue and job or of all; by queue ($6), by job ($7),
--- or together; $8: of the whole time at once; $9: minutes of a point.
+-- or together; $8: minutes of a point.
 with found as (
     select
         *, case when $6 then queue end as of_queue, case when $7 then name end as of_name,
         case
-            when $8 then $2
-            when $9::integer = $1 then at -- which is known when it is planned
-            else date_bin(make_interval(mins => $9), at, to_timestamp(0))
+            when $8::integer = $1 then at -- which is known when it is planned
+            else date_bin(make_interval(mins => $8), at, to_timestamp(0))
         end as point
     from {schema}.series
     where tier = $1 and at >= $2 and at < $3 and ($4::text is null or queue = $4) and ($5::text is null or name = $5)

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from soniq import InvalidOption, Search
 from soniq import Page as Found
+from soniq_dashboard.collector import Collector
 from soniq_dashboard.names import Name, names_of
-from soniq_dashboard.reading import read_known, read_totals
+from soniq_dashboard.reading import read_known
 from soniq_dashboard.web.histogram import histogram
 from soniq_dashboard.web.options import options
 from soniq_dashboard.web.view import View
@@ -24,7 +25,7 @@ async def read(view: View) -> Mapping[str, object]:
     names: Sequence[Name] = ()
     missing = ""
     if counts is not None:
-        names, missing = await counted(view, ("names", window), lambda: _names(view, window))
+        names, missing = await counted(view, ("names", window), lambda: _names(counts, window))
     return {
         "names": names,
         "counted": counts is not None,
@@ -74,11 +75,10 @@ async def _recent(view: View, name: str) -> Found | None:
         return None
 
 
-async def _names(view: View, window: str) -> Sequence[Name]:
+async def _names(counts: Collector, window: str) -> Sequence[Name]:
     until = datetime.now(UTC)
     since, slow = until - WINDOWS[window].length, WINDOWS[window].slow
-    points = await read_totals(view.app, since, until, ["name"], slow)
-    return names_of(points)
+    return names_of(await counts.totals(since, until, by=["name"], step=slow))
 
 
 PAGE = Page("/names", "names.html", read, "Names", "n")

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from soniq.errors import PluginNotLoaded
 from soniq_dashboard.collector import Collector
@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 FRESH = 15.0
 """Seconds for which they are shown again."""
+Step = Literal[1, 10, 60, 720]
 LONGEST = 2.0
 """Seconds that one reading of them may take: the page shows the rest then."""
 
@@ -31,8 +32,8 @@ class Window:
     """
 
     length: timedelta
-    step: int
-    slow: int
+    step: Step
+    slow: Step
     coarse: int
 
 
@@ -127,11 +128,11 @@ async def _drawn(
         read = await read_overview(view.app, since, until, step, slow, window.coarse)
         points, of_slow, names, gauges = read.points, read.slow, read.names, read.gauges
     else:
-        of_slow = await counts.series(since, until, queue=queue, name=name, step=slow)  # type: ignore[arg-type]
+        of_slow = await counts.series(since, until, queue=queue, name=name, step=slow)
         points = of_slow
         if step < slow:
             points = await counts.series(
-                since, until, queue=queue, name=name, step=step, durations=False  # type: ignore[arg-type]
+                since, until, queue=queue, name=name, step=step, durations=False
             )  # fmt: skip
         gauges = await read_gauges(view.app, since, until, queue, step, empty=True)
 
