@@ -1,5 +1,6 @@
 """The queues, what each holds, and who serves it."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -28,21 +29,27 @@ BARS: Mapping[str, tuple[Literal[1, 10, 60, 720], int, str]] = {
 
 
 async def read(view: View) -> Mapping[str, object]:
-    now, name = await overview_of(view), view.text("queue")
-    queues = queues_of(now)
-    if name:
-        queues = [each for each in queues if each.name == name]
-    of_one: Mapping[str, object] = {}
-    if name:
-        panels = await view.extensions.panels(dashboard_queue_panels, view.user.may, name)
-        of_one = {
-            **await charts(view, "/queues", queue=name),
-            "trend": await _trend(view, name, queues),
-            "panels": panels,
-        }
-    else:
-        of_one = await _finished(view)
-    return {"queues": queues, "name": name, "exact": now["exact"], **of_one}
+    if name := view.text("queue"):
+        return await _one(view, name)
+    now, finished = await asyncio.gather(overview_of(view), _finished(view))
+    return {"queues": queues_of(now), "name": "", "exact": now["exact"], **finished}
+
+
+async def _one(view: View, name: str) -> Mapping[str, object]:
+    now, drawn, panels = await asyncio.gather(
+        overview_of(view),
+        charts(view, "/queues", queue=name),
+        view.extensions.panels(dashboard_queue_panels, view.user.may, name),
+    )
+    queues = [each for each in queues_of(now) if each.name == name]
+    return {
+        "queues": queues,
+        "name": name,
+        "exact": now["exact"],
+        **drawn,
+        "trend": await _trend(view, name, queues),
+        "panels": panels,
+    }
 
 
 async def _finished(view: View) -> Mapping[str, object]:

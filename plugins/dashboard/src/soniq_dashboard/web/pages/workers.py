@@ -1,5 +1,6 @@
 """The live workers, those that fell silent, and one of them."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -17,8 +18,7 @@ from .silent import silent_of
 
 
 async def read(view: View) -> Mapping[str, object]:
-    now = await overview_of(view)
-    gone, missing = await silent_of(view)
+    now, (gone, missing) = await asyncio.gather(overview_of(view), silent_of(view))
     taken, untold = await memory_of(view, now["workers"], gone)
     return {
         "workers": now["workers"],
