@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
 
@@ -45,6 +46,15 @@ KEYS = {
 runs has no index of its start: all that is alive is walked through, and sorted where it is found.
 """
 LAST_FIRST = ("newest", "finished")
+
+
+def _place_in(columns: Sequence[str]) -> "Callable[[asyncpg.Record], Place]":
+    """What reads a place in a row: it is asked of each row of a page."""
+    read = itemgetter(*columns)
+    return read if len(columns) > 1 else lambda row: (read(row),)
+
+
+PLACES = {order: _place_in(columns) for order, columns in KEYS.items()}
 TIMES = {"finished": "finished", "due": "scheduled"}
 """The range of a search that bounds the walk of an order: that of its first column."""
 
@@ -176,7 +186,7 @@ class Walk:
 
     def key(self, row: "asyncpg.Record") -> Place:
         """The place of a row."""
-        return tuple(row[column] for column in self._columns)
+        return PLACES[self.search.order](row)
 
     @property
     def descends(self) -> bool:

@@ -1,7 +1,7 @@
 """The jobs that have died, those of the same kind together."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ BARS = {
 """By period: the time of each bar of a sparkline."""
 MOST = 2_000
 """The newest failures that are grouped."""
-AT_ONCE = 500
+AT_ONCE = 1_000
 MOST_SHOWN = 200
 """The groups of a page."""
 MOST_ACTS = 50
@@ -101,9 +101,13 @@ def grouped(jobs: Sequence[FoundJob], shown: Mapping[tuple[str, str], str]) -> S
     messages is shown. `shown` has what may be shown of each message, by the job's name and it.
     """
     of_kind: dict[tuple[str, str, str], list[FoundJob]] = defaultdict(list)
+    saying: dict[tuple[str, str | None, str | None], list[FoundJob]] = {}
     for job in jobs:
-        message = VARYING.sub("…", shown.get((job.job_name, job.error_message or ""), ""))
-        of_kind[job.job_name, job.error_type or "", message].append(job)
+        said = job.job_name, job.error_type, job.error_message
+        if said not in saying:  # many say the very same
+            message = VARYING.sub("…", shown.get((job.job_name, job.error_message or ""), ""))
+            saying[said] = of_kind[job.job_name, job.error_type or "", message]
+        saying[said].append(job)
     groups = [
         Group(
             name, error_type, message, len(same), same[-1].finished_at, same[0].finished_at,
@@ -132,8 +136,8 @@ def sparks(
     made: dict[Group, Spark] = {}
     for each in groups[:MOST_SHOWN]:
         counts = [0] * places
-        for at in each.times:
-            counts[place(at)] += 1
+        for bar, died in Counter(int(at.timestamp() // seconds) for at in each.times).items():
+            counts[min(max(bar - before, 0), places - 1)] += died
         made[each] = spark(counts, "died", told, known=known)
     return made
 
