@@ -12,6 +12,8 @@ BOUNDS: Sequence[float] = tuple(0.005 * FACTOR**step for step in range(34))
 """Where the buckets end, in seconds: 5 ms, each 1.5 times the one before, up to 54 minutes. What
 took longer is in one more.
 """
+TOLD: Sequence[float] = (*(bound / MIDDLE for bound in BOUNDS), BOUNDS[-1])
+"""What is said of each bucket: its geometric middle, and the last bound of the one beyond."""
 
 
 class Durations(msgspec.Struct, frozen=True):
@@ -39,9 +41,12 @@ class Durations(msgspec.Struct, frozen=True):
         in which that is, which is off by 22 % at most; None where there are none. Above the last
         bound it is that bound.
         """
+        return self.quantiles(share)[0]
+
+    def quantiles(self, *shares: float) -> Sequence[float | None]:
+        """The same of several shares at once."""
         passed = list(accumulate(self.buckets))
         if not passed or not passed[-1]:
-            return None
-        least = max(share * passed[-1], 1)  # none is in the empty buckets before the first
-        place = bisect_left(passed, least)
-        return BOUNDS[-1] if place == len(BOUNDS) else BOUNDS[place] / MIDDLE
+            return [None for _ in shares]
+        # none is in the empty buckets before the first
+        return [TOLD[bisect_left(passed, max(share * passed[-1], 1))] for share in shares]

@@ -1,6 +1,7 @@
 """How figures are written, in a browser and in a terminal."""
 
 import math
+from functools import lru_cache
 
 from soniq import Count
 
@@ -39,9 +40,10 @@ def duration(seconds: float | None) -> str:
     return " ".join(parts[:2])
 
 
+@lru_cache(1_000)
 def about(seconds: float | None) -> str:
     """A quantile of durations: `< 5 ms` below the end of the first bucket, where they are not told
-    apart.
+    apart. A chart has hundreds of them, of some thirty buckets.
     """
     if seconds is not None and 0 < seconds < BOUNDS[0]:
         return f"< {BOUNDS[0] * 1000:.0f} ms"

@@ -53,13 +53,14 @@ def _name(total: Point) -> Name:
 
 
 def _made(name: str, runs: int, failed: int, took: Durations, waited: Durations) -> Name:
+    median, slow, rare = took.quantiles(0.5, 0.95, 0.99)
     return Name(
         name=name,
         runs=runs,
         failed=failed,
-        median=took.quantile(0.5),
-        slow=took.quantile(0.95),
-        rare=took.quantile(0.99),
+        median=median,
+        slow=slow,
+        rare=rare,
         waited=waited.quantile(0.95),
         total=took.seconds,
         took=took,

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import asyncpg
@@ -44,7 +45,12 @@ def buckets(chance: random.Random, jobs: int, seconds: float) -> list[int]:
         place = next((n for n, bound in enumerate(BOUNDS) if took <= bound), len(BOUNDS))
         counts[place] += 1
     most = max(1, min(jobs, 60))
-    return [each * jobs // most for each in counts]
+    return ended([each * jobs // most for each in counts])
+
+
+def ended(counts: list[int]) -> list[int]:
+    """Counts as they are kept: the empty ones at the end are left out."""
+    return counts[: max((place for place, count in enumerate(counts, 1) if count), default=0)]
 
 
 def load(at: datetime) -> float:
@@ -82,8 +88,8 @@ async def write_day(
                 ):
                     row[place] += more  # type: ignore[operator]
                 for place, more_buckets in ((5, took), (6, waited)):
-                    had = row[place] or [0] * len(more_buckets)
-                    row[place] = [a + b for a, b in zip(had, more_buckets, strict=True)]  # type: ignore[call-overload]
+                    both = zip_longest(row[place], more_buckets, fillvalue=0)  # type: ignore[call-overload]
+                    row[place] = [a + b for a, b in both]
             waiting += int(jobs * stall * 40 + jobs * wait / 60)
         running = int(64 * load(at) * chance.uniform(0.8, 1.1))
         gauges.append((at, "", waiting, 40, running, 3, 30.0 * stall + 0.3 * load(at)))

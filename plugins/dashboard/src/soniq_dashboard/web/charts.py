@@ -197,15 +197,18 @@ def _path(values: Sequence[float | None], top: float) -> str:
     """A line through the numbers; where one is missing, it begins anew. A number by itself is a
     level as wide as the time it stands for.
     """
-    across = WIDTH / max(len(values) - 1, 1)
+    across, high = WIDTH / max(len(values) - 1, 1), HEIGHT / top
     parts, drawn = [], False
     for place, value in enumerate(values):
-        if value is not None:
-            x, y = place * across, HEIGHT - value / top * HEIGHT
-            if not drawn and (place + 1 == len(values) or values[place + 1] is None):
-                left, right = max(x - across / 2, 0), min(x + across / 2, WIDTH)
-                parts.append(f"M{left:.0f} {y:.1f}H{right:.0f}")
-            else:
-                parts.append(f"{'L' if drawn else 'M'}{x:.0f} {y:.1f}")
-        drawn = value is not None
+        if value is None:
+            drawn = False
+        elif drawn:
+            parts.append(f"L{place * across:.0f} {HEIGHT - value * high:.1f}")
+        elif place + 1 < len(values) and values[place + 1] is not None:
+            parts.append(f"M{place * across:.0f} {HEIGHT - value * high:.1f}")
+            drawn = True
+        else:
+            left, right = ((place + half) * across for half in (-0.5, 0.5))
+            y = HEIGHT - value * high
+            parts.append(f"M{max(left, 0):.0f} {y:.1f}H{min(right, WIDTH):.0f}")
     return "".join(parts)

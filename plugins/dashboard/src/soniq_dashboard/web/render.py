@@ -21,7 +21,7 @@ from .query import quoted
 MOST_SHOWN = 4_000
 """Characters of a value on a page."""
 
-AGO = re.compile(r'(?<= data-ago=)"-?\d+">[^<]*')
+AGO = re.compile(r' data-ago="-?\d+">[^<]*')
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Kinds of characters that cannot be seen, or that turn others around."""
 
@@ -54,9 +54,9 @@ def moment(at: datetime | None, now: datetime | None = None) -> str:
     text, since = _iso(at), ((now or datetime.now(UTC)) - at).total_seconds()
     long = duration(abs(since)) if abs(since) >= 60 else f"{abs(since):.0f} s"
     seen = f"{long} ago" if since >= 0 else f"in {long}"
-    return Markup('<time datetime="{}" title="{}" data-ago="{:.0f}">{}</time>').format(
+    return Markup('<time datetime="%s" title="%s" data-ago="%.0f">%s</time>') % (
         text, _utc(at), since, seen
-    )
+    )  # fmt: skip
 
 
 def tag(html: str) -> str:
@@ -70,16 +70,20 @@ def lasting(at: datetime | None, now: datetime | None = None) -> str:
     if at is None:
         return "–"
     since = max(0.0, ((now or datetime.now(UTC)) - at).total_seconds())
-    return Markup(
-        '<time datetime="{}" title="since {}" data-for data-ago="{:.0f}">{}</time>'
-    ).format(_iso(at), _utc(at), since, duration(since) if since >= 60 else f"{since:.0f} s")
+    seen = duration(since) if since >= 60 else f"{since:.0f} s"
+    return Markup('<time datetime="%s" title="since %s" data-for data-ago="%.0f">%s</time>') % (
+        _iso(at),
+        _utc(at),
+        since,
+        seen,
+    )
 
 
 def clock(at: datetime | None) -> str:
     """A time itself, in UTC; a script of the page shows it in the zone of who looks."""
     if at is None:
         return "–"
-    return Markup('<time datetime="{}" data-clock>{}</time>').format(_iso(at), _utc(at))
+    return Markup('<time datetime="%s" data-clock>%s</time>') % (_iso(at), _utc(at))
 
 
 def _iso(at: datetime) -> str:
@@ -87,7 +91,7 @@ def _iso(at: datetime) -> str:
 
 
 def _utc(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def pretty(value: Any) -> str:

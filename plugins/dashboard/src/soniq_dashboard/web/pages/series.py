@@ -185,7 +185,13 @@ def _charts(fine: Plot, slow: Plot, gauges: Sequence[Gauge], of_name: bool) -> S
 
 
 def number_of(value: float) -> str:
-    return number(int(value)) if value == int(value) else number(value)
+    return number(int(value) if value == int(value) else value)
+
+
+def _begin(at: datetime, step: int) -> datetime:
+    """When the point of so many minutes begins in which a time is."""
+    seconds = step * 60
+    return datetime.fromtimestamp(int(at.timestamp() // seconds) * seconds, UTC)
 
 
 def times_of(since: datetime, until: datetime, step: int) -> list[datetime]:
@@ -233,10 +239,12 @@ def _alive(gauge: Gauge) -> int:
 def _quantiles(
     times: Sequence[datetime], at: Mapping[datetime, Point], what: str
 ) -> Sequence[Line]:
-    def values(share: float) -> list[float | None]:
-        return [getattr(at[time], what).quantile(share) if time in at else None for time in times]
-
-    return [Line("p50 ≈", "calm", values(0.5)), Line("p95 ≈", "busy", values(0.95))]
+    none = None, None
+    both = [getattr(at[time], what).quantiles(0.5, 0.95) if time in at else none for time in times]
+    return [
+        Line("p50 ≈", "calm", [each for each, _ in both]),
+        Line("p95 ≈", "busy", [each for _, each in both]),
+    ]
 
 
 def _oldest(plot: Plot, seen: Mapping[datetime, Gauge]) -> Sequence[Line]:
@@ -245,7 +253,7 @@ def _oldest(plot: Plot, seen: Mapping[datetime, Gauge]) -> Sequence[Line]:
         return []
     oldest = dict[datetime, float]()
     for at, each in seen.items():
-        (point,) = times_of(at, at, plot.step)
+        point = _begin(at, plot.step)
         oldest[point] = max(each.oldest, oldest.get(point, 0.0))
     return [Line("oldest", "warn", [oldest.get(time) for time in plot.times])]
 
