@@ -11,6 +11,8 @@ from soniq import InvalidOption, Soniq
 from soniq.errors import AppNotStarted
 from soniq_dashboard import Dashboard
 from soniq_dashboard.counters import Counters
+from soniq_dashboard.database import CannotRead, migration
+from soniq_dashboard.durations import BOUNDS
 from soniq_dashboard.reading import parts
 from soniq_dashboard.writing import Writer
 from tests.conftest import MakeApp
@@ -130,6 +132,44 @@ async def test_totals_leave_rows_that_are_kept_for_less_time(
     async with make_app(plugins=[Dashboard(keep_1h=HOUR)]) as other:
         (kept,) = await other.plugin(Dashboard).totals(since, until, step=10)
     assert (kept.done, kept.took.buckets) == (point.done, point.took.buckets)
+
+
+async def test_sums_of_buckets_are_exact_however_large(app: Soniq, dashboard: Dashboard) -> None:
+    """Of each bucket as much as a row can have of it, and of rows that have fewer buckets, or none."""
+    await app.start()
+    most, full = 2**31 - 1, len(BOUNDS) + 1
+    several = [[most] * full, [most] * full, [7], [], [0, 0, 5], [most - n for n in range(full)]]
+    async with app.connection() as connection:
+        await connection.executemany(
+            f"insert into {app.plugin_schema('dashboard')}.series (tier, at, queue, name, done, dead,"
+            " cancelled, retry, snooze, lost, stopped, took, waited, took_buckets, waited_buckets)"
+            " values (60, to_timestamp(0), 'default', $1, 1, 0, 0, 0, 0, 0, 0, 1, 1, $2, $3)",
+            [(f"job {n}", each, each[::-1]) for n, each in enumerate(several)],
+        )
+    (point,) = await dashboard.series(datetime.fromtimestamp(0, UTC), step=60)
+    for found, rows in (
+        (point.took.buckets, several),
+        (point.waited.buckets, [each[::-1] for each in several]),
+    ):
+        assert found == [*map(sum, itertools.zip_longest(*rows, fillvalue=0))]
+    (none,) = await dashboard.series(datetime.fromtimestamp(0, UTC), step=60, name="job 3")
+    assert (none.took.buckets, none.took.quantile(0.5)) == ([0] * full, None)
+
+
+async def test_rows_that_were_there_before_the_sums_were_are_summed_up(
+    minutely: Soniq, dashboard: Dashboard
+) -> None:
+    since = ago(2 * HOUR)
+    before = await dashboard.totals(since, by=["name"])
+    schema = minutely.plugin_schema("dashboard")
+    async with minutely.connection() as connection:
+        await connection.execute(
+            f"alter table {schema}.series drop column took_packed, drop column waited_packed"
+        )
+        with pytest.raises(CannotRead, match="soniq setup makes them"):
+            await dashboard.totals(since, by=["name"])
+        await connection.execute(migration("0008_packed").replace("{schema}", schema))
+    assert await dashboard.totals(since, by=["name"]) == before
 
 
 def test_totals_are_of_the_fewest_rows() -> None:

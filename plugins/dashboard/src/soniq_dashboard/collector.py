@@ -145,6 +145,7 @@ class Collector:
             "0005_run_now",
             "0006_memory",
             "0007_waits",
+            "0008_packed",
         )
         return [Migration(version=n, sql=migration(each)) for n, each in enumerate(steps, 1)]
 

@@ -26,14 +26,19 @@ PATIENCE = 5.0
 
 MISSING = (
     asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
     asyncpg.UndefinedFunctionError,
     asyncpg.InvalidSchemaNameError,
 )
 """What a statement meets whose tables, or what came to them later, were not made yet."""
 
-OF_BUCKETS = re.compile(r"\{(added|summed):(\w+)\}")
-"""What stands in a statement for an expression for each bucket: PostgreSQL has no sum of arrays,
-and what takes them apart and together takes ten times as long.
+OF_BUCKETS = re.compile(r"\{(added|packed|summed):(\w+)\}")
+"""What stands in a statement for an expression of all buckets: PostgreSQL has no sum of arrays, and
+what takes them apart and together takes ten times as long.
+"""
+DIGITS = 12
+"""Of a bucket where all are packed into one number, which PostgreSQL sums up at once: more than any
+sum of them has.
 """
 PLACES = range(1, len(BOUNDS) + 2)
 
@@ -85,16 +90,26 @@ def lacks_right(error: BaseException) -> bool:
 @cache
 def statement(schema: str, name: str) -> str:
     """A statement of queries/, for the plugin's schema."""
-    text = (files(__package__) / "queries" / f"{name}.sql").read_text(encoding="utf-8")
-    return OF_BUCKETS.sub(_of_buckets, text).replace("{schema}", schema)
+    return _read(f"queries/{name}").replace("{schema}", schema)
+
+
+def _read(name: str) -> str:
+    text = (files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
+    return OF_BUCKETS.sub(_of_buckets, text)
 
 
 def _of_buckets(match: re.Match[str]) -> str:
-    """`added`: those of a row that is there and of a new one; `summed`: those of many rows."""
+    """`added`: those of a row that is there and of a new one; `packed`: those of a row as one
+    number, of which `unpacked` makes buckets again; `summed`: so those of many rows.
+    """
     how, column = match.groups()
     if how == "summed":
-        sums = (f"coalesce(sum({column}[{place}]), 0)::int8" for place in PLACES)
-        return f"array[{', '.join(sums)}] as {column}"
+        return f"sum({column.removesuffix('_buckets')}_packed)::text as {column}"
+    if how == "packed":
+        number = "0"
+        for place in reversed(PLACES):
+            number = f"({number} * 1e{DIGITS} + coalesce({column}[{place}], 0))"
+        return number
 
     kept, new = f"kept.{column}", f"excluded.{column}"
     sums = (f"coalesce({kept}[{each}], 0) + coalesce({new}[{each}], 0)" for each in PLACES)
@@ -103,7 +118,15 @@ def _of_buckets(match: re.Match[str]) -> str:
 
 def migration(name: str) -> str:
     """A file of migrations/."""
-    return (files(__package__) / "migrations" / f"{name}.sql").read_text(encoding="utf-8")
+    return _read(f"migrations/{name}")
+
+
+def unpacked(number: str) -> list[int]:
+    """The buckets that are packed into a number."""
+    digits = number.zfill(-(-len(number) // DIGITS) * DIGITS)
+    starts = range(len(digits) - DIGITS, -1, -DIGITS)
+    found = [int(digits[start : start + DIGITS]) for start in starts]
+    return [*found, *(0 for _ in PLACES[len(found) :])]
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import msgspec
 
 from soniq import Soniq
 
-from .database import NAME, readable, session, statement
+from .database import NAME, readable, session, statement, unpacked
 from .durations import MIDDLE, Durations
 
 WEEK = 7 * 86_400.0
@@ -79,7 +79,7 @@ async def usual(app: Soniq, names: Collection[str]) -> Mapping[str, Usual]:
         async with session(app) as connection:
             sql = statement(app.plugin_schema(NAME), "usual")
             rows = await connection.fetch(sql, [*names], WEEK)
-    found = {row["name"]: Durations(0.0, row["took_buckets"]) for row in rows}
+    found = {row["name"]: Durations(0.0, unpacked(row["took_buckets"])) for row in rows}
     return {
         name: Usual(seconds)
         for name, took in found.items()

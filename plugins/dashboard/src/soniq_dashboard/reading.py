@@ -10,7 +10,7 @@ import msgspec
 from soniq import InvalidOption, Soniq
 
 from .counters import OTHER, WAYS
-from .database import NAME, readable, session, statement
+from .database import NAME, readable, session, statement, unpacked
 from .durations import Durations
 from .sampling import ALL
 from .sampling import Gauge as Sampled
@@ -265,6 +265,11 @@ def _point(row: asyncpg.Record) -> Point:
         queue=row["of_queue"],
         name=row["of_name"],
         **{way: row[way] for way in WAYS},
-        took=Durations(row["took"], row["took_buckets"]),
-        waited=Durations(row["waited"], row["waited_buckets"]),
+        took=_durations(row, "took"),
+        waited=_durations(row, "waited"),
     )
+
+
+def _durations(row: asyncpg.Record, what: str) -> Durations:
+    packed = row[f"{what}_buckets"]
+    return Durations(row[what], () if packed is None else unpacked(packed))

@@ -86,11 +86,12 @@ def counted(queues: Mapping[str, LiveQueue]) -> Iterator[Counted]:
 
 async def live(sql: Statements, connection: "Connection", *, names: bool = True) -> Live:
     """What is alive, as a connection's transaction sees it; `names`: also by name."""
-    oldest = await connection.fetch(sql["oldest_live"], FEW)
+    rows = await connection.fetch(sql["oldest_live"], FEW)
+    oldest = [row for row in rows if row["queue"] is not None]
     queues = by_queue(oldest)
     held = any(row["status"] == "held" for row in oldest)
     marked = any(row["marked"] for row in oldest)
-    if sum(row["jobs"] for row in oldest) < FEW:
+    if not rows[0]["many"]:
         return Live(queues, _names(oldest, ("queued", "held")), held, marked)
 
     of_names = _names(oldest, ("held",))

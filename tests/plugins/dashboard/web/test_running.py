@@ -77,7 +77,7 @@ async def test_what_runs_is_compared_with_what_is_usual_and_can_be_cancelled(
     with counted(monkeypatch) as asked:
         page = await client.get("/running")
         await client.get("/running")
-    assert sum("sum(took_buckets[" in each for each in asked) == 1
+    assert sum("sum(took_packed)" in each for each in asked) == 1
     rows = dict(zip(re.findall(r'main-link" href="/jobs/[^"]+">(\w+)<', page.text),
                     page.text.split("<tr data-row>")[1:], strict=True))  # fmt: skip
     assert {name for name, row in rows.items() if "longer than usual" in row} == {"quick"}

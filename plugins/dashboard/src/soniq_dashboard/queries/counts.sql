@@ -13,5 +13,5 @@ with found as (
 select
     point as at, of_queue, of_name, sum(done)::int8 as done, sum(dead)::int8 as dead, sum(cancelled)::int8 as cancelled,
     sum(retry)::int8 as retry, sum(snooze)::int8 as snooze, sum(lost)::int8 as lost, sum(stopped)::int8 as stopped,
-    sum(took) as took, sum(waited) as waited, '{}'::int8[] as took_buckets, '{}'::int8[] as waited_buckets
+    sum(took) as took, sum(waited) as waited, null as took_buckets, null as waited_buckets
 from found group by point, of_queue, of_name order by point, of_queue, of_name

@@ -18,15 +18,15 @@ from found group by point
 union all
 select
     true, at, null, null, sum(done)::int8, sum(dead)::int8, sum(cancelled)::int8, sum(retry)::int8, sum(snooze)::int8,
-    sum(lost)::int8, sum(stopped)::int8, sum(took), sum(waited), '{}', '{}', null
+    sum(lost)::int8, sum(stopped)::int8, sum(took), sum(waited), null, null, null
 from {schema}.series where $7::integer < $1 and tier = $7 and at >= $2 and at < $3 group by at
 union all
 select
     false, $6, null, name, sum(done)::int8, sum(dead)::int8, sum(cancelled)::int8, sum(retry)::int8, sum(snooze)::int8,
-    sum(lost)::int8, sum(stopped)::int8, sum(took), sum(waited), '{}', '{}', null
+    sum(lost)::int8, sum(stopped)::int8, sum(took), sum(waited), null, null, null
 from {schema}.series where tier = $5 and at >= $6 and at < $3 group by name
 union all
-select false, at, null, null, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{}', '{}', to_jsonb(sampled)
+select false, at, null, null, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, to_jsonb(sampled)
 from (
     select
         date_bin(make_interval(mins => $8), at, to_timestamp(0)) as at, max(oldest) as oldest, max(waiting) as waiting,
