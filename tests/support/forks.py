@@ -22,6 +22,13 @@ from threading import Lock, Thread
 from types import ModuleType
 from typing import IO, Any, Self
 
+LATER = (
+    "httpx", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "soniq_psycopg.handlers",
+    "soniq_pydantic.reading", "soniq_sentry.recording", "soniq_sqlalchemy.engines",
+    "soniq_sqlalchemy.sessions", "uvicorn.main",
+)  # fmt: skip
+"""What plugins import where they are made use of, and what is used beside them."""
+
 
 class Fork:
     """A process that was forked, with what tests use of a `subprocess.Popen`; its output is text."""
@@ -245,7 +252,7 @@ def _import_plugins() -> None:
     for plugin in entry_points(group="soniq"):
         plugin.load()
     list(iter_default_integrations(True))
-    for name in ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "uvicorn.main"):
+    for name in LATER:
         import_module(name)
 
 

@@ -14,7 +14,7 @@ from soniq.cli.options import EXIT_CODES, json_option, named_app
 from soniq.cli.output import Failure, as_json, clean, table
 from soniq.distribution import core_version
 from soniq.errors import PluginError, SoniqError
-from soniq.hooks.discovery import GROUP
+from soniq.hooks.discovery import GROUP, about
 from soniq.hooks.hooks import Hooks, LoadedPlugin, PluginSource
 from soniq.hooks.implementation import Implementation
 from soniq.hooks.specs import CONTRACT_VERSION, HOOKS
@@ -147,7 +147,7 @@ def _listed(
 
 
 def _of_entry_point(point: EntryPoint, error: str | None) -> PluginInfo:
-    distribution, version = (point.dist.name, point.dist.version) if point.dist else (None, None)
+    distribution, version = about(point)
     return PluginInfo(
         name=point.name,
         version=version,

@@ -22,22 +22,33 @@ def by_name(points: Iterable[EntryPoint]) -> Sequence[EntryPoint]:
 
     Two of one name are an error: one of them would be skipped in silence.
     """
-    found: dict[str, EntryPoint] = {}
-    for point in sorted(points, key=lambda p: (p.name, origin(p) or "")):
-        other = found.setdefault(point.name, point)
-        if other is not point and (other.value != point.value or origin(other) != origin(point)):
-            raise PluginError(
-                f"two distributions have a plugin named {point.name!r}: {origin(other)} and"
-                f" {origin(point)}; uninstall one",
-                plugin=point.name,
-                distribution=origin(point),
-            )
-    return list(found.values())
+    named: dict[str, list[EntryPoint]] = {}
+    for point in points:
+        named.setdefault(point.name, []).append(point)
+
+    for name, several in sorted(named.items()):
+        if len(several) == 1:
+            continue
+        first, *others = sorted(several, key=lambda point: about(point)[0] or "")
+        for other in others:
+            if (first.value, about(first)[0]) != (other.value, about(other)[0]):
+                raise PluginError(
+                    f"two distributions have a plugin named {name!r}: {about(first)[0]} and"
+                    f" {about(other)[0]}; uninstall one",
+                    plugin=name,
+                    distribution=about(other)[0],
+                )
+    return [named[name][0] for name in sorted(named)]
 
 
-def origin(point: EntryPoint) -> str | None:
-    """The name of the distribution that has an entry point, if it is known."""
-    return point.dist.name if point.dist else None
+def about(point: EntryPoint) -> tuple[str | None, str | None]:
+    """The name and the version of the distribution that has an entry point, if it is known. A file
+    is parsed for it.
+    """
+    if point.dist is None:
+        return None, None
+    told = point.dist.metadata
+    return told["Name"], told["Version"]
 
 
 def why_blocked(name: str, chosen: str | None) -> str | None:

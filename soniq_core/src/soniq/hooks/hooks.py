@@ -19,10 +19,10 @@ from soniq.errors import InvalidOption, PluginError, PluginNotLoaded
 from soniq.hooks import specs, trace
 from soniq.hooks.discovery import (
     GROUP,
+    about,
     by_name,
     installed,
     module_of,
-    origin,
     plugin_name,
     why_blocked,
 )
@@ -183,7 +183,7 @@ class Hooks:
 
     def _installed(self, found: EntryPoint, chosen: str | None) -> "_Offered":
         """An installed plugin, which is imported unless SONIQ_PLUGINS keeps it out."""
-        distribution, version = origin(found), found.dist.version if found.dist else None
+        distribution, version = about(found)
         why = why_blocked(found.name, chosen)
         if why is not None:
             return _Offered(found.name, None, DISCOVERED, distribution, version, why)
