@@ -12,8 +12,11 @@ import pytest
 
 NEEDED = {"asyncpg", "click", "msgspec", "pluggy", "typing_extensions"}
 """What the core is made of."""
-LIGHT = {"otel": {"opentelemetry"}, "schedules": {"cronsim"}}
+LIGHT = {"schedules": {"cronsim"}}
 """What a plugin is made of, and is imported with it."""
+UNCONFIGURED = {
+    name: value for name, value in os.environ.items() if not name.startswith(("SONIQ_", "OTEL_"))
+}
 PLUGINS = sorted(point.name for point in entry_points(group="soniq"))
 
 LOADED = """
@@ -80,7 +83,7 @@ def loaded() -> dict[str, list[str]]:
 def _found(program: str, **environment: str) -> dict[str, list[str]]:
     done = subprocess.run(
         [sys.executable, "-c", f"{program}\nprint(json.dumps(found))"],
-        env={**os.environ, **environment},
+        env={**UNCONFIGURED, **environment},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -23,9 +23,10 @@ from types import ModuleType
 from typing import IO, Any, Self
 
 LATER = (
-    "httpx", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "soniq_psycopg.handlers",
-    "soniq_pydantic.reading", "soniq_sentry.recording", "soniq_sqlalchemy.engines",
-    "soniq_sqlalchemy.sessions", "uvicorn.main",
+    "httpx", "opentelemetry.exporter.otlp.proto.http.trace_exporter", "soniq_otel.consume",
+    "soniq_otel.gauges", "soniq_otel.produce", "soniq_psycopg.handlers", "soniq_pydantic.reading",
+    "soniq_sentry.recording", "soniq_sqlalchemy.engines", "soniq_sqlalchemy.sessions",
+    "uvicorn.main",
 )  # fmt: skip
 """What plugins import where they are made use of, and what is used beside them."""
 

@@ -184,3 +184,70 @@ def test_a_global_sdk_is_used_also_when_it_is_set_up_late_and_is_flushed_at_the_
     )
     (consumed,) = receiver.metrics["messaging.client.consumed.messages"].points
     assert consumed.value == 1
+
+
+LATE = """
+import asyncio, sys
+
+from soniq import Soniq
+
+app = Soniq()
+
+@app.job(name="greet")
+async def greet() -> None:
+    ...
+
+async def main() -> None:
+    working = asyncio.create_task(app.run_worker())
+    await app.wait_for(await app.enqueue(greet), timeout=20)
+    assert "opentelemetry" not in sys.modules
+
+    from opentelemetry import metrics, trace
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    trace.set_tracer_provider(provider)
+    metrics.set_meter_provider(MeterProvider([reader]))
+    await app.enqueue(greet, delay=600)
+    await app.wait_for(await app.enqueue(greet), timeout=20)
+
+    async with asyncio.timeout(20):
+        while "soniq.queue.jobs" not in str(reader.get_metrics_data()):
+            await asyncio.sleep(0.05)
+    working.cancel()
+    await asyncio.wait([working])
+    await app.close()
+    print(sorted(span.name for span in spans.get_finished_spans()))
+
+asyncio.run(main())
+"""
+
+
+def test_an_sdk_that_is_imported_only_after_the_start_is_used_from_then_on(
+    database_url: str, schema: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(LATE)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    ran = subprocess.run(
+        [sys.executable, str(program)],
+        env={
+            **plain,
+            "SONIQ_DATABASE_URL": database_url,
+            "SONIQ_SCHEMA": schema,
+            "SONIQ_PLUGINS": "otel",
+            "SONIQ_OTEL_GAUGE_INTERVAL": "0.2",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == "['process default', 'send default', 'send default']\n"

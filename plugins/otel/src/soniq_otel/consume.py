@@ -84,6 +84,13 @@ PROCESS: StashKey[Process] = StashKey("soniq_otel.process")
 """The span of the attempt that runs here."""
 
 
+def bring_along(telemetry: Telemetry, ctx: JobContext) -> None:
+    """The context that the job brought, in the attempt's own, which ends with it."""
+    with harmless("propagating the context"):
+        context, _ = telemetry.creation(ctx.headers)
+        attach(context)
+
+
 def record_lost(
     telemetry: Telemetry, ctx: JobContext, server: Attributes, error: BaseException, *, parent: bool
 ) -> None:

@@ -1,30 +1,33 @@
-"""The plugin: its options, and which hook leads where."""
+"""The plugin: its options, and which hook leads where.
 
+OpenTelemetry's API is left to who records with it, or instruments a library: without its import, a
+setting or a job that brings a context, there is nothing to record with, and no context.
+"""
+
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
-
-from opentelemetry.context import attach, get_current
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.trace import TracerProvider
 
 from soniq import ConfigurationError, JobContext, JobDetail, Soniq, hookimpl
 from soniq.errors import WorkerLost, WorkerStopped
 from soniq.plugin import EnqueueBatch, Outcome, Task
 
 from . import names
-from .consume import PROCESS, Process, record_lost
-from .gauges import sample
-from .produce import Send, propagate_only
-from .telemetry import Attributes, Telemetry, harmless, silence
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.propagators.textmap import TextMapPropagator
+    from opentelemetry.trace import TracerProvider
+
     from soniq_dashboard import Link
+
+    from .telemetry import Attributes, Telemetry
 
 T = TypeVar("T")
 
@@ -48,9 +51,9 @@ class OtelPlugin:
     def __init__(
         self,
         *,
-        tracer_provider: TracerProvider | None = None,
-        meter_provider: MeterProvider | None = None,
-        propagator: TextMapPropagator | None = None,
+        tracer_provider: "TracerProvider | None" = None,
+        meter_provider: "MeterProvider | None" = None,
+        propagator: "TextMapPropagator | None" = None,
         create_spans: bool | None = None,
         parent: bool | None = None,
         gauge_interval: float | timedelta | None = None,
@@ -62,7 +65,11 @@ class OtelPlugin:
         self.parent = _option("parent", parent, _flag, True)
         self.gauge_interval = _option("gauge_interval", gauge_interval, _seconds, 15.0)
         self.trace_url = _option("trace_url", trace_url, _address, "")
-        self._telemetry = Telemetry(tracer_provider, meter_provider, propagator)
+        self._given = tracer_provider, meter_provider, propagator
+        self._made: Telemetry | None = None
+        """What it records with, once that may be needed."""
+        given = any(each is not None for each in self._given)
+        self._telemetry(needed=given or any(name.startswith("OTEL_") for name in os.environ))
         self._app: Soniq | None = None
         self._server: Attributes | None = None
 
@@ -75,71 +82,88 @@ class OtelPlugin:
         try:
             yield
         finally:
-            await self._telemetry.flush()
+            if self._made is not None:
+                await self._made.flush()
             self._app = None
 
     @hookimpl(tryfirst=True)  # what other plugins do there is part of it
     def around_enqueue(self, batch: EnqueueBatch) -> AbstractAsyncContextManager[None] | None:
         """The spans of an enqueue call, or nothing where nobody records."""
-        self._telemetry.look()
-        if self._telemetry.recording:
-            return Send(self._telemetry, batch, self.server, create_spans=self.create_spans)
-        context = get_current()
-        if context:
-            propagate_only(self._telemetry, batch.jobs, context)
+        telemetry = self._telemetry()
+        if telemetry is None:
+            return None
+        from .produce import Send, propagate_only
+
+        telemetry.look()
+        if telemetry.recording:
+            return Send(telemetry, batch, self.server, create_spans=self.create_spans)
+        propagate_only(telemetry, batch.jobs)
         return None
 
     @hookimpl(tryfirst=True)
     def around_job(self, ctx: JobContext) -> AbstractContextManager[None] | None:
         """The span of an attempt; where nobody records, only the context that the job brought."""
-        self._telemetry.glance()
-        if self._telemetry.recording:
-            return Process(self._telemetry, ctx, self.server, parent=self.parent)
+        telemetry = self._telemetry(needed=names.HEADER in ctx.headers)
+        if telemetry is None:
+            return None
+        from .consume import Process, bring_along
+
+        telemetry.glance()
+        if telemetry.recording:
+            return Process(telemetry, ctx, self.server, parent=self.parent)
         if names.HEADER in ctx.headers:
-            with harmless("propagating the context"):
-                context, _ = self._telemetry.creation(ctx.headers)
-                attach(context)  # in the attempt's own context, which ends with it
+            bring_along(telemetry, ctx)
         return None
 
     @hookimpl
     def on_error(self, ctx: JobContext, error: BaseException) -> None:
         """Remember what the attempt failed with; record the span of one whose worker died."""
+        telemetry = self._telemetry()
+        if telemetry is None:
+            return
+        from .consume import PROCESS, record_lost
+
         process = ctx.stash.get(PROCESS)
         if process is not None:
             process.error = error
             # A handler in a thread may go on for longer than the process
             if isinstance(error, WorkerStopped):
                 process.end("stopped")
-        elif isinstance(error, WorkerLost) and self._telemetry.recording:
-            record_lost(self._telemetry, ctx, self.server, error, parent=self.parent)
+        elif isinstance(error, WorkerLost) and telemetry.recording:
+            record_lost(telemetry, ctx, self.server, error, parent=self.parent)
 
     @hookimpl
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         """Count what jobs came to, also by a rescue or an operator."""
-        if not self._telemetry.recording:
+        telemetry = self._telemetry()
+        if telemetry is None or not telemetry.recording:
             return
         for outcome in outcomes:
-            measured = self._telemetry.measured(outcome.queue, outcome.job_name, self.server)
+            measured = telemetry.measured(outcome.queue, outcome.job_name, self.server)
             attributes = {**measured, names.JOB_OUTCOME: outcome.kind}
             if outcome.error_type is not None:
                 attributes[names.ERROR_TYPE] = outcome.error_type
-            self._telemetry.tally(self._telemetry.outcomes, attributes)
+            telemetry.tally(telemetry.outcomes, attributes)
+        from .telemetry import harmless
+
         with harmless("counting"):
-            self._telemetry.add_tallies()
+            telemetry.add_tallies()
 
     @hookimpl
     def background_tasks(self, app: Soniq) -> Sequence[Task]:
         """Sample the queues, in one worker at a time."""
-        run = partial(sample, self._telemetry, app, self.server, self.gauge_interval)
-        return [Task(name="gauges", run=run, elected=True)]
+        return [Task(name="gauges", run=partial(self._sample, app), elected=True)]
 
     @hookimpl(optionalhook=True)
     def dashboard_links(self, job: JobDetail) -> "Sequence[Link]":
         """Where the trace is shown in which the job was created."""
         from soniq_dashboard import Link
 
-        _, created = self._telemetry.creation(job["headers"])
-        if not created or not self.trace_url:
+        telemetry = self._telemetry(needed=names.HEADER in job["headers"])
+        if telemetry is None or not self.trace_url:
+            return ()
+        _, created = telemetry.creation(job["headers"])
+        if not created:
             return ()
         trace_id = f"{created[0].context.trace_id:032x}"
         return [Link("Trace", self.trace_url.replace(TRACE_ID, trace_id))]
@@ -147,12 +171,39 @@ class OtelPlugin:
     @hookimpl
     def housekeeping(self, app: Soniq) -> Sequence[Callable[[], AbstractContextManager[None]]]:
         """Keep instrumentations, as of asyncpg, from tracing statements that are no job's."""
-        return [silence]
+        return [self._silence]
+
+    @contextmanager
+    def _silence(self) -> Iterator[None]:
+        if self._telemetry() is None:
+            yield
+            return
+        from .telemetry import silence
+
+        with silence():
+            yield
+
+    async def _sample(self, app: Soniq) -> None:
+        while (telemetry := self._telemetry()) is None:  # noqa: ASYNC110 (nothing tells of an import)
+            await asyncio.sleep(self.gauge_interval)
+        from .gauges import sample
+
+        await sample(telemetry, app, self.server, self.gauge_interval)
+
+    def _telemetry(self, *, needed: bool = False) -> "Telemetry | None":
+        """What it records with; None where nobody can have set anything up, unless it is needed."""
+        if self._made is None and (needed or sys.modules.get("opentelemetry") is not None):
+            from .telemetry import Telemetry
+
+            self._made = Telemetry(*self._given)
+        return self._made
 
     @property
-    def server(self) -> Attributes:
+    def server(self) -> "Attributes":
         """The attributes that name the database server; none before the app has started."""
         if self._server is None and self._app is not None:
+            from .telemetry import harmless
+
             self._server = {}
             with harmless("reading the server's address"):
                 host, port = self._app.server_address

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Token
 from types import TracebackType
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, set_span_in_context
 
 from soniq.plugin import EnqueueBatch, NewJob
@@ -19,8 +19,11 @@ YIELD_EVERY = 500
 """Spans that are made before the event loop may do something else."""
 
 
-def propagate_only(telemetry: Telemetry, jobs: Sequence[NewJob], context: Context) -> None:
+def propagate_only(telemetry: Telemetry, jobs: Sequence[NewJob]) -> None:
     """Send the current context along with each job that brings none of its own."""
+    context = get_current()
+    if not context:
+        return
     with harmless("propagating the context"):
         _inject(telemetry, [job for job in jobs if not job.headers.get(names.HEADER)], context)
 
