@@ -75,6 +75,20 @@ def test_after_a_call_of_sync_an_event_loop_enqueues_and_reads(app: Soniq) -> No
     run(main())
 
 
+def test_a_call_that_is_made_before_its_event_loop_runs_in_that_of_the_app(app: Soniq) -> None:
+    job_id = asyncio.run(app.enqueue("double", n=2))
+    asyncio.run(app.registry["double"].using(delay=3600).enqueue(n=3))
+    (other,) = asyncio.run(app.enqueue_many("double", [{"n": 4}]))
+    assert app.sync.run_worker(run_once=True) == 2
+    assert asyncio.run(app.get_result(job_id)) == 4
+    assert asyncio.run(app.cancel(other)) is False  # it is done
+
+
+def test_python_names_a_call_that_nobody_awaits(app: Soniq) -> None:
+    with pytest.warns(RuntimeWarning, match=r"enqueue' was never awaited"):
+        str(app.enqueue("double", n=2))
+
+
 def test_the_callers_context_goes_along(app: Soniq) -> None:
     async def main() -> None:
         request_id.set("42")

@@ -33,9 +33,18 @@ def bridged(
 
     @wraps(method)
     def call(app: Caller, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        if asyncio._get_running_loop() is None:  # as in `asyncio.run(app.enqueue(...))`
+            later = awaited(app, *args, **kwargs)
+            # Where nobody awaits it, Python names it
+            later.__qualname__ = method.__qualname__  # type: ignore[attr-defined] # as all have
+            return later
         there = app._loop_elsewhere()
         coroutine = method(app, *args, **kwargs)
         return coroutine if there is None else _across(coroutine, there)
+
+    async def awaited(app: Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Made before there was an event loop: which one it is shows where it is awaited."""
+        return await call(app, *args, **kwargs)
 
     return call
 
@@ -79,5 +88,7 @@ async def _chunks(
 
 def _closed() -> AppClosed:
     return AppClosed(
-        "the app, or the event loop that it is in use in, was closed before this call was done"
+        "the app, or the event loop that it is in use in, was closed before this call was done;"
+        " where each call comes from an event loop that ends with it (asyncio.run, async views of"
+        " Flask), call app.sync.start() first, and the app lives in a thread of its own"
     )

@@ -5,6 +5,7 @@ send one.
 import asyncio
 import json
 import logging
+import multiprocessing
 import re
 import sys
 import time
@@ -187,6 +188,18 @@ class TestPosted:
             await enqueue_dead(app)
             await app.close()
         assert len(receiver.posted) == 2
+
+    def test_a_process_that_was_forked_uses_the_app_anew(
+        self, make_app: MakeApp, receiver: Receiver
+    ) -> None:
+        """As with gunicorn's --preload: the app was in use before."""
+        app = make_app(plugins=[WebhookPlugin(receiver.url, SECRET)])
+        app.sync.start()
+        child = multiprocessing.get_context("fork").Process(target=app.sync.backlog)
+        child.start()
+        child.join(LIMIT)
+        app.sync.close()
+        assert child.exitcode == 0
 
     async def test_two_apps_cannot_share_one_plugin(
         self, make_app: MakeApp, receiver: Receiver

@@ -93,7 +93,7 @@ class WebhookPlugin:
     @hookimpl
     async def lifespan(self, app: Soniq) -> AsyncIterator[None]:
         """Add the job that posts to the app."""
-        if self._app is not None:
+        if self._app not in (None, app):  # the same one comes again in a process that was forked
             raise ConfigurationError("one WebhookPlugin was passed to two apps; make one for each")
         self._app = app
         if self._sender is None:
