@@ -184,8 +184,9 @@ class PayloadTooLarge(SoniqError):
     """Arguments or a result over the limit; `size` and `limit` in bytes."""
 
     def __init__(self, *, job: str, what: str, size: int, limit: int) -> None:
+        take = "takes" if what == "result" else "take"
         super().__init__(
-            f"the {what} of {job} take {size:,} bytes; the limit is {limit:,} (max_payload). "
+            f"the {what} of {job} {take} {size:,} bytes; the limit is {limit:,} (max_payload). "
             "Store large data elsewhere and pass a reference"
         )
         self.job = job

@@ -82,3 +82,23 @@ def test_output_that_cannot_be_written_is_an_error_in_one_line(
         1,
         "error: the output cannot be written: No space left on device\n",
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pause", ""),
+        ("pause", "a\nb"),
+        ("jobs", "--queue", ""),
+        ("enqueue", "add", '{"a": 1, "b": 2}', "--queue", ""),
+        ("enqueue", "add", '{"a": 1, "b": 2}', "--priority", "99999"),
+        ("worker", "app:eq", "--once", "--queues", "media:99999"),
+    ],
+)
+def test_a_value_that_cannot_be_is_wrong_usage(
+    project: Project, arguments: tuple[str, ...]
+) -> None:
+    project.soniq("setup", "--app", "app:eq")
+    done = project.soniq(*arguments)
+    assert done.returncode == 2
+    assert "Error: " in done.stderr

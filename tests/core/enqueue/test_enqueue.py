@@ -673,7 +673,7 @@ async def test_a_result_over_the_limit_fails_the_attempt_with_both_sizes(make_ap
     assert status["result"] is None
     assert status["error"] is not None
     assert status["error"]["type"] == "soniq.errors.PayloadTooLarge"
-    assert "the result of produce take 101 bytes; the limit is 100" in status["error"]["message"]
+    assert "the result of produce takes 101 bytes; the limit is 100" in status["error"]["message"]
 
 
 async def test_a_large_payload_below_the_limit_arrives(app: Soniq) -> None:

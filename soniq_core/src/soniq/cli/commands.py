@@ -23,7 +23,14 @@ from soniq.cli.setup import setup
 from soniq.cli.status import status
 from soniq.cli.worker import worker
 from soniq.distribution import core_version
-from soniq.errors import DuplicateJob, JobNotFound, JobNotRetryable, SoniqError, SoniqWarning
+from soniq.errors import (
+    DuplicateJob,
+    InvalidOption,
+    JobNotFound,
+    JobNotRetryable,
+    SoniqError,
+    SoniqWarning,
+)
 
 CORE = (
     worker,
@@ -64,6 +71,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (JobNotFound, JobNotRetryable, DuplicateJob) as error:
             raise NotFound(str(error)) from error
+        except InvalidOption as error:  # what the command line gave
+            raise click.UsageError(str(error)) from error
         except SoniqError as error:
             raise Failure(str(error)) from error
         except KeyboardInterrupt:
