@@ -9,7 +9,7 @@ import pytest
 
 from soniq import Soniq
 from soniq.errors import AppNotStarted
-from soniq_schedules import Cron, Every, Schedules, Tick
+from soniq_schedules import Cron, Every, Schedules, Tick, When
 from soniq_testing import check_plugin
 from tests.conftest import MakeApp
 from tests.support.jobs import working
@@ -271,6 +271,42 @@ async def test_a_clock_that_is_set_back_a_little_doubles_no_tick(app: Soniq) -> 
         await ticker_of(app).register()
         assert await ticker_of(app).tick() == 0
         assert (await schedules.get("report")).next_at == before
+
+
+@pytest.mark.parametrize(
+    ("when", "goes_on"),
+    [
+        (Cron(MINUTELY), True),
+        (Every(minutes=10), True),
+        (Every(hours=1), False),
+        (Cron("@daily"), False),
+    ],
+)
+async def test_after_a_clock_was_set_back_by_an_hour_what_comes_often_goes_on(
+    app: Soniq, when: When, goes_on: bool
+) -> None:
+    @app.job(name="report")
+    async def report() -> None: ...
+
+    hour = timedelta(hours=1)
+    async with app:
+        schedules = app.plugin(Schedules)
+        await schedules.add("report", report, when)
+        async with app.connection() as connection:
+            now = await connection.fetchval("select clock_timestamp()")
+            ahead = when.next_after(now + hour, now)
+            await connection.execute(
+                f"update {app.plugin_schema('schedules')}.schedule"
+                " set next_at = $1, wake_at = $1, moved_at = $2, anchor = $3",
+                ahead,
+                now + hour,
+                now,
+            )
+        await ticker_of(app).register()
+        found = await schedules.get("report")
+        assert found.next_at is not None
+        assert (found.next_at < now + timedelta(minutes=12)) is goes_on
+        assert (found.next_at == ahead) is not goes_on
 
 
 async def test_a_codec_for_json_that_the_application_set_on_a_connection_changes_no_schedule(

@@ -144,13 +144,22 @@ class Ticker:
         return list(self._code), self._jobs, digests, ALIVE
 
     async def _set_back(self, connection: "Connection") -> None:
-        """Have schedules go on that a clock which was ahead has moved on too far."""
+        """Have schedules go on that a clock which was ahead has moved on too far.
+
+        Up to an hour too far are those whose next tick but one would be missed, too: one that is
+        to run each day has run at the time that comes again.
+        """
         for row in await connection.fetch(self._sql("ahead")):
             try:
                 when = when_of(row["spec"])
             except msgspec.ValidationError:  # its tick will say so
                 continue
-            following = when.next_after(row["now"], min(row["anchor"], row["now"]))
+            anchor = min(row["anchor"], row["now"])
+            following = when.next_after(row["now"], anchor)
+            if not row["far"]:
+                second = following and when.next_after(following, anchor)
+                if second is None or row["next_at"] is None or row["next_at"] <= second:
+                    continue
             log.warning("schedule %s: the clock was set back; it goes on from now", row["name"])
             await connection.execute(self._sql("set_back"), row["name"], row["moved_at"], following)
 
