@@ -81,7 +81,7 @@ class WrongEventLoop(SoniqError, RuntimeError):
 
 
 class WorkerRunning(SoniqError, RuntimeError):
-    """Jobs and hooks cannot be added while a worker of the app runs."""
+    """While a worker of the app runs, no jobs or hooks can be added, nor can a job close it."""
 
 
 # --- the database --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from soniq.errors import AppNotStarted, WrongEventLoop
+from soniq.errors import AppNotStarted, WorkerRunning, WrongEventLoop
 from soniq.runtime import Runtime
 from soniq.startup import announce
 
@@ -66,9 +66,15 @@ class Life:
         """Close the app: workers of this process stop first, and what is being enqueued is written.
         A start under way ends before.
 
-        May be called twice, and the app used again afterwards.
+        May be called twice, and the app used again afterwards. Raises `WorkerRunning` in a job that
+        a worker of this app runs, which would wait for itself.
         """
         self._leave_dead_loop()
+        if self._is_in_a_job():
+            raise WorkerRunning(
+                "a job cannot close the app whose worker runs it; app.stop_workers() has the worker"
+                " end when its jobs have ended"
+            )
         self._stops += 1
         if self._runtime is not None and self._announced is not self._runtime is _announcing.get():
             raise AppNotStarted(
@@ -98,8 +104,16 @@ class Life:
             worker.stop()
             await worker.finished.wait()
 
+    def _is_in_a_job(self) -> bool:
+        """Whether a job calls that a worker of this app runs."""
+        if not self._workers or self._runtime is None:
+            return False
+        from soniq.worker.contained import of_a_handler  # it is loaded: there are workers
+
+        return of_a_handler.get() is self._runtime.database
+
     async def __aenter__(self) -> Self:
-        await self._ready()
+        (await self._ready()).blocks += 1
         return self
 
     async def __aexit__(
@@ -108,6 +122,13 @@ class Life:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Close the app with the last block that is left, and not amid the work of others; in a
+        job, its worker goes on.
+        """
+        if self._runtime is not None:
+            self._runtime.blocks -= 1
+            if self._runtime.blocks > 0 or self._is_in_a_job():
+                return
         await self.close()
 
     async def run_worker(

@@ -59,6 +59,8 @@ class Runtime:
         self.registry = registry
         self.stack = AsyncExitStack()
         """The database and the plugins' lifespans, to be left at the close."""
+        self.blocks = 0
+        """How many `async with app:` are open."""
 
         self._housekeeping = Housekeeping(hooks.collect("housekeeping", app))
         self._notifier = Notifier(database, self._housekeeping)

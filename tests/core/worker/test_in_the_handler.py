@@ -13,7 +13,7 @@ import asyncpg
 import numpy
 import pytest
 
-from soniq import Cancel, InvalidOption, JobContext, Snooze, Soniq
+from soniq import Cancel, InvalidOption, JobContext, JobFailed, Snooze, Soniq
 from tests.conftest import MakeApp
 from tests.support.jobs import finished, status_of, working
 from tests.support.waiting import in_time
@@ -309,3 +309,78 @@ class TestChildren:
     async def test_outside_a_worker_it_is_an_error(self) -> None:
         with pytest.raises(RuntimeError, match="belongs to no worker"):
             await JobContext(job_id="1", job_name="one").enqueue("child")
+
+
+class TestClosing:
+    """A handler that closes its app would wait for itself, until the worker had ended for it."""
+
+    async def test_a_handler_may_open_the_app_as_a_program_does(self, app: Soniq) -> None:
+        @app.job(name="child")
+        async def child() -> int:
+            return 7
+
+        @app.job(name="parent")
+        async def parent() -> int:
+            async with app:
+                job_id = await app.enqueue(child)
+            return int(await app.wait_for(job_id, timeout=20))
+
+        await app.start()
+        async with working(app):
+            assert await app.wait_for(await app.enqueue(parent), timeout=20) == 7
+
+    async def test_a_handler_cannot_close_the_app_and_the_worker_goes_on(self, app: Soniq) -> None:
+        @app.job(name="closing", max_attempts=1)
+        async def closing() -> None:
+            await app.close()
+
+        @app.job(name="child")
+        async def child() -> int:
+            return 7
+
+        async with working(app):
+            with pytest.raises(JobFailed, match="a job cannot close the app whose worker runs it"):
+                await app.wait_for(await app.enqueue(closing), timeout=20)
+            assert await app.wait_for(await app.enqueue(child), timeout=20) == 7
+
+    def test_neither_can_one_in_a_thread(self, make_app: MakeApp) -> None:
+        app = make_app()
+
+        @app.job(name="closing", max_attempts=1)
+        def closing() -> None:
+            app.sync.close()
+
+        job_id = app.sync.enqueue(closing)
+        assert app.sync.run_worker(run_once=True) == 1
+        with pytest.raises(JobFailed, match="a job cannot close the app whose worker runs it"):
+            app.sync.wait_for(job_id, timeout=20)
+        app.sync.close()
+
+    async def test_a_handler_may_close_another_app(self, app: Soniq, make_app: MakeApp) -> None:
+        other = make_app()
+
+        @app.job(name="to_another")
+        async def to_another() -> bool:
+            async with other:
+                await other.backlog()
+            return other.closed
+
+        async with working(app):
+            assert await app.wait_for(await app.enqueue(to_another), timeout=20) is True
+
+
+async def test_blocks_of_one_app_close_it_with_the_last_of_them(app: Soniq) -> None:
+    @app.job(name="child")
+    async def child() -> int:
+        return 7
+
+    async def view() -> int:
+        async with app:
+            return int(await app.wait_for(await app.enqueue(child), timeout=20))
+
+    async with app:
+        async with working(app):
+            assert list(await asyncio.gather(view(), view())) == [7, 7]
+            assert await view() == 7
+        assert not app.closed
+    assert app.closed

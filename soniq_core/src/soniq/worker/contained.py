@@ -7,14 +7,17 @@ import logging
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soniq.errors import SoniqError
 
+if TYPE_CHECKING:
+    from soniq.postgres.database import Database
+
 log = logging.getLogger("soniq.worker")
 
-of_a_handler: ContextVar[bool] = ContextVar("soniq_of_a_handler", default=False)
-"""Whether what runs was begun by a handler."""
+of_a_handler: ContextVar["Database | None"] = ContextVar("soniq_of_a_handler", default=None)
+"""The database of the worker whose handler began what runs; None where no handler did."""
 
 
 class TaskLeft(SoniqError):
@@ -52,7 +55,7 @@ class _Factory:
     def __call__(
         self, loop: asyncio.AbstractEventLoop, coroutine: Any, **keywords: Any
     ) -> "asyncio.Future[Any]":
-        if of_a_handler.get() and self.workers:
+        if self.workers and of_a_handler.get() is not None:
             coroutine = _Contained(coroutine)
         if self.before is not None:
             made: asyncio.Future[Any] = self.before(loop, coroutine, **keywords)

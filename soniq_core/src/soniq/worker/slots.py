@@ -57,7 +57,7 @@ class Slots:
         self._bytes = 0.0  # what a job's arguments and headers take, as one, too
         self._suspects = asyncio.Semaphore(1)
         self._context = contextvars.copy_context()
-        self._context.run(of_a_handler.set, True)
+        self._context.run(of_a_handler.set, services.database)
 
     # --- what is at hand -------------------------------------------------------------------------
 
