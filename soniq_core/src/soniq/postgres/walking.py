@@ -132,7 +132,11 @@ class Walk:
         of some columns.
         """
         end = await self._end(connection, length)
-        return await self._tally(connection, end, length, most, of)
+        # Where nothing bounds a stretch, only its order leads to an index: PostgreSQL before 18
+        # would take any plan then
+        unbounded = end is None and self.place is None and self.lanes is None
+        order = f" order by {self._order}" if unbounded else ""
+        return await self._tally(connection, end, length, most, of, order)
 
     async def tally_by_index(
         self, connection: "Connection", _: int, most: int, of: Sequence[str]
@@ -150,9 +154,11 @@ class Walk:
         length: int,
         most: int,
         of: Sequence[str],
+        order: str = "",
     ) -> Tally:
         values, columns = Values(), ", ".join(of)
-        matching = f"select {columns} from {self._stretch(end, length, values)} limit {most}"
+        stretch = self._stretch(end, length, values)
+        matching = f"select {columns} from {stretch}{order} limit {most}"
         by = f" group by {columns}" if of else ""
         rows = await connection.fetch(
             f"select count(*), {columns or 'null'} from ({matching}) as matching{by}", *values.all

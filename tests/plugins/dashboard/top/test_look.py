@@ -125,7 +125,8 @@ async def test_a_look_has_enough_with_one_connection(make_app: MakeApp) -> None:
 async def test_looks_need_two_sessions_however_large_the_pool_is(
     make_app: MakeApp, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    sessions = "select count(*) from pg_stat_activity where backend_type = 'client backend'"
+    sessions = """select count(*) from pg_stat_activity
+        where datname = current_database() and backend_type = 'client backend'"""
     before = await connection.fetchval(sessions)
     app = make_app(plugins=[Dashboard], pool_size=10)
     async with app:
