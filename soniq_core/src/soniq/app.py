@@ -16,7 +16,6 @@ from soniq.defaults import default_plugins
 from soniq.defining import Defines, Hints
 from soniq.distribution import conflict
 from soniq.errors import AppNotStarted, DistributionConflict, InvalidOption, WorkerRunning
-from soniq.hooks.discovery import check_choice, leaving_out
 from soniq.hooks.hooks import Hooks, Instances
 from soniq.hooks.implementation import of_application
 from soniq.hooks.own_spec import OwnSpec
@@ -224,15 +223,13 @@ class Soniq(Defines, Life, Client):
         """What `soniq.plugin.load_plugins` does."""
         if (told := conflict()) is not None:
             raise DistributionConflict(told)
-        chosen = os.environ.get("SONIQ_PLUGINS")
-        if self._discover:
-            check_choice(chosen)
         hooks = Hooks(self._made)
         hooks.load(
             default_plugins(lambda: self._database, hooks),
             self._plugins,
             discover=self._discover,
-            chosen=leaving_out(chosen, leave_out),
+            chosen=os.environ.get("SONIQ_PLUGINS"),
+            leave_out=leave_out,
         )
         for hook, function, _ in self._own_hooks:
             hooks.add(hook, function)

@@ -61,7 +61,7 @@ def why_blocked(name: str, chosen: str | None) -> str | None:
     return None if name in names else f"SONIQ_PLUGINS={chosen}"
 
 
-def check_choice(chosen: str | None) -> None:
+def check_choice(chosen: str | None, points: Iterable[EntryPoint]) -> None:
     """Raise `ConfigurationError` if SONIQ_PLUGINS mixes signs, or names what is not installed."""
     names = [part.strip() for part in (chosen or "").split(",") if part.strip()]
     signs = {name.startswith("-") for name in names}
@@ -71,7 +71,7 @@ def check_choice(chosen: str | None) -> None:
             " or those to leave out (-name)"
         )
 
-    there = [point.name for point in installed()] if names else []
+    there = [point.name for point in points]
     for name in (name.removeprefix("-") for name in names):
         if name not in there:
             nearest = get_close_matches(name, there, 1)

@@ -6,7 +6,7 @@ Soniq's own rules.
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint
 from typing import Any, Literal, TypeVar
@@ -21,7 +21,9 @@ from soniq.hooks.discovery import (
     GROUP,
     about,
     by_name,
+    check_choice,
     installed,
+    leaving_out,
     module_of,
     plugin_name,
     why_blocked,
@@ -127,13 +129,19 @@ class Hooks:
         *,
         discover: bool,
         chosen: str | None,
+        leave_out: Collection[str],
     ) -> None:
         """Register the core's defaults, the plugins passed to the app, and installed ones.
 
-        `chosen` is the value of SONIQ_PLUGINS, or None where it is not set.
+        `chosen` is the value of SONIQ_PLUGINS, or None where it is not set; `leave_out` are
+        installed ones that it may also name. Raises `PluginError`, and `ConfigurationError` for
+        that value.
         """
         passed = list(passed)
         points = installed() if passed or discover else ()  # it reads many files
+        if discover:
+            check_choice(chosen, points)
+        chosen = leaving_out(chosen, leave_out)
 
         given = self._given(passed, points)
         discovered = by_name(points) if discover else ()
