@@ -147,6 +147,13 @@ def test_check_says_which_steps_are_missing_and_takes_none(with_plugin: Project)
     assert done.stdout.count('"owner": "notes"') == 2
 
 
+def test_a_command_does_not_say_that_a_setting_is_off_which_nobody_set(project: Project) -> None:
+    done = project.soniq("status")
+    assert done.returncode == 1
+    assert "are not made by this command, or because SONIQ_SETUP is off" in done.stderr
+    assert "run `soniq setup`" in done.stderr
+
+
 async def test_check_says_when_the_partitions_end_too_early(
     project: Project, producer: Soniq, schema: str, connection: "Connection"
 ) -> None:

@@ -86,8 +86,8 @@ class Schema:
             steps = ", ".join(f"{each.owner} {each.version}" for each in missing)
             raise SchemaMissing(
                 self._advice(
-                    "are missing or older than this code, and SONIQ_SETUP is off; the steps that"
-                    f" are missing: {steps}"
+                    "are missing or older than this code, and are not made by this command, or"
+                    f" because SONIQ_SETUP is off; the steps that are missing: {steps}"
                 )
             )
         await self.make()
