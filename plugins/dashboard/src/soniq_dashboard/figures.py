@@ -60,6 +60,11 @@ def size(count: int | None) -> str:
     return f"{count} bytes"
 
 
+def short_size(count: int) -> str:
+    """Bytes in eight characters, at most: `123.4MB`."""
+    return size(count).removesuffix("ytes").replace(" ", "")
+
+
 def short_number(value: float | Count | None) -> str:
     """A number in six characters, about: `12,345`, `123k`, `1.2M`, `50,000+`; `0.4`."""
     if value is None:

@@ -1,18 +1,22 @@
 """One look: rates, with and without what workers have counted."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from soniq import Search, Soniq
+from soniq.plugin import resident_memory
 from soniq_dashboard import Dashboard
 from soniq_dashboard.top import look
-from soniq_dashboard.top.look import Looker
+from soniq_dashboard.top.look import Look, Looker
 from soniq_dashboard.top.snapshot import snapshot
 from tests.conftest import MakeApp
 from tests.plugins.dashboard.web.day import SERIES
+from tests.support.jobs import working
+from tests.support.waiting import eventually
 
 Connection = asyncpg.Connection
 
@@ -152,6 +156,34 @@ async def test_where_jobs_are_not_all_counted_rates_are_as_workers_counted_them(
     assert look.rates.of_queues["mail"].done == pytest.approx(120 / 3)
     assert look.rates.total.failed == pytest.approx(10 / 3)
     assert (look.rates.minutes[0], look.rates.minutes[-1], sum(look.rates.minutes)) == (60, 30, 180)
+
+
+async def test_each_worker_has_the_memory_that_it_takes(app: Soniq) -> None:
+    await app.start()
+    async with working(app):
+
+        async def told() -> Look | None:
+            seen = await Looker(app).look()
+            return seen if seen.memory else None
+
+        seen = await eventually(told)
+        text = await snapshot(app)
+    assert seen is not None
+    (worker,) = seen.overview["workers"]
+    assert resident_memory() / 2 < seen.memory[worker["worker_id"]] < resident_memory() * 2
+    assert re.search(r"MEMORY.*\n.*:\d+ +\d+ +\d+ +[\d.]+MB +all", text), text
+
+
+async def test_where_no_worker_says_how_much_memory_it_takes_none_is_shown(plain: Soniq) -> None:
+    async with working(plain):
+        await eventually(lambda: _has_worker(plain))
+        seen, text = await Looker(plain).look(), await snapshot(plain)
+    assert seen.memory == {}
+    assert re.search(r"MEMORY.*\n.*:\d+ +\d+ +\d+ +– +all", text), text
+
+
+async def _has_worker(app: Soniq) -> bool:
+    return bool((await app.overview())["workers"])
 
 
 async def test_a_snapshot_says_all_of_it_in_text(plain: Soniq) -> None:

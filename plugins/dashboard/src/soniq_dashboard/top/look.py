@@ -2,12 +2,13 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from soniq import Count, FoundJob, Overview, Page, Search, Soniq
 from soniq.errors import PluginNotLoaded
-from soniq.plugin import presented
+from soniq.plugin import WorkerStatus, presented
+from soniq_dashboard import memory
 from soniq_dashboard.collector import Collector
 from soniq_dashboard.database import CannotRead
 from soniq_dashboard.names import Name, names_of
@@ -63,6 +64,8 @@ class Look:
     """The jobs that died last, within the last hour."""
     names: Sequence[Name] | None
     """What the jobs of each name did within the last hour; None where nobody counted."""
+    memory: Mapping[str, int]
+    """Bytes that workers take, by id, of those that have said so."""
     missing: str
     """Why what was counted cannot be read; empty where it can be."""
     found: Page | None
@@ -80,6 +83,7 @@ class Counted:
 
     rates: Rates | None = None
     names: Sequence[Name] | None = None
+    memory: Mapping[str, int] = field(default_factory=dict)
     missing: str = ""
     """What it takes to read it."""
 
@@ -111,7 +115,7 @@ class Looker:
         died = died_since(now - HOUR)
         failures = await self._searched(died)
         rates = self._between_looks(Seen(now, queues, await self._died(failures, now)))
-        counted = await self._counts(now)
+        counted = await self._counts(now, overview["workers"])
         if counted.rates is not None:
             fresh = overview["exact"] and rates.total.done is not None
             rates = replace(rates if fresh else counted.rates, minutes=counted.rates.minutes)
@@ -123,6 +127,7 @@ class Looker:
             rates=rates,
             failures=failures,
             names=counted.names,
+            memory=counted.memory,
             missing=counted.missing,
             found=None if search is None else await self._searched(search),
         )
@@ -138,10 +143,10 @@ class Looker:
         message = await presented(self._app, job.job_name, "error", job.error_message)
         return replace(job, error_message=str(message))
 
-    async def _counts(self, now: datetime) -> Counted:
-        """What the workers have counted."""
+    async def _counts(self, now: datetime, workers: Sequence[WorkerStatus]) -> Counted:
+        """What the workers have counted, and how much memory they take."""
         if self._counted is None or (now - self._counted[0]).total_seconds() >= FRESH:
-            self._counted = now, await _counted(self._app, now)
+            self._counted = now, await _counted(self._app, now, workers)
         return self._counted[1]
 
     async def _died(self, failures: Page, now: datetime) -> Mapping[str, int]:
@@ -190,12 +195,13 @@ def _a_minute(jobs: int, seconds: float) -> float | None:
     return jobs * 60 / seconds if jobs >= 0 else None
 
 
-async def _counted(app: Soniq, now: datetime) -> Counted:
+async def _counted(app: Soniq, now: datetime, workers: Sequence[WorkerStatus]) -> Counted:
     try:
         counts = app.plugin(Collector)
+        taken = await memory.read(app, workers, ()) if workers else {}
         minutes = await counts.series(now - HOUR, now, step=1)
         if not minutes:
-            return Counted()
+            return Counted(memory=taken)
         until = (now - UNWRITTEN).replace(second=0, microsecond=0)
         lately = await counts.series(until - LATELY, until, by=["queue"], step=1)
         by_name = await counts.totals(now - HOUR, now, by=["name"])
@@ -212,7 +218,7 @@ async def _counted(app: Soniq, now: datetime) -> Counted:
         at.get(begin + timedelta(minutes=minute), 0)
         for minute in range(int((until - begin).total_seconds() // 60))
     ]
-    return Counted(Rates(_rate(lately), of_queues, done), names_of(by_name))
+    return Counted(Rates(_rate(lately), of_queues, done), names_of(by_name), taken)
 
 
 def _rate(points: Iterable[Point]) -> Rate:

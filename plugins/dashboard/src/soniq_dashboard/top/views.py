@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from soniq import Count, FoundJob
 from soniq.plugin import plain
-from soniq_dashboard.figures import short_about, short_duration, short_number
+from soniq_dashboard.figures import short_about, short_duration, short_number, short_size
 from soniq_dashboard.standing import STALE, Queue, summed
 
 from .look import Look, Rate
@@ -82,6 +82,13 @@ def seconds(value: float | None, style: Style = "") -> Cell:
 def quantile(value: float | None) -> Cell:
     """A quantile of durations."""
     return seconds(value) if value is None else seconds(value)._replace(text=short_about(value))
+
+
+def size(value: int | None) -> Cell:
+    """Bytes."""
+    if value is None:
+        return Cell(UNKNOWN, (0, 0.0), "dim")
+    return Cell(short_size(value), (1, float(value)))
 
 
 def since(look: Look, at: datetime | None) -> Cell:
@@ -266,6 +273,7 @@ def _workers(look: Look) -> Sequence[Row]:
                 text(_place(each["hostname"], each["pid"])),
                 figure(each["running"]),
                 figure(each["concurrency"]),
+                size(look.memory.get(each["worker_id"])),
                 text("all" if each["queues"] is None else ", ".join(each["queues"])),
                 text(each["version"]),
                 since(look, each["started_at"]),
@@ -283,6 +291,7 @@ WORKERS = View(
         Column("WORKER", 20, shares=1, right=False),
         Column("RUN", 5),
         Column("SLOTS", 5),
+        Column("MEMORY", 8),
         Column("QUEUES", 12, shares=1, right=False),
         Column("VERSION", 8, right=False),
         Column("UP", 7),
