@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from soniq import JobContext, Soniq
+from soniq_dashboard import Dashboard
 from soniq_dashboard.web import PERMISSIONS, Permission, anyone
 from soniq_dashboard.web.actions import ACTIONS
+from tests.conftest import MakeApp
 from tests.plugins.dashboard.web.conftest import Browse, send
 from tests.plugins.dashboard.web.test_pages import checked
 from tests.support.jobs import run_job, status_of
@@ -236,6 +238,47 @@ async def test_those_that_are_ticked_are_retried_cancelled_and_deleted(
     answer = await send(client, "/jobs/delete", id=ids)
     assert "3 jobs were deleted" in (await client.get(answer.headers["location"])).text
     assert await app.jobs() == []
+
+
+async def test_those_that_are_ticked_are_cancelled_for_a_reason(
+    make_app: MakeApp, browse: Browse
+) -> None:
+    app = make_app(plugins=[Dashboard()], unknown_jobs="allow")
+    ids = [await app.enqueue("later", args={}, delay=600) for _ in range(2)]
+    client = browse(app, anyone(*PERMISSIONS, name="eva"))
+    await send(client, "/jobs/cancel", id=ids, reason="the order was withdrawn")
+    for each in ids:
+        status = await status_of(app, each)
+        assert (status["status"], status["error"] and status["error"]["message"]) == (
+            "cancelled",
+            "the order was withdrawn",
+        )
+    (row,) = (await client.get("/audit")).text.split("<tr data-row>")[1:]
+    for part in ("Cancel", "eva", "the order was withdrawn", *(each[-8:] for each in ids)):
+        assert part in row
+
+    without = await app.enqueue("later", args={}, delay=600)
+    await send(client, "/jobs/cancel", id=without, reason="")
+    status = await status_of(app, without)
+    assert status["error"] is None or status["error"]["message"] == "cancelled"
+    answer = await send(client, "/jobs/cancel", id=without, reason="x" * 501)
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(("permission", "asked"), [("cancel", 1), ("retry", 0)])
+async def test_the_reason_is_asked_for_beside_a_cancel_and_enter_in_it_does_nothing(
+    app: Soniq, browse: Browse, permission: Permission, asked: int
+) -> None:
+    await app.enqueue("later", args={}, delay=600)
+    page = checked(await browse(app, anyone(permission)).get("/jobs"))
+    elements = [each for each in page.elements if each[0] in ("input", "button")]
+    reasons = [n for n, (_, given) in enumerate(elements) if given.get("name") == "reason"]
+    assert len(reasons) == asked
+    for n in reasons:
+        assert elements[n + 1][1]["data-action"] == "cancel"
+    (form,) = [n for n, (_, given) in enumerate(page.elements) if given.get("method") == "post"]
+    first = next(given for tag, given in page.elements[form:] if tag == "button")
+    assert "disabled" in first
 
 
 @pytest.mark.parametrize("ids", [["no-id"], [NOWHERE, "\x00"], [NOWHERE] * 1_001])

@@ -231,6 +231,29 @@ async def test_those_that_are_ticked_stay_and_are_acted_on(app: Soniq, browser: 
     assert found == ["cancelled", "queued", "cancelled"]
 
 
+async def test_a_reason_that_is_written_stays_and_is_that_of_those_that_are_ticked(
+    app: Soniq, browser: Browser
+) -> None:
+    await app.start()
+    (job_id,) = await app.enqueue_many("later", [{"n": 1}], delay=600)
+    async with served(app) as base, window(browser, base) as seen:
+        await seen.go("/jobs")
+        await seen.page.fill("[name=reason]", "not needed")
+        await seen.page.click("h1")
+        await app.enqueue("later", delay=600)
+        await seen.page.wait_for_selector("text=1 new")
+        assert await seen.page.input_value("[name=reason]") == "not needed"
+        await seen.page.check(f"[value^='{job_id}']")
+        await seen.page.press("[name=reason]", "Enter")
+        assert (await status_of(app, job_id))["status"] == "queued"
+        seen.page.once("dialog", lambda dialog: dialog.accept())
+        await seen.page.click("[data-action=cancel]")
+        await seen.page.wait_for_selector("text=1 job was cancelled")
+    status = await status_of(app, job_id)
+    assert status["error"] is not None
+    assert (status["status"], status["error"]["message"]) == ("cancelled", "not needed")
+
+
 async def test_what_is_new_is_offered_where_something_is_ticked(
     app: Soniq, browser: Browser
 ) -> None:

@@ -84,7 +84,8 @@ async def _run_many(view: View, form: Form) -> str:
 
 
 async def _cancel_many(view: View, form: Form) -> str:
-    done = await view.app.cancel_many(_ids(form), by=view.user.name)
+    reason = text_of(form, "reason") or None
+    done = await view.app.cancel_many(_ids(form), reason, by=view.user.name)
     return _list(view, form, "cancel", done["cancelled"] + done["asked"], len(done["left"]))
 
 
