@@ -8,6 +8,7 @@ and without twenty browsers that look again every three seconds, in turns.
 
 import argparse
 import asyncio
+import gc
 import multiprocessing
 import time
 from statistics import median, quantiles
@@ -67,6 +68,7 @@ async def pages(url: str, live: int, finished: int, times: int, keep: bool) -> N
 
         shown = Pages(app, anyone(*PERMISSIONS))
         transport = httpx.ASGITransport(shown.application)
+        gc.freeze()  # as where it is served
         print(f"{live:,} live and {finished:,} finished jobs, 54 series, {times} requests each")
         print(f"{'':34} {'p50':>8} {'p95':>8} {'bar':>6}  kB")
         async with httpx.AsyncClient(transport=transport, base_url="http://jobs.test") as client:

@@ -1,5 +1,6 @@
 """`soniq dashboard`: serve the pages."""
 
+import gc
 import os
 import re
 from collections.abc import Sequence
@@ -81,8 +82,13 @@ def dashboard(
     with listens:
         at = f"[{host}]" if ":" in host else host
         url = f"http://{at}:{listens.getsockname()[1]}/"
-        ready = partial(click.echo, f"the dashboard is at {url}; Ctrl-C ends it")
+        ready = partial(_ready, url)
         use(app, lambda: serve(app, authorize, listens, prefix=prefix, ready=ready))
+
+
+def _ready(url: str) -> None:
+    gc.freeze()  # what is loaded by now stays: to look through all of it takes longer than a page
+    click.echo(f"the dashboard is at {url}; Ctrl-C ends it")
 
 
 def _authorize(host: str, allow: str, header: str | None, proxies: Sequence[str]) -> "Authorize":

@@ -26,6 +26,25 @@ eq = Soniq(plugins=[Dashboard], discover=False)
 async def send(note: str) -> None: ...
 """
 
+TELLING = """
+import gc
+from soniq import Soniq, hookimpl
+from soniq_dashboard import Dashboard
+from soniq_dashboard.extending import Alert
+
+before = gc.get_freeze_count()
+
+class Tells:
+    name = "tells"
+
+    @hookimpl
+    def dashboard_alerts(self, app):
+        return [Alert(f"frozen: {gc.get_freeze_count() - before}", "/system")]
+
+eq = Soniq(plugins=[Dashboard, Tells], discover=False)
+"""
+"""An app that says how many more objects no full collection looks through."""
+
 PASSWORD = "correct horse battery"
 
 
@@ -72,6 +91,13 @@ def test_it_serves_until_a_signal_comes(project: Project, by: signal.Signals) ->
     serving.process.send_signal(by)
     assert serving.end() == 0
     assert serving.errors == ""
+
+
+def test_a_full_collection_leaves_out_what_was_loaded_before_it_served(project: Project) -> None:
+    project.write("shop.py", TELLING)
+    serving = project.start("dashboard", "--port", "0")
+    (frozen,) = re.findall(r"frozen: (\d+)", httpx.get(address(serving)).text)
+    assert int(frozen) > 10_000
 
 
 def test_with_a_password_it_is_asked_for(project: Project) -> None:
