@@ -126,7 +126,7 @@ def unpacked(number: str) -> list[int]:
     digits = number.zfill(-(-len(number) // DIGITS) * DIGITS)
     starts = range(len(digits) - DIGITS, -1, -DIGITS)
     found = [int(digits[start : start + DIGITS]) for start in starts]
-    return [*found, *(0 for _ in PLACES[len(found) :])]
+    return found + [0] * (len(PLACES) - len(found))
 
 
 @asynccontextmanager

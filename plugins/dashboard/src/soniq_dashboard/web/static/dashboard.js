@@ -89,7 +89,7 @@ const caption = (plot, share) => {
 const busy = (region) =>
   region.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox])")
   || region.querySelector("[name=id]:checked, details[open]")
-  || [...region.querySelectorAll("[name=reason]")].some((each) => each.value)
+  || region.querySelector("[name=id]") && region.querySelector("[name=reason]")?.value
   || region.contains(getSelection().anchorNode) && !getSelection().isCollapsed;
 
 /* Of a list that is left as it is, how many rows are new: a button that puts them in place */
@@ -110,7 +110,8 @@ const offer = (old, fresh) => {
 const putInPlace = (region) => {
   for (const each of region.querySelectorAll("input:checked")) each.checked = false;
   for (const each of region.querySelectorAll("details[open]")) each.open = false;
-  for (const each of region.querySelectorAll("[name=reason]")) each.value = "";
+  const reason = region.querySelector("[name=reason]");
+  if (reason) reason.value = "";
   region.querySelector(".fresh").remove();
   lookAgain().catch(() => { /* the next look will */ });
 };
