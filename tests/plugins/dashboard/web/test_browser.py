@@ -405,7 +405,7 @@ async def test_the_search_box_offers_the_words_that_it_knows(app: Soniq, browser
         offered = (
             "[...document.querySelector('.find').querySelectorAll('option')].map((o) => o.value)"
         )
-        await seen.page.wait_for_function(f"{offered}.length == 2")
+        await seen.page.wait_for_function(f"() => {offered}.length == 2")
         assert await seen.page.evaluate(offered) == ["status:dead queue:", "status:dead queue:mail"]
 
 
