@@ -387,3 +387,22 @@ def test_the_time_of_a_rate_may_be_a_timedelta() -> None:
 def test_what_is_no_rate_is_refused(n: int, per: float) -> None:
     with pytest.raises(InvalidOption):
         Rate(n, per=per)
+
+
+async def test_a_clock_that_was_ahead_keeps_no_job_waiting_until_it_is_there_again(
+    app: Soniq, connection: Connection, schema: str
+) -> None:
+    @app.job(Rate(1, per=1), name="call")
+    async def call() -> None: ...
+
+    async with working(app):
+        await app.enqueue_many("call", [{}] * 2)
+        await all_end(app, 2)
+        waiting = await app.enqueue("call")
+        await finished(app, waiting)
+        await connection.execute(f"update {schema}_limits.start set at = at + interval '1 hour'")
+        waiting = await app.enqueue("call")
+        late = f"select from {schema}_limits.key where due > now() + interval '30 minutes'"
+        await eventually(lambda: connection.fetch(late), 30)
+    async with working(app):  # the one that begins to look, sweeps at once
+        assert (await finished(app, waiting))["status"] == "done"

@@ -142,6 +142,7 @@ class Looking:
 
     async def _sweep(self) -> None:
         async with self._app.connection() as connection, connection.transaction():
+            await connection.execute(self._sql("set_back"), AT_ONCE)
             keys = await connection.fetchval(self._sql("sweep"), AT_ONCE)
             if keys:
                 await self._let_go(connection, [], keys)
