@@ -68,28 +68,33 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
                 yield from ((node.lineno, f"{node.module}:{alias.name}") for alias in node.names)
 
 
-def module_of(path: Path) -> str:
-    """The name of a file of the core as a module."""
-    parts = path.relative_to(CORE).with_suffix("").parts
+def module_of(path: Path, source: Path) -> str:
+    """The name of a file below a folder of sources as a module."""
+    parts = path.relative_to(source).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def core_graph() -> dict[str, dict[str, str]]:
-    """Of each module of the core, the others that it imports, each with the place of the import."""
-    files = {module_of(path): path for path in sorted(CORE.rglob("*.py"))}
+def graph_of(source: Path) -> dict[str, dict[str, str]]:
+    """Of each module below a folder of sources, the others there that it imports, each with the
+    place of the import.
+    """
+    files = {module_of(path, source): path for path in sorted(source.rglob("*.py"))}
     graph: dict[str, dict[str, str]] = {module: {} for module in files}
     for module, path in files.items():
+        shown = path.relative_to(source.parents[1])
         for node in ast.walk(ast.parse(path.read_text(), str(path))):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                above = path.relative_to(source).parts[: -node.level] if node.level else ()
+                origin = ".".join([*above, *([node.module] if node.module else [])])
+                names = [f"{origin}.{alias.name}" for alias in node.names]
             else:
                 continue
             for name in names:
                 found = name if name in files else name.rpartition(".")[0]
                 if found in files and found != module:
-                    graph[module].setdefault(found, f"{path.relative_to(ROOT)}:{node.lineno}")
+                    graph[module].setdefault(found, f"{shown}:{node.lineno}")
     return graph
 
 
@@ -102,15 +107,17 @@ def place(module: str) -> tuple[int, str]:
 
 
 def climbs(graph: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """The imports that lead up, or into another room of the same floor; and a circle, if one is
-    left.
-    """
+    """The imports that lead up, or into another room of the same floor."""
     for module, imports in graph.items():
         floor, room = place(module)
         for other, where in imports.items():
             above, beside = place(other)
             if above > floor or (above == floor and beside != room):
                 yield f"{where}: {module} imports {other}, which is not beneath it"
+
+
+def circles(graph: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """A circle, if one is left."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -138,7 +145,9 @@ def required_plugins(project: Path) -> set[str]:
 
 def violations() -> Iterator[str]:
     public = {door: exported(door) for door in DOORS}
-    yield from climbs(core_graph())
+    yield from climbs(graph_of(CORE))
+    for sources in (CORE, *sorted({folder.parent for folder in SOURCES})):
+        yield from circles(graph_of(sources))
 
     for path in sorted(CORE.rglob("*.py")):
         for line, module in imported(path):

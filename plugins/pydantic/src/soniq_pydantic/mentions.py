@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.dataclasses import is_pydantic_dataclass
 from typing_extensions import is_typeddict
 
-from .plugin import PYDANTICS
+from .packages import PYDANTICS
 
 
 def mentions_pydantic(annotation: object) -> bool:

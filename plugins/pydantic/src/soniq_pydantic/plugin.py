@@ -10,10 +10,8 @@ import msgspec
 from soniq import InvalidOption, SerializationError, SoniqError, Unique, hookimpl
 from soniq.plugin import Dedup, JobDefinition, NewJob, Serializer
 
+from .packages import PYDANTICS
 from .serializer import NAME, PydanticSerializer
-
-PYDANTICS = ("pydantic", "annotated_types")
-"""The packages whose types Pydantic reads."""
 
 
 class PydanticPlugin:

@@ -172,6 +172,15 @@ async def _roll_back(connection: "Connection", begun: Any, error: BaseException)
                 connection.terminate()
 
 
+async def keep_as_it_is(connection: Pooled) -> None:
+    """Soniq's own statements leave nothing behind in a session, and a reset would cost each of them
+    a round trip. Of one that was cut off between its preparation and its start the server has a
+    transaction, which the driver does not know: the next statement would be in it.
+    """
+    if connection.cut_off:
+        await connection.execute("select")  # the driver has no answer to an empty one
+
+
 def milliseconds(seconds: float) -> str:
     """Seconds as the text that PostgreSQL takes for a time limit, which is less than 25 days."""
     return str(min(math.ceil(seconds * 1000), 2_147_483_647))

@@ -21,6 +21,7 @@ from soniq.postgres.connections import (
     Pooled,
     close_quietly,
     dial,
+    keep_as_it_is,
     milliseconds,
 )
 from soniq.postgres.driver_errors import (
@@ -90,7 +91,7 @@ class Database:
         """
         try:
             self._pool = await self._make_pool(
-                self.settings.pool_size, self._connect_pooled, _keep_as_it_is
+                self.settings.pool_size, self._connect_pooled, keep_as_it_is
             )
             async with self.acquire() as connection:
                 await self.guard(self._check(connection))
@@ -366,11 +367,8 @@ class Database:
 
     def reason(self, error: BaseException, limit: float | None = None) -> str:
         """Why a connection was lost, or none was made. A timeout has no words of its own: it is
-        `limit`, and a rollback that could not be sent hides why.
+        `limit`.
         """
-        before = error.__context__
-        if isinstance(error, asyncpg.InterfaceError) and isinstance(before, asyncpg.PostgresError):
-            error = before
         if (
             isinstance(error, TimeoutError)
             and not isinstance(error, asyncpg.PostgresError)
@@ -400,12 +398,3 @@ class Database:
                 " committed. Behind PgBouncer: alter role ... set default_transaction_isolation ="
                 " 'read committed'"
             )
-
-
-async def _keep_as_it_is(connection: Pooled) -> None:
-    """Soniq's own statements leave nothing behind in a session, and a reset would cost each of them
-    a round trip. Of one that was cut off between its preparation and its start the server has a
-    transaction, which the driver does not know: the next statement would be in it.
-    """
-    if connection.cut_off:
-        await connection.execute("select")  # the driver has no answer to an empty one

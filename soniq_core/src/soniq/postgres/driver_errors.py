@@ -71,8 +71,11 @@ def is_lost(error: BaseException) -> bool:
 
 def words(error: BaseException) -> str:
     """What an error of the database says, without the detail, which may quote the row with its
-    arguments.
+    arguments. A rollback that could not be sent hides why: that is what came before it.
     """
+    before = error.__context__
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(before, asyncpg.PostgresError):
+        error = before
     return (
         str(error.args[0])
         if isinstance(error, asyncpg.PostgresError) and error.args

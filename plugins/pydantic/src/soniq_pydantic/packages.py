@@ -1,0 +1,3 @@
+"""The packages whose types Pydantic reads."""
+
+PYDANTICS = ("pydantic", "annotated_types")
