@@ -26,6 +26,7 @@ from psycopg import sql
 
 from soniq import Soniq
 from soniq.cli.commands import soniq
+from soniq.worker import interrupts
 from soniq_embedded import EmbeddedServer
 from tests.support.forks import Forks
 from tests.support.installed import installed
@@ -140,6 +141,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("SONIQ_") and name != "SONIQ_TEST_DATABASE_URL":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_listens_for_signals() -> None:
+    """Begin as a process does in which no worker ever ran, whatever ran in this one before."""
+    interrupts._forget_the_parents_workers()
 
 
 @pytest.fixture(scope="session", autouse=True)

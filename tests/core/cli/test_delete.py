@@ -73,14 +73,12 @@ async def test_a_job_is_retried_with_changes(project: Project, producer: Soniq) 
     assert (status["scheduled_at"] - status["created_at"]).total_seconds() > 3000
 
 
-@pytest.mark.parametrize(
-    ("changes", "code"), [(["--max-attempts", "0"], 1), (["--priority", "x"], 2)]
-)
+@pytest.mark.parametrize("changes", [["--max-attempts", "0"], ["--priority", "x"]])
 async def test_changes_that_cannot_be_change_nothing(
-    project: Project, producer: Soniq, changes: list[str], code: int
+    project: Project, producer: Soniq, changes: list[str]
 ) -> None:
     job_id = await producer.enqueue("fail", delay=60)
-    assert project.soniq("retry", job_id, *changes).returncode == code
+    assert project.soniq("retry", job_id, *changes).returncode == 2
     assert project.soniq("retry", "--all", "--yes", "--to-queue", "a").returncode == 2
     status = await producer.get_job_status(job_id)
     assert status is not None

@@ -102,5 +102,5 @@ def test_what_cannot_be_searched_for_is_wrong_usage(
 
 def test_a_cursor_of_something_else_is_an_error(project: Project, producer: Soniq) -> None:
     done = project.soniq("jobs", "--cursor", "x")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "cursor=" in done.stderr

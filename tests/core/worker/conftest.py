@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from soniq.worker import interrupts
 from tests.support.forks import Forks
 from tests.support.processes import Process
 
@@ -27,12 +26,6 @@ END = """
 if __name__ == "__main__":
     say("count", asyncio.run(app.run_worker(**{options!r})))
 """
-
-
-@pytest.fixture(autouse=True)
-def _nobody_listens_for_signals() -> None:
-    """Begin as a process does in which no worker ever ran, whatever ran in this one before."""
-    interrupts._forget_the_parents_workers()
 
 
 @pytest.fixture

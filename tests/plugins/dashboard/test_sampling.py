@@ -250,7 +250,7 @@ async def test_what_is_past_is_forgotten_some_thousand_rows_at_a_time(
 
 
 SERIES, WORKERS, DAYS = 2, 2, 7
-MB_EACH = 3.0
+MB_EACH = 3.8
 """What a series takes at most in a week in which it counts in each minute, as the page on it says."""
 
 
