@@ -71,10 +71,10 @@ def is_lost(error: BaseException) -> bool:
 
 def words(error: BaseException) -> str:
     """What an error of the database says, without the detail, which may quote the row with its
-    arguments. A rollback that could not be sent hides why: that is what came before it.
+    arguments. A rollback that could not be sent hides why: that is the loss that came before it.
     """
     before = error.__context__
-    if isinstance(error, asyncpg.InterfaceError) and isinstance(before, asyncpg.PostgresError):
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(before, CONNECTION_ERRORS):
         error = before
     return (
         str(error.args[0])
