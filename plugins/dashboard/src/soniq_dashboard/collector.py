@@ -13,7 +13,7 @@ from . import audit, silent
 from .counters import Counters
 from .database import NAME, migration
 from .extending import HOOKS
-from .reading import Gauge, Point, read_gauges, read_series, read_totals
+from .reading import Gauge, Point, Step, read_gauges, read_series, read_totals
 from .running import keep_running
 from .sampling import keep_samples, keep_short
 from .settings import INTERVAL, KEEP, seconds
@@ -49,7 +49,7 @@ class Collector:
         queue: str | None = None,
         name: str | None = None,
         by: Sequence[Literal["queue", "name"]] = (),
-        step: Literal[1, 10, 60, 720] | None = None,
+        step: Step | None = None,
         durations: bool = True,
     ) -> Sequence[Point]:
         """What was settled from one time to another (now), of one queue and one job or of all, in
@@ -72,7 +72,7 @@ class Collector:
         queue: str | None = None,
         name: str | None = None,
         by: Sequence[Literal["queue", "name"]] = (),
-        step: Literal[1, 10, 60, 720] | None = None,
+        step: Step | None = None,
     ) -> Sequence[Point]:
         """As `series`, but one point for all of that time, or one for each queue or job. It begins
         where that of `step` minutes begins in which `since` is.
@@ -85,7 +85,7 @@ class Collector:
         until: datetime | None = None,
         *,
         queue: str | None = None,
-        step: Literal[1, 10, 60, 720] = 1,
+        step: Step = 1,
     ) -> Sequence[Gauge]:
         """How much waited in a queue, or in all, and how busy the workers were, from one time to
         another (now): of each `step` minutes the highest of each.

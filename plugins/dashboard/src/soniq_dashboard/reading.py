@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import asyncpg
 import msgspec
@@ -19,6 +19,7 @@ from .writing import TIERS
 if TYPE_CHECKING:
     from .database import Connection
 
+Step = Literal[1, 10, 60, 720]
 STEPS = (*TIERS, 720)
 """Minutes of a point: a row of a tier, or half a day of the longest one."""
 FINEST = ((timedelta(hours=6), 1), (timedelta(days=7), 10))
@@ -84,7 +85,7 @@ async def read_series(
             until, step = await _until(connection, keep, since, until, step)
             rows = await connection.fetch(
                 statement(app.plugin_schema(NAME), "series" if durations else "counts"),
-                min(step, TIERS[-1]), _begin(since, step), until, queue, name, "queue" in by,
+                min(step, TIERS[-1]), begin_of(since, step), until, queue, name, "queue" in by,
                 "name" in by, step,
             )  # fmt: skip
     return [_point(row) for row in rows]
@@ -107,7 +108,7 @@ async def read_totals(
     with readable(app):
         async with session(app) as connection:
             until, step = await _until(connection, keep, since, until, step)
-            begin = _begin(since, step)
+            begin = begin_of(since, step)
             rows = await connection.fetch(
                 statement(app.plugin_schema(NAME), "totals"),
                 *zip(*parts(keep, begin, until, step), strict=True), begin, queue, name,
@@ -126,8 +127,8 @@ def parts(
     tier = max(each for each in TIERS if each <= step)
     longer = next((each for each in TIERS if each > tier and keep[each] >= keep[tier]), None)
     if longer is not None:
-        last = _begin(until, longer)
-        first = _begin(begin - timedelta(microseconds=1), longer) + timedelta(minutes=longer)
+        last = begin_of(until, longer)
+        first = begin_of(begin - timedelta(microseconds=1), longer) + timedelta(minutes=longer)
         if first < last:
             ends = [(tier, begin, first), (tier, last, until)]
             before, after = ([each] if each[1] < each[2] else [] for each in ends)
@@ -153,7 +154,7 @@ async def read_gauges(
         async with session(app) as connection:
             rows = await connection.fetch(
                 statement(app.plugin_schema(NAME), "gauges"),
-                _begin(since, step),
+                begin_of(since, step),
                 until or datetime.max.replace(tzinfo=UTC),
                 ALL if queue is None else queue,
                 step,
@@ -187,8 +188,8 @@ async def read_overview(
         async with session(app) as connection:
             rows = await connection.fetch(
                 statement(app.plugin_schema(NAME), "overview"),
-                min(slow, TIERS[-1]), _begin(since, slow), until, slow, coarse,
-                _begin(since, coarse), min(step, TIERS[-1]), step,
+                min(slow, TIERS[-1]), begin_of(since, slow), until, slow, coarse,
+                begin_of(since, coarse), min(step, TIERS[-1]), step,
             )  # fmt: skip
 
     fine = [_point(row) for row in rows if row["fine"]]
@@ -254,9 +255,9 @@ def _tier(keep: Mapping[int, float], length: timedelta, age: timedelta) -> int:
     return TIERS[-1]
 
 
-def _begin(since: datetime, tier: int) -> datetime:
-    """When the row begins in which a time is."""
-    return datetime.fromtimestamp(since.timestamp() // (60 * tier) * (60 * tier), UTC)
+def begin_of(at: datetime, minutes: int) -> datetime:
+    """When the row, or the point, of so many minutes begins in which a time is."""
+    return datetime.fromtimestamp(at.timestamp() // (60 * minutes) * (60 * minutes), UTC)
 
 
 def _point(row: asyncpg.Record) -> Point:

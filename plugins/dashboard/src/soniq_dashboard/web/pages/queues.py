@@ -4,11 +4,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from soniq_dashboard.collector import Collector
 from soniq_dashboard.extending import dashboard_queue_panels
-from soniq_dashboard.reading import read_gauges
+from soniq_dashboard.reading import Step, read_gauges
 from soniq_dashboard.standing import Queue, queues_of
 from soniq_dashboard.trend import MINUTES, trend
 from soniq_dashboard.web.sparks import Spark, spark
@@ -18,7 +17,7 @@ from . import Page
 from .overview import overview_of
 from .series import WINDOWS, charts, chosen, collector, counted, times_of
 
-BARS: Mapping[str, tuple[Literal[1, 10, 60, 720], int, str]] = {
+BARS: Mapping[str, tuple[Step, int, str]] = {
     "1h": (1, 1, "a minute"),
     "6h": (10, 1, "10 minutes"),
     "24h": (60, 1, "an hour"),

@@ -5,14 +5,21 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from soniq.errors import PluginNotLoaded
 from soniq_dashboard.collector import Collector
 from soniq_dashboard.database import CannotRead
 from soniq_dashboard.figures import about, number
 from soniq_dashboard.names import Name, name_of, names_of
-from soniq_dashboard.reading import Gauge, Point, read_gauges, read_overview
+from soniq_dashboard.reading import (
+    Gauge,
+    Point,
+    Step,
+    begin_of,
+    read_gauges,
+    read_overview,
+)
 from soniq_dashboard.web.charts import Chart, Line, chart
 from soniq_dashboard.web.view import View
 
@@ -20,7 +27,6 @@ T = TypeVar("T")
 
 FRESH = 15.0
 """Seconds for which they are shown again."""
-Step = Literal[1, 10, 60, 720]
 LONGEST = 2.0
 """Seconds that one reading of them may take: the page shows the rest then."""
 
@@ -188,12 +194,6 @@ def number_of(value: float) -> str:
     return number(int(value) if value == int(value) else value)
 
 
-def _begin(at: datetime, step: int) -> datetime:
-    """When the point of so many minutes begins in which a time is."""
-    seconds = step * 60
-    return datetime.fromtimestamp(int(at.timestamp() // seconds) * seconds, UTC)
-
-
 def times_of(since: datetime, until: datetime, step: int) -> list[datetime]:
     """When each point of a window begins, with the one that has just begun."""
     seconds = step * 60
@@ -253,7 +253,7 @@ def _oldest(plot: Plot, seen: Mapping[datetime, Gauge]) -> Sequence[Line]:
         return []
     oldest = dict[datetime, float]()
     for at, each in seen.items():
-        point = _begin(at, plot.step)
+        point = begin_of(at, plot.step)
         oldest[point] = max(each.oldest, oldest.get(point, 0.0))
     return [Line("oldest", "warn", [oldest.get(time) for time in plot.times])]
 
