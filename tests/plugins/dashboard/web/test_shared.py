@@ -44,6 +44,7 @@ async def test_it_is_read_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -
     read, readings = Read(), Shared()
     read.go.set()
     monkeypatch.setattr(shared, "FRESH", -1.0)
+    monkeypatch.setattr(shared, "LONGEST_FRESH", -1.0)
     assert [await readings.get("a", read) for _ in range(3)] == [1, 2, 3]
     assert len(readings._readings) == 1
 
@@ -59,6 +60,25 @@ async def test_a_slow_reading_is_waited_for_and_not_begun_again(
     await asyncio.sleep(0.01)
     read.go.set()
     assert await asyncio.gather(*asking) == [1] * 3
+
+
+@pytest.mark.parametrize(("took", "shown"), [(0.001, 0.05), (0.01, 0.5), (0.2, 3.0)])
+async def test_what_takes_long_to_read_is_shown_for_longer(
+    took: float, shown: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings, now = Shared(), [1_000.0]
+    monkeypatch.setattr(shared, "FRESH", 0.05)
+    monkeypatch.setattr("soniq_dashboard.web.shared.monotonic", lambda: now[0])
+
+    async def read() -> float:
+        now[0] += took
+        return now[0]
+
+    first = await readings.get("a", read)
+    now[0] = 1_000.0 + shown - 0.001
+    assert await readings.get("a", read) == first
+    now[0] = 1_000.0 + shown + 0.001
+    assert await readings.get("a", read) > first
 
 
 async def test_a_failure_is_not_kept() -> None:

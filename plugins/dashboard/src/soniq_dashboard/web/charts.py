@@ -39,9 +39,9 @@ class Tick:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Chart:
-    """A chart as it is drawn."""
+    """A chart as it is drawn; each is itself alone."""
 
     title: str
     lines: Sequence[Line]

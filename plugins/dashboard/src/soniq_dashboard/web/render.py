@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from hashlib import blake2b
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,6 +17,7 @@ from soniq_dashboard.figures import duration as duration
 from soniq_dashboard.figures import number as number
 from soniq_dashboard.figures import size as size
 
+from .charts import Chart
 from .query import quoted
 
 MOST_SHOWN = 4_000
@@ -111,6 +113,17 @@ def _indented(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
+_figures: WeakKeyDictionary[Chart, Markup] = WeakKeyDictionary()
+
+
+def figure(chart: Chart) -> Markup:
+    """A chart as it was drawn when it was first shown: it takes more than the rest of its page."""
+    if chart not in _figures:
+        drawn = environment().get_template("chart.html").render(chart=chart)
+        _figures[chart] = Markup(drawn)  # noqa: S704, what our template made is escaped
+    return _figures[chart]
+
+
 @cache
 def environment() -> Environment:
     """Where pages are made: all that they show is escaped, and what is not there is an error. It is
@@ -133,6 +146,7 @@ def environment() -> Environment:
         moment=moment,
         lasting=lasting,
         clock=clock,
+        figure=figure,
         pretty=pretty,
         shape=Markup,
         quoted=quoted,

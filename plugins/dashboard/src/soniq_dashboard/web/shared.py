@@ -1,22 +1,27 @@
 """What pages read, at most once a second in a process, whoever looks."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 FRESH = 1.0
 """Seconds for which what was read is shown again."""
+SHARE = 0.02
+"""The share of the time that one reading takes at most, as the database has other work; what takes
+longer is shown for longer.
+"""
+LONGEST_FRESH = 3.0
+"""Seconds for which it is shown at most for that reason: a page looks again as often."""
 
 
 class Shared:
     """Readings of the database, each shared by all who ask for it at about the same time."""
 
     def __init__(self) -> None:
-        self._readings: dict[object, tuple[float, asyncio.Task[Any]]] = {}
-        """Until when each is shown again."""
+        self._readings: dict[object, _Reading] = {}
 
     async def get(
         self, what: object, read: Callable[[], Awaitable[T]], fresh: float | None = None
@@ -24,25 +29,36 @@ class Shared:
         """What `read` finds, or has found within the last `fresh` seconds; `what` tells readings
         apart.
         """
-        now = time.monotonic()
+        now = monotonic()
         self._readings = {
-            key: (until, task)
-            for key, (until, task) in self._readings.items()
-            if not task.done() or (now <= until and not _failed(task))
+            key: reading for key, reading in self._readings.items() if reading.counts(now)
         }
         if what not in self._readings:
-            until = now + (FRESH if fresh is None else fresh)
-            self._readings[what] = until, asyncio.ensure_future(_read(read))
-        return await asyncio.shield(self._readings[what][1])  # who goes away takes it from nobody
+            self._readings[what] = _Reading(read, FRESH if fresh is None else fresh)
+        # Who goes away takes it from nobody
+        return await asyncio.shield(self._readings[what].task)
 
     def forget(self) -> None:
         """Let all be read again, as somebody has changed it."""
         self._readings = {}
 
 
-async def _read(read: Callable[[], Awaitable[T]]) -> T:
-    return await read()
+class _Reading:
+    """Something that is read, and until when it is shown again."""
 
+    def __init__(self, read: Callable[[], Awaitable[Any]], fresh: float) -> None:
+        self._until = monotonic() + fresh
+        self.task = asyncio.ensure_future(self._timed(read))
 
-def _failed(task: asyncio.Task[Any]) -> bool:
-    return task.cancelled() or task.exception() is not None
+    def counts(self, now: float) -> bool:
+        """Whether it is still read, or shown."""
+        if not self.task.done():
+            return True
+        return now <= self._until and not self.task.cancelled() and self.task.exception() is None
+
+    async def _timed(self, read: Callable[[], Awaitable[T]]) -> T:
+        began = monotonic()
+        found = await read()
+        took = monotonic() - began
+        self._until = max(self._until, began + min(took / SHARE, LONGEST_FRESH))
+        return found
