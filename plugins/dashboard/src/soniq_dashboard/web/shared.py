@@ -13,8 +13,8 @@ SHARE = 0.02
 """The share of the time that one reading takes at most, as the database has other work; what takes
 longer is shown for longer.
 """
-LONGEST_FRESH = 3.0
-"""Seconds for which it is shown at most for that reason: a page looks again as often."""
+LONGEST_FRESH = 5.0
+"""Seconds for which it is shown at most for that reason."""
 
 
 class Shared:
