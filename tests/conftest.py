@@ -31,7 +31,7 @@ from soniq_embedded import EmbeddedServer
 from tests.support.forks import Forks
 from tests.support.installed import installed
 from tests.support.proxy import Proxy
-from tests.support.schemas import Schemas, new_name
+from tests.support.schemas import Plugins, Schemas, new_name
 from tests.support.urls import of_database
 
 MakeApp = Callable[..., Soniq]
@@ -209,12 +209,18 @@ def schemas(database_url: str) -> Iterator[Schemas]:
 
 
 @pytest.fixture
-def schema(schemas: Schemas, request: pytest.FixtureRequest) -> Iterator[str]:
+def tables_of() -> Plugins:
+    """What makes the plugins whose tables are there when a test begins."""
+    return ()
+
+
+@pytest.fixture
+def schema(schemas: Schemas, tables_of: Plugins, request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a schema for this test alone, in which Soniq's tables are, and empty; of one that
     is not there yet for a test with the marker `new_schema`.
     """
     new = request.node.get_closest_marker("new_schema") is not None
-    name = new_name() if new else schemas.take()
+    name = new_name() if new else schemas.take(tables_of)
     yield name
     left = schemas.end_statements()
     if new:

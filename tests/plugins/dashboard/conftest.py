@@ -11,6 +11,7 @@ from soniq import Soniq, hookimpl
 from soniq.plugin import Outcome
 from soniq_dashboard import Dashboard, Point
 from tests.conftest import MakeApp
+from tests.support.schemas import Plugins
 
 Connection = asyncpg.Connection
 
@@ -35,6 +36,11 @@ class Told:
             (each.queue, each.job_name, each.kind if each.status == "queued" else each.status)
             for each in self.outcomes
         )
+
+
+@pytest.fixture
+def tables_of() -> Plugins:
+    return (Dashboard,)
 
 
 @pytest.fixture

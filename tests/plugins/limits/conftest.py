@@ -11,6 +11,7 @@ import pytest
 from soniq import Soniq
 from soniq_limits import Limits
 from tests.conftest import MakeApp
+from tests.support.schemas import Plugins
 
 Connection = asyncpg.Connection
 
@@ -36,6 +37,11 @@ class Observer:
     async def run(self, *keys: str, seconds: float = 0.01) -> None:
         with self.running(*keys):
             await asyncio.sleep(seconds)
+
+
+@pytest.fixture
+def tables_of() -> Plugins:
+    return (Limits,)
 
 
 @pytest.fixture

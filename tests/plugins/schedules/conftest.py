@@ -8,6 +8,12 @@ from soniq import Soniq
 from soniq_schedules import Schedules
 from soniq_schedules.ticker import Ticker
 from tests.conftest import MakeApp
+from tests.support.schemas import Plugins
+
+
+@pytest.fixture
+def tables_of() -> Plugins:
+    return (Schedules,)
 
 
 @pytest.fixture

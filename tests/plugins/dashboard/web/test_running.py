@@ -96,8 +96,12 @@ async def test_what_runs_is_compared_with_what_is_usual_and_can_be_cancelled(
     assert "1 job is asked to end" in checked(page).text
     assert (await finished(app, ids[2]))["status"] == "cancelled"
     assert [(await status_of(app, each))["status"] for each in ids[:2]] == ["running"] * 2
-    answer = await send(client, "/running/cancel", id=ids, cursor="c")
+    answer = await send(client, "/running/cancel", id=ids, cursor="c", reason="the disk is full")
     assert answer.headers["location"] == "/running?cursor=c&asked=2&left=1"
+    for each in ids[:2]:
+        error = (await finished(app, each))["error"]
+        assert error
+        assert error["message"] == "the disk is full"
     said = await client.get("/running?asked=2&left=1")
     assert "2 jobs are asked to end; 1 could not be, as they have ended" in checked(said).text
 
@@ -108,7 +112,7 @@ async def test_who_may_only_look_can_cancel_nothing_that_runs_and_sees_no_progre
     client = browse(app, anyone("retry"))
     page = await client.get("/running")
     assert "longer than usual" in checked(page).text
-    assert not re.findall(r"Progress|40.%|>Cancel|name=\"id\"", page.text)
+    assert not re.findall(r"Progress|40.%|>Cancel|name=\"(?:id|reason)\"", page.text)
     answer = await send(client, "/running/cancel", one=runs.ids["slow"])
     assert answer.status_code == 403
     (job,) = await app.jobs(name="slow")

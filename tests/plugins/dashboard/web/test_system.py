@@ -142,6 +142,7 @@ async def test_tables_of_another_version_are_said(
      "/pages/limits", "/pages/schedules?name=a", "/pages/limits?limit=a"],
 )  # fmt: skip
 @pytest.mark.parametrize("many", [False, True])
+@pytest.mark.new_schema  # what others left dead in a table may take one statement more
 async def test_a_page_asks_the_database_few_things(
     app: Soniq,
     browse: Browse,

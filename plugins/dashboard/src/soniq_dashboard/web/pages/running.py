@@ -136,7 +136,8 @@ def _short(value: Any) -> str:
 async def cancel(view: View, form: Form) -> str:
     """Cancel the job of a row, or those that are ticked."""
     ids = form.get("one") or form.get("id", [])
-    done = await view.app.cancel_many(ids, by=view.user.name)
+    reason = text_of(form, "reason") or None
+    done = await view.app.cancel_many(ids, reason, by=view.user.name)
     return view.url(
         "/running",
         cursor=text_of(form, "cursor", MOST_CURSOR),
