@@ -26,7 +26,8 @@ from soniq.status import FinishedStatus, RetryableStatus, Status, WaitingStatus
 class Changes:
     """The calls of an app that change what exists.
 
-    `by` of each is who does it, a text of 1,000 bytes at most, for the hook `acted`.
+    `by` of each is who does it, a text of 1,000 bytes at most, for the hook `acted`. A `by`, or
+    another option, that cannot be raises `InvalidOption`.
     """
 
     async def _ready(self) -> Runtime:
@@ -45,6 +46,8 @@ class Changes:
     ) -> bool:
         """Cancel a job that waits, or have the worker that runs it end it. False: it is finished,
         or does not exist.
+
+        Raises `InvalidJobId`.
         """
         return await (await self._ready()).operations.cancel(job_id, reason, by)
 
@@ -64,13 +67,13 @@ class Changes:
         self, job_id: str, *, status: Status | None = None, by: str | None = None
     ) -> bool:
         """Forget a job: its row, with arguments, headers and error, and its result in whichever
-        store. False: none.
+        store. False: it does not exist.
 
-        One that waits is cancelled first, so that plugins hear of it. `status`: only if it is of
-        this one in the moment of the change, or raises `JobChanged`; of those that wait, "queued"
-        and "held" are the same here. Raises `JobRunning` for one that runs: cancel it, and delete
-        it when it has ended. If its store cannot delete the result, the error is raised and nothing
-        is forgotten.
+        One that waits is cancelled first, so that plugins hear of it. `status`: only if the job has
+        this status at the moment of the change, or raises `JobChanged`; of those that wait,
+        "queued" and "held" are the same here. Raises `JobRunning` for one that runs: cancel it, and
+        delete it when it has ended; or `InvalidJobId`. If its store cannot delete the result, the
+        error is raised and nothing is forgotten.
         """
         return await (await self._ready()).operations.delete(job_id, status, by)
 
@@ -123,9 +126,10 @@ class Changes:
         for later as it is.
 
         What is given changes with it: its `queue`, `priority`, `max_attempts` and `timeout`;
-        `delay`: seconds until it is due. `status`: only if it is of this one in the moment of the
-        change; "queued", to run it now and not again. `by`: who does this, kept with its attempts.
-        Raises `JobNotFound`, `JobNotRetryable`, `JobChanged`, `DuplicateJob` or `InvalidOption`.
+        `delay`: seconds until it is due. `status`: only if the job has this status at the moment of
+        the change; "queued" runs it now, and never again one that has ended. `by`: who does this,
+        kept with its attempts. Raises `JobNotFound`, `JobNotRetryable`, `JobChanged`,
+        `DuplicateJob`, `InvalidJobId` or `InvalidOption`.
         """
         operations = (await self._ready()).operations
         await operations.retry(
@@ -247,7 +251,7 @@ class Changes:
 
     @bridged
     async def resume(self, queue: str, *, by: str | None = None) -> None:
-        """Let workers claim jobs of a paused queue again."""
+        """Let workers claim jobs of a paused queue again. Raises `InvalidOption`."""
         await (await self._ready()).operations.resume(queue, by)
 
     @bridged
@@ -258,5 +262,6 @@ class Changes:
         seconds ago; how many.
 
         Dead jobs have a time of their own (`keep_dead`), and go by age only with `status="dead"`.
+        Raises `InvalidOption`.
         """
         return await (await self._ready()).operations.prune(older_than, status)

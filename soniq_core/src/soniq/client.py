@@ -19,6 +19,9 @@ from soniq.status import Count, Facets, JobDetail, JobStatus, QueueBacklog, Queu
 class Client(Changes):
     """The calls of an app. Each starts the app if need be, and runs in the event loop that the app
     is in use in.
+
+    Besides what a call names itself, each raises `DatabaseError` where the database cannot be asked
+    or refuses, and what `start` raises if it is the first use.
     """
 
     async def close(self) -> None:
@@ -51,6 +54,9 @@ class Client(Changes):
     ) -> list[JobId]:
         """Enqueue a job for each mapping of arguments, all or none, in one transaction; their ids,
         in order.
+
+        `options` are the keywords of `enqueue` that are options, without `args`, and hold for all
+        of these jobs. Raises as `enqueue` does.
         """
         return await (await self._ready()).producer.enqueue_many(job, list(arguments), options)
 
@@ -116,7 +122,8 @@ class Client(Changes):
         not exist.
 
         `stream`: an async iterator over its bytes as they are stored. A streamed result is `bytes`
-        otherwise.
+        otherwise. Raises `InvalidJobId`, `SerializationError` where the result cannot be read here,
+        or what its result store raises.
         """
         return await self._result(job_id, stream)
 
@@ -127,8 +134,10 @@ class Client(Changes):
 
     @bridged
     async def get_job_status(self, job_id: str, *, result: bool = True) -> JobStatus | None:
-        """All about a job; None where it does not exist, or was forgotten. `result=False` leaves
-        the result unread.
+        """All about a job; None where it does not exist, or was forgotten.
+
+        `result=False` leaves the result unread. Raises `InvalidJobId`, and for the result what
+        `get_result` raises.
         """
         return await (await self._ready()).lookup.status(job_id, result)
 
@@ -137,13 +146,17 @@ class Client(Changes):
         """All that is kept of a job; None where it does not exist, or was forgotten.
 
         Arguments and result are there as plain values where they are stored in at most `largest`
-        bytes, and the result in the row; what is larger is not read, but its size is told.
+        bytes, and the result in the row; what is larger is not read, but its size is told. What
+        cannot be read here is None. Raises `InvalidJobId` or `InvalidOption`.
         """
         return await (await self._ready()).lookup.detail(job_id, largest)
 
     @bridged
     async def get_args(self, job_id: str) -> Any:
-        """The arguments of a job as plain values; None where it does not exist."""
+        """The arguments of a job as plain values; None where it does not exist.
+
+        Raises `InvalidJobId`, or `SerializationError` where they cannot be read here.
+        """
         return await (await self._ready()).lookup.arguments(job_id)
 
     @bridged
@@ -157,8 +170,8 @@ class Client(Changes):
     async def wait_for(self, job_id: str, timeout: float | timedelta | None = None) -> Any:
         """The result of a job once it is done. `timeout` in seconds, None for ever.
 
-        Raises `JobFailed`, `JobCancelled`, `JobNotFound`, `WaitTimeout` (the job goes on), or
-        `InvalidOption`.
+        Raises `JobFailed`, `JobCancelled`, `JobNotFound`, `WaitTimeout` (the job goes on),
+        `InvalidJobId`, `InvalidOption`, and for the result what `get_result` raises.
         """
         return await (await self._ready()).lookup.wait_for(job_id, timeout)
 
@@ -177,7 +190,7 @@ class Client(Changes):
         """The newest jobs that match, without results; `before` an id, for the next page.
 
         `since`, a time with its zone: those that finished since then, or are not finished and were
-        created since then.
+        created since then. `limit` is 100,000 at most. Raises `InvalidOption` or `InvalidJobId`.
         """
         return await (await self._ready()).lookup.jobs(
             status, name, queue, tag, before, limit, since
@@ -209,7 +222,8 @@ class Client(Changes):
         self, search: Search, *, limit: int = 10_000, seconds: float | timedelta = 0.2
     ) -> Count:
         """How many jobs a `Search` finds. It counts up to `limit`, for about `seconds`; where there
-        are more, or the time is over, the count is not exact: there are at least so many.
+        are more, or the time is over, the count is not exact: there are at least so many. Raises
+        `InvalidOption`.
         """
         return await counting.count((await self._ready()).reading, search, limit, seconds)
 
@@ -217,14 +231,15 @@ class Client(Changes):
     async def facets(
         self, search: Search, *, limit: int = 10_000, seconds: float | timedelta = 0.2
     ) -> Facets:
-        """How many jobs of each status, name and queue a `Search` finds, to `limit` jobs together,
-        and for about `seconds`, as `count` does.
+        """How many jobs of each status, name and queue a `Search` finds, up to `limit` jobs in all
+        and for about `seconds`, as `count` does. Raises `InvalidOption`.
         """
         return await counting.facets((await self._ready()).reading, search, limit, seconds)
 
     @bridged
     async def counts(self) -> dict[str, dict[Status, Count]]:
-        """How many jobs there are, by queue and status; those that are not there are left out.
+        """How many jobs there are, by queue and status; a status that no job of a queue has is left
+        out.
 
         Where there are many they are not all counted: of those done the number is an estimate then,
         of others there are at least so many.

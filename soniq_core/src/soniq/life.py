@@ -7,7 +7,6 @@ inherited when it was forked.
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
@@ -59,6 +58,8 @@ class Life:
         """Start the app: plugins, pool, tables. Any use does it; call it to fail early.
 
         `setup` takes the place of the setting for this start: whether tables are made or updated.
+        Raises `ConfigurationError`, `PluginError`, `DatabaseUnavailable`, `DatabaseUnsupported`,
+        `SchemaMissing`, `SchemaTooNew`, or `WrongEventLoop` where another event loop uses the app.
         """
         await self._ready(setup)
 
@@ -76,28 +77,48 @@ class Life:
                 " end when its jobs have ended"
             )
         self._stops += 1
-        if self._runtime is not None and self._announced is not self._runtime is _announcing.get():
+        if self._is_being_announced():
             raise AppNotStarted(
                 "the app is being started; `started` cannot close it, but an error ends the start"
             )
-        here = asyncio.current_task()  # a lifespan may close the app as it is entered, or left
-        if self._starting is not None and here not in (self._starter, self._closer):
-            loop, lock = self._starting
-            async with lock if loop is asyncio.get_running_loop() else nullcontext():
-                pass
 
+        await self._start_has_ended()
         if self._runtime is not None:
             await self._end_workers()
-        if self._runtime is not None and self._starting is not None:
-            async with self._starting[1]:  # a use meanwhile waits, and starts the app again
-                runtime, self._runtime, self._announced = self._runtime, None, None
-                if runtime is not None:
-                    self._closer = here
-                    try:
-                        await runtime.close()
-                    finally:
-                        self._closer = None
+        await self._close_runtime()
         self.closed = self._runtime is None
+
+    def _is_being_announced(self) -> bool:
+        """Whether the caller is a plugin that is being told of the start, before all have been."""
+        return (
+            self._runtime is not None
+            and self._announced is not self._runtime
+            and _announcing.get() is self._runtime
+        )
+
+    async def _start_has_ended(self) -> None:
+        """Wait for the start that is under way, unless it, or a close, waits for this task: a
+        lifespan may close the app as it is entered, or left.
+        """
+        if self._starting is None or asyncio.current_task() in (self._starter, self._closer):
+            return
+        loop, lock = self._starting
+        if loop is asyncio.get_running_loop():
+            async with lock:
+                pass
+
+    async def _close_runtime(self) -> None:
+        """Close the parts in use. A use meanwhile waits for that, and starts the app again."""
+        if self._runtime is None or self._starting is None:
+            return
+        async with self._starting[1]:
+            runtime, self._runtime, self._announced = self._runtime, None, None
+            if runtime is not None:  # no other call has closed it meanwhile
+                self._closer = asyncio.current_task()
+                try:
+                    await runtime.close()
+                finally:
+                    self._closer = None
 
     async def _end_workers(self) -> None:
         for worker in list(self._workers):  # their handlers may still enqueue
@@ -105,7 +126,7 @@ class Life:
             await worker.finished.wait()
 
     def _is_in_a_job(self) -> bool:
-        """Whether a job calls that a worker of this app runs."""
+        """Whether the caller is a job that a worker of this app runs."""
         if not self._workers or self._runtime is None:
             return False
         from soniq.worker.contained import of_a_handler  # it is loaded: there are workers
@@ -141,16 +162,17 @@ class Life:
         max_memory: int | None = None,
         signals: bool = True,
     ) -> int:
-        """Run jobs until SIGTERM, SIGINT or `close()`; with `run_once`, until nothing is due. How
-        many attempts ran.
+        """Run jobs until SIGTERM, SIGINT or `close()`; with `run_once`, until nothing is due.
+        Returns how many attempts ran.
 
-        `queues`: only these, or each with a concurrency of its own: `{"media": 2, "default": 20}`.
-        With `run_once` no signal handlers are installed, and jobs that are due later, retries
-        included, are left for later. After `max_jobs` attempts, or at `max_memory` bytes of
-        resident memory, it claims no more and ends when what runs has ended, to be started again
-        by its supervisor. The handlers of SIGTERM and SIGINT that others put in, as a web
-        server does, are called as well; `signals=False` installs none, and `stop_workers()` or
-        `close()` ends it. Raises `InvalidOption`.
+        `concurrency`: how many jobs run at once, else that of the settings. `queues`: only these,
+        or each with a concurrency of its own: `{"media": 2, "default": 20}`. With `run_once` no
+        signal handlers are installed, and jobs that are due later, retries included, are left for
+        later. After `max_jobs` attempts, or at `max_memory` bytes of resident memory, it claims no
+        more and ends when what runs has ended, to be started again by its supervisor. The handlers
+        of SIGTERM and SIGINT that others put in, as a web server does, are called as well;
+        `signals=False` installs none, and `stop_workers()` or `close()` ends it. Raises
+        `InvalidOption`, and what `start` raises if it is the first use.
         """
         from soniq.worker.limits import Limits  # all that enqueues has no need of the worker
         from soniq.worker.services import WorkerOptions
@@ -195,6 +217,7 @@ class Life:
         `now`: the running attempts get no grace time, or no more of it, as with a second SIGTERM.
         """
         self._stops += 1
+
         loop = self._runtime.loop if self._runtime is not None else None
         for worker in list(self._workers):
             if loop is None or loop.is_closed() or asyncio._get_running_loop() is not None:
