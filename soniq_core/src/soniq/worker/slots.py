@@ -67,8 +67,8 @@ class Slots:
         return bool(self._claims.at_hand) and time.monotonic() - self._moved > STALE
 
     def room(self) -> int:
-        """How many jobs to claim now: for free slots, and ahead what handlers take in some
-        hundredths of a second.
+        """How many jobs to claim now: for the free slots, and as many ahead as handlers take in
+        `AHEAD` seconds.
         """
         if self._claims.pending.full:
             return 0
@@ -191,8 +191,8 @@ class Slots:
         if tasks:
             await asyncio.wait(tasks, timeout=patience)
 
-        refused, self._claims.running = list(self._claims.running.values()), {}
-        for attempt in refused:
+        still_running, self._claims.running = list(self._claims.running.values()), {}
+        for attempt in still_running:
             if attempt.task is not None and attempt.task.done():
                 continue  # cancelled by others before it took its first step
             log.error(
@@ -201,7 +201,7 @@ class Slots:
                 one_line(attempt.claimed.name),
                 extra=attempt.log_fields(),
             )
-        for settlement in await asyncio.gather(*(attempt.give_up() for attempt in refused)):
+        for settlement in await asyncio.gather(*(attempt.give_up() for attempt in still_running)):
             self._outcomes.settle(settlement)
         self._state.deadlines.close()
 
@@ -255,7 +255,7 @@ class Slots:
             if self._claims.running.get(claimed.id) is attempt:
                 if settlement is not None:
                     self._outcomes.settle(settlement, claimed)
-                # Only now: another thread must not find it in neither
+                # Only now: another thread must find the job as running or as pending
                 del self._claims.running[claimed.id]
 
             took = time.monotonic() - attempt.started

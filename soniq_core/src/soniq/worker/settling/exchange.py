@@ -64,7 +64,7 @@ class Exchange(NamedTuple):
     refused: Sequence[tuple[Settlement, Exception]] = ()
     """Settlements that PostgreSQL does not take, and why."""
 
-    def with_more(self, later: "Exchange") -> "Exchange":
+    def and_then(self, later: "Exchange") -> "Exchange":
         """What came of this one and of one after it, neither of which claimed anything."""
         return Exchange(
             registered=later.registered,
@@ -156,7 +156,7 @@ class Claimer:
     ) -> Exchange:
         """Settle and claim once, and settle apart what was put aside."""
         asked = time.monotonic()
-        exchange = await self._go(connection, state, lanes, limit)
+        exchange = await self._by_way(connection, state, lanes, limit)
         self._database.outage.over(asked, wrote=True)
         if state.aside:
             lost, left = await self._writing.settle_aside(connection, state.aside)
@@ -177,10 +177,10 @@ class Claimer:
             self._drop()
         return failure, next_way
 
-    async def _go(
+    async def _by_way(
         self, connection: "Connection", state: ExchangeState, lanes: Arrays, limit: int
     ) -> Exchange:
-        """Settle and claim once, the way that it goes now."""
+        """Settle and claim once, in the way that is tried now."""
         if state.way is Way.AROUND_KEYS:
             return await self._around_keys(connection, state.settlements, lanes, limit)
         if state.way is Way.AROUND_LOCKS:
@@ -249,7 +249,7 @@ class Claimer:
         )
         exchange = Exchange()
         for part in parts:
-            exchange = exchange.with_more(
+            exchange = exchange.and_then(
                 await self.exchange(
                     part, NO_LANES, 0, around_locks=not state.is_plain(), in_sql=False
                 )
@@ -290,7 +290,7 @@ class Claimer:
         """Settle and claim, in one statement where that can be. `in_sql`: also what plugins hear
         of, where their functions do what is to be done; what they hear of otherwise goes before.
         """
-        more = self._writing.with_more(settlements)
+        more = self._writing.bringing_more(settlements)
         told = self._writing.told_in_sql(more) if in_sql else None
         quick = {id(each) for each in (told.ended if told else ())}
         if slow := {id(each): each for each in more if id(each) not in quick}:
@@ -355,6 +355,9 @@ class Claimer:
         return exchange._replace(left=[*exchange.left, *parents, *left], lost=exchange.lost | lost)
 
     async def _ready(self) -> "Connection":
+        """The connection, made if need be. After a loss, jobs whose claim may have been answered on
+        the lost one are given back first.
+        """
         self.tried = time.monotonic()
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._database.connect()
@@ -364,8 +367,8 @@ class Claimer:
         return self._connection
 
     async def requeue_unreceived(self, connection: "Connection", *, claimed_for: float) -> None:
-        """Give back jobs that were claimed for this worker and never arrived: the answer was lost
-        on its way.
+        """Give back jobs that were claimed for this worker at least `claimed_for` seconds ago and
+        never arrived: the answer was lost on its way.
         """
         rows = await connection.fetch(
             self._database.sql["requeue_unreceived"],

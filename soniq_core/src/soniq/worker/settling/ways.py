@@ -21,7 +21,7 @@ put down to one of its settlements.
 """
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
-"""Seconds before a way is gone again; twice as many each time."""
+"""Seconds before the same way is tried again; twice as many each time."""
 
 
 class Way(Enum):
@@ -90,15 +90,14 @@ class ExchangeState:
         in_sql: bool = True,
     ) -> None:
         # Each claim once, whatever happened before: the statement would write it twice, and fail.
-        self.settlements = list(
-            {(each.id, each.claim): each for each in settlements if not each.written}.values()
-        )
-        self.aside = [each for each in self.settlements if each.aside]
-        self.settlements = [each for each in self.settlements if not each.aside]
+        once = {(each.id, each.claim): each for each in settlements if not each.written}.values()
+        self.settlements = [each for each in once if not each.aside]
+        self.aside = [each for each in once if each.aside]
         self.way = way
         self.in_sql = in_sql
         """Whether plugins are told by their functions in the database."""
         self.pause = FIRST_PAUSE
+
         self._losses = 0
         self._passing = False
         self._connection: Connection | None = None

@@ -28,19 +28,23 @@ if TYPE_CHECKING:
 
 LOCK_WAIT = "2s"
 """How long settling waits for a lock, as the function that settles does."""
-
-PLUGIN_LOCK_WAIT, ASIDE_LOCK_WAIT = "500ms", "20ms"
-"""How long a plugin's statement in it does: the worker claims nothing meanwhile; and with a
-settlement that was put aside.
+PLUGIN_LOCK_WAIT = "500ms"
+"""How long a plugin's statement waits for a lock while jobs are settled: the worker claims nothing
+meanwhile.
 """
-SOME_CHANGE_NOTHING = "SQ002"
-"""What the statement fails with that settles, tells and claims, where some change nothing."""
+ASIDE_LOCK_WAIT = "20ms"
+"""How long it waits with a settlement that was put aside."""
 MOST_WAITS = 5
-"""How many of those may meet a lock in one exchange, before the rest is left for the next."""
+"""How many settlements that were put aside may meet a lock in one exchange, before the rest is left
+for the next.
+"""
+
+SOME_CHANGE_NOTHING = "SQ002"
+"""The SQLSTATE of `settle_tell_and_claim` where some of the settlements change nothing."""
 
 
 class Writing:
-    """Writes such settlements, on a connection that it is given."""
+    """Writes settlements that bring more, on a connection that it is given."""
 
     def __init__(self, services: Services, state: WorkerState, lanes: Lanes) -> None:
         self._services = services
@@ -51,8 +55,8 @@ class Writing:
         self.freed: set[str] = set()
         """Where jobs are to be looked for that plugins have let go, as workers are told of it."""
 
-    def with_more(self, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """Those with which more is written than the one statement does."""
+    def bringing_more(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Those that bring more than the one statement writes."""
         hears_all = self._services.settle_tx.hears_all
         return [
             each
@@ -76,6 +80,9 @@ class Writing:
         return Told(plugin, function, ended) if ended else None
 
     def _function(self, settlement: Settlement) -> tuple[str, str] | None:
+        """The plugin, and its function in the database, that can be told of a settlement in place
+        of the hook.
+        """
         outcome = settlement.outcome
         if settlement.children or settlement.refusals or settlement.aside or outcome is None:
             return None
@@ -122,8 +129,8 @@ class Writing:
         settlements: Sequence[Settlement],
         lock_wait: str = PLUGIN_LOCK_WAIT,
     ) -> set[UUID]:
-        """Settle in a transaction in which children are inserted and `settle_tx` writes; which
-        changed nothing.
+        """Settle in a transaction in which children are inserted and `settle_tx` writes. Returns
+        the ids of those that changed nothing.
         """
         try:
             async with transaction(connection):
@@ -189,8 +196,8 @@ class Writing:
                 self.freed.add(OWED)
 
     async def lost(self, connection: "Connection", settlements: Sequence[Settlement]) -> set[UUID]:
-        """Which settlements changed nothing. One that was sent twice, after a lost connection,
-        did.
+        """The ids of settlements that changed nothing. One that was written by an earlier try,
+        whose answer was lost, is not among them.
         """
         ids, claims = [s.id for s in settlements], [s.claim for s in settlements]
         rows = await connection.fetch(self._database.sql["lost_settlements"], ids, claims)
@@ -204,8 +211,10 @@ class Writing:
     async def settle_aside(
         self, connection: "Connection", settlements: Sequence[Settlement]
     ) -> tuple[set[UUID], Sequence[Settlement]]:
-        """Settle one by one what met a lock before; which changed nothing, and which are left: at
-        first those that were not tried. What meets another error goes the usual way next.
+        """Settle one by one what met a lock before. Returns the ids of those that changed nothing,
+        and those that are left, the ones that were not tried first.
+
+        What meets another error than a lock goes the usual way with the next exchange.
         """
         lost: set[UUID] = set()
         waited: list[Settlement] = []
