@@ -141,8 +141,9 @@ class Database:
         kwargs |= {
             "timeout": self.settings.connect_timeout,
             "command_timeout": self.settings.command_timeout,
+            "connection_class": Pooled,
         }
-        kwargs["connection_class"] = Pooled
+
         cannot = CANNOT_CONNECT.format(self.place)
         try:
             return await dial(*args, **kwargs, **options)
@@ -164,7 +165,7 @@ class Database:
         """A connection of the pool, for Soniq's own statements. Raises `DatabaseUnavailable` if
         none is free, or none can be made, in time.
         """
-        return self._of(self._open())
+        return self._borrowed(self._opened())
 
     @contextlib.asynccontextmanager
     async def apart(self) -> "AsyncIterator[Connection]":
@@ -184,16 +185,15 @@ class Database:
         """A connection for statements of the application's or a plugin's, of a pool as large as
         Soniq's own; what they set in the session is undone.
         """
-        self._open()
+        self._opened()
         async with self._making:
             if self._sessions is None:
                 self._sessions = await self._make_pool(
                     self.settings.pool_size, self._connect_session, None
                 )
             pool = self._sessions
-        async with self._of(
-            pool, "a session of the application's or a plugin's ends"
-        ) as connection:
+        follows = "a session of the application's or a plugin's ends"
+        async with self._borrowed(pool, follows) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
@@ -201,14 +201,14 @@ class Database:
         """A connection for a handler, of a pool that has one for each; what it sets in the session
         is undone.
         """
-        self._open()
+        self._opened()
         async with self._making:
             if not self._lent or self._lent[-1].get_max_size() < self.handlers:  # a worker has come
                 self._lent.append(
                     await self._make_pool(max(1, self.handlers), self._connect_lent, None)
                 )
             pool = self._lent[-1]
-        async with self._of(pool) as connection:
+        async with self._borrowed(pool) as connection:
             yield connection
 
     def was_told(self, error: BaseException) -> bool:
@@ -225,8 +225,8 @@ class Database:
         return pool
 
     @contextlib.asynccontextmanager
-    async def _of(self, pool: "Pool", tell: str | None = None) -> "AsyncIterator[Connection]":
-        """A connection in use; `tell`: what is logged to follow where it is lost meanwhile."""
+    async def _borrowed(self, pool: "Pool", tell: str | None = None) -> "AsyncIterator[Connection]":
+        """A connection for a block; `tell`: what is logged to follow where it is lost meanwhile."""
         checkout = await self._check_out(pool)
         try:
             yield checkout.connection
@@ -240,9 +240,10 @@ class Database:
 
     async def check_out(self) -> "Checkout":
         """A connection of the pool, as of `acquire`, which is in use until its `check_in`."""
-        return await self._check_out(self._open())
+        return await self._check_out(self._opened())
 
-    def _open(self) -> "Pool":
+    def _opened(self) -> "Pool":
+        """The pool. Raises `DatabaseUnavailable` where the app is closed."""
         if self._pool is None:
             raise DatabaseUnavailable("the app is closed")
         return self._pool
@@ -299,9 +300,7 @@ class Database:
         self._idle.clear()
 
     async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
-        """Run one statement of queries/ on the pool; its rows. A lost connection is a
-        `DatabaseUnavailable`.
-        """
+        """Run one statement of queries/ on the pool; its rows. Raises `DatabaseError`."""
         async with self.acquire() as connection:
             return await self.guard(connection.fetch(self.sql[statement], *values))
 
@@ -320,7 +319,7 @@ class Database:
 
     @contextlib.contextmanager
     def guarding(self) -> Iterator[None]:
-        """The same for a block of calls."""
+        """Say in our words what goes wrong in a block of calls of the driver's."""
         try:
             yield
         except (asyncpg.PostgresError, *CONNECTION_ERRORS) as error:

@@ -39,20 +39,15 @@ TABLES_MISSING = (
 STATEMENT_MISSING = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """What a prepared statement meets that was made in another session."""
 
-TRANSIENT_ERRORS = (
-    *CONNECTION_ERRORS,
-    asyncpg.SerializationError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.LockNotAvailableError,
-)
-"""What may work when it is simply tried again."""
-
 LOCK_ERRORS = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.SerializationError,
 )
 """What a statement meets that others are in the way of, for a while."""
+
+TRANSIENT_ERRORS = (*CONNECTION_ERRORS, *LOCK_ERRORS)
+"""What may work when it is simply tried again."""
 
 RETRYABLE_ERRORS = (*LOCK_ERRORS, DatabaseUnavailable)
 """What a plugin's own statement may meet, and not meet when all is done again: waited out for

@@ -15,10 +15,13 @@ FULL_FOR = 60.0
 class Outage:
     """Whether a database is unavailable. Any thread may tell it.
 
-    Connections that were made before an outage may be found broken after it: within `echoes`
-    seconds of its beginning they are logged at debug, and are no outages of their own. That they
-    can only read is one, unless that was the outage; and it is told where it comes to another one.
-    That the server takes no more connections is none: it answers those that there are.
+    An echo is a connection that was made before an outage and is found broken after it. Within
+    `echoes` seconds of the outage's beginning it is logged at debug, and is no outage of its own.
+
+    A database that can only be read is unavailable, too. Where it is found so amid another outage,
+    that is logged as a second warning; where it was the reason of the last outage, connections
+    that can only read are echoes like others. A server that takes no more connections is not
+    unavailable: it answers on those that there are.
     """
 
     def __init__(self, place: str, echoes: float) -> None:
@@ -49,6 +52,7 @@ class Outage:
         if full and self._since is None:
             self._tell_full(what, now)
             return
+
         with self._lock:
             first = self._since is None
             news = read_only and not self._last_was_read_only
@@ -58,6 +62,7 @@ class Outage:
             turned = not first and read_only and not self._read_only
             if not echo:
                 self._read_only = self._read_only or read_only
+
         if echo:
             log.debug("another connection to %s was lost: %s", self._place, what)
         elif first:
@@ -76,8 +81,11 @@ class Outage:
         log.log(level, "PostgreSQL at %s takes no more connections: %s", self._place, what)
 
     def over(self, asked: float, *, wrote: bool = False) -> None:
-        """The server answered what was asked then, by the monotonic clock; `wrote`: it was
-        something that writes. What it was asked before the outage it may have answered before it.
+        """The server answered what was asked at `asked`, by the monotonic clock; `wrote`: that was
+        something that writes.
+
+        An answer to what was asked before the outage began does not end it: it may have been given
+        before that, too.
         """
         if not self.on:
             return

@@ -41,7 +41,9 @@ def _width(keep: float) -> timedelta:
 
 
 async def end_too_soon(connection: "Connection", schema: str, keep: float) -> bool:
-    """Whether the partitions no longer reach that far: some are to be made, once a day at most."""
+    """Whether the partitions end before what is kept now is forgotten, with a few days more, so
+    that some are to be made: once a day at most.
+    """
     bound, now = await _bound(connection, schema)
     return bound < _furthest(now, keep)
 
@@ -55,8 +57,9 @@ async def _bound(connection: "Connection", schema: str) -> tuple[datetime, datet
 
 async def ensure_partitions(connection: "Connection", schema: str, keep: float) -> list[str]:
     """Make the partitions of history that are missing for the next `keep` seconds and later.
+    Returns their names.
 
-    Each is made beside the table and then attached, which does not hold up inserts. Their names.
+    Each is made beside the table and then attached, which does not hold up inserts.
     """
     bound, now = await _bound(connection, schema)
     there = await partition_times(connection, schema)
@@ -72,11 +75,11 @@ async def ensure_partitions(connection: "Connection", schema: str, keep: float) 
 def missing_partitions(
     bound: datetime, now: datetime, keep: float, there: Sequence[tuple[datetime, datetime]] = ()
 ) -> list[Partition]:
-    """The partitions from where they end, or from today, until what is kept now is forgotten.
+    """The partitions to be made, so that they reach until what is kept now is forgotten, with a
+    few days more: from `bound`, where they end, and for gaps between today and `bound`.
 
-    A few days are added, and those for the gaps between today and that end, which none that is
-    `there` covers. There are gaps where the clock of the server was ahead for a while: partitions
-    were made and dropped by it.
+    A gap is a time that no partition covers of those that are `there`. It is left where the clock
+    of the server was ahead for a while: partitions were made and dropped by it.
     """
     width = _width(keep)
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -94,7 +97,9 @@ def missing_partitions(
 
 
 async def partition_times(connection: "Connection", schema: str) -> list[tuple[datetime, datetime]]:
-    """From when until when the partitions of history are that belong to a time."""
+    """The beginning and the end of each partition of history that has both: that of dead jobs has
+    no end.
+    """
     rows = await _fetch(
         connection,
         """
@@ -111,8 +116,10 @@ async def partition_times(connection: "Connection", schema: str) -> list[tuple[d
 
 
 async def _fetch(connection: "Connection", query: str, *values: object) -> "list[asyncpg.Record]":
-    """What a query finds that reads bounds, which PostgreSQL shows as a session's settings say: it
-    takes some forms of a time for another one, as of zones whose names are used twice.
+    """Run a query that reads bounds of partitions as text.
+
+    PostgreSQL writes times as the session's settings say, and reads some of those forms as another
+    time, such as zones whose abbreviation two zones have. So they are in ISO form and UTC here.
     """
     async with transaction(connection):
         await connection.execute("set local datestyle = 'ISO'; set local timezone = 'UTC'")
