@@ -46,10 +46,12 @@ TESTS = "of a job or a hook of the checker's, as it should"
 REASONS: dict[str, str] = {
     "soniq/changes.py Changes._ready NotImplementedError": ABSTRACT,
     "soniq/changes.py Changes._loop_elsewhere NotImplementedError": ABSTRACT,
+    "soniq/changes.py Changes._loop_has_ended NotImplementedError": ABSTRACT,
+    "soniq/changes.py Changes._loop_in_use NotImplementedError": ABSTRACT,
     "soniq/client.py Client.close NotImplementedError": ABSTRACT,
-    "soniq/client.py Client._loop_in_use NotImplementedError": ABSTRACT,
     "soniq/fields.py _Finders._make AssertionError": INVARIANT,
     "soniq/life.py Life._is_of_sync NotImplementedError": ABSTRACT,
+    "soniq/life.py Life._loop_of_sync NotImplementedError": ABSTRACT,
     "soniq/life.py Life._rebuild NotImplementedError": ABSTRACT,
     "soniq/life.py Life._start NotImplementedError": ABSTRACT,
     "soniq/worker/background.py BackgroundLoop.turn NotImplementedError": ABSTRACT,

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -232,3 +234,129 @@ def test_many_loops_enqueue_at_once(app: Soniq) -> None:
     for thread in threads:
         thread.join(60)
     assert app.sync.backlog()["default"]["waiting"] == 200
+
+
+class SlowToStart:
+    """Takes a while where it is the first time that the app starts."""
+
+    name = "slow-to-start"
+
+    def __init__(self) -> None:
+        self.starts = threading.Event()
+
+    @hookimpl
+    async def started(self, app: Soniq) -> None:
+        if not self.starts.is_set():
+            self.starts.set()
+            await asyncio.sleep(60)
+
+
+def enqueue_in_a_loop(app: Soniq) -> str:
+    return asyncio.run(app.enqueue("double", args={}))
+
+
+def enqueue_with_sync(app: Soniq) -> str:
+    return app.sync.enqueue("double", args={})
+
+
+@pytest.mark.parametrize("enqueue", [enqueue_in_a_loop, enqueue_with_sync])
+def test_a_call_that_has_not_begun_when_the_loop_of_the_app_ends_runs_in_another(
+    make_app: MakeApp, enqueue: Callable[[Soniq], str]
+) -> None:
+    slow = SlowToStart()
+    app = make_app(plugins=[slow], unknown_jobs="allow")
+    over = asyncio.Event()
+
+    async def comes_and_goes() -> None:
+        starting = asyncio.create_task(app.start())
+        await over.wait()
+        assert not starting.done()
+
+    with ThreadPoolExecutor(2) as threads:
+        loop = asyncio.new_event_loop()
+        first = threads.submit(in_loop, loop, comes_and_goes())
+        assert slow.starts.wait(10)
+        job_id = threads.submit(enqueue, app)
+        time.sleep(0.3)
+        assert not job_id.done()
+        loop.call_soon_threadsafe(over.set)
+        first.result(10)
+        assert job_id.result(10) in {each["job_id"] for each in app.sync.jobs()}
+    app.sync.close()
+
+
+def in_loop(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main)
+
+
+LOOPS = """
+import asyncio, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from soniq import Soniq, SoniqError
+
+eq = Soniq(discover=False, unknown_jobs="allow", poll_interval=0.05)
+
+def told(call):
+    try:
+        return call()
+    except SoniqError as error:
+        return type(error).__name__
+
+def amid_a_call():
+    over, is_in_use = asyncio.Event(), threading.Event()
+    loop = asyncio.new_event_loop()
+
+    async def comes_and_goes():
+        await eq.enqueue("double", args={})
+        is_in_use.set()
+        await over.wait()
+
+    async def waits():
+        await eq.wait_for((await eq.jobs())[0]["job_id"])
+
+    def first():
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(comes_and_goes())
+
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(first)
+        is_in_use.wait(10)
+        waiting = threads.submit(told, lambda: asyncio.run(waits()))
+        time.sleep(0.5)
+        loop.call_soon_threadsafe(over.set)
+        print(waiting.result(10))
+    print(len(asyncio.run(eq.jobs())))
+
+def at_once():
+    def call(number):
+        return told(lambda: asyncio.run(eq.enqueue("double", args={"n": number})))
+
+    with ThreadPoolExecutor(8) as threads:
+        first = {each for each in threads.map(call, range(100)) if each != "AppClosed"}
+        then = set(threads.map(call, range(100)))
+    print(len(then), first | then <= {each["job_id"] for each in eq.sync.jobs(limit=500)})
+    print([each.name for each in threading.enumerate()])
+
+{"amid_a_call": amid_a_call, "at_once": at_once}[sys.argv[1]]()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "printed"),
+    [
+        ("amid_a_call", ["AppClosed", "1"]),
+        ("at_once", ["100 True", "['MainThread', 'soniq sync']"]),
+    ],
+)
+def test_where_loops_come_and_go_the_app_lives_in_a_thread_of_its_own(
+    what: str, printed: list[str], tmp_path: Path, database_url: str, schema: str
+) -> None:
+    program = tmp_path / "loops.py"
+    program.write_text(LOOPS)
+    done = subprocess.run(
+        [sys.executable, str(program), what], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == printed, done.stderr
+    assert done.returncode == 0

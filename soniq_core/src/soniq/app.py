@@ -274,3 +274,6 @@ class Soniq(Defines, Life, Client):
 
     def _is_of_sync(self, loop: asyncio.AbstractEventLoop) -> bool:
         return any(sync.loop is loop for sync in self._syncs.values())
+
+    def _loop_of_sync(self) -> asyncio.AbstractEventLoop:
+        return self.sync.own_loop()

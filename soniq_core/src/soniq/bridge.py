@@ -1,9 +1,15 @@
-"""Calls that are awaited in one event loop and run in another: that in which the app is in use."""
+"""Calls that are awaited in one event loop and run in another: that in which the app is in use.
+
+Where event loops come and go, each with a call of its own, one of them ends while others' calls run
+in it. From then on the app lives in the thread of `app.sync`, and what had not begun runs there.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from soniq.errors import AppClosed
 
@@ -12,7 +18,19 @@ class InLoop(Protocol):
     """What belongs to one event loop, once it is in use."""
 
     def _loop_elsewhere(self) -> asyncio.AbstractEventLoop | None:
-        """The running event loop of another thread in which it is in use."""
+        """The running event loop of another thread in which it is in use, or is to be used."""
+        ...
+
+    def _loop_in_use(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop in which it is in use, or being started, while that is not closed."""
+        ...
+
+    def _loop_has_ended(self) -> None:
+        """The event loop in which it was in use has ended while calls from others ran in it."""
+        ...
+
+    async def _ready(self) -> object:
+        """Have it in use."""
         ...
 
 
@@ -22,6 +40,12 @@ Caller = TypeVar("Caller", bound=InLoop)
 
 CHECK_INTERVAL = 1.0
 """Seconds between two looks whether the other event loop still runs."""
+MOST_LOOPS = 10
+"""How many event loops may end before a call has begun in one of them."""
+LEFT_WITHIN = 5.0
+"""Seconds in which an event loop that ends is closed, and the app in use in it is no more."""
+LEFT_INTERVAL = 0.005
+"""Seconds between two looks whether it is."""
 
 
 def bridged(
@@ -40,13 +64,69 @@ def bridged(
             return later
         there = app._loop_elsewhere()
         coroutine = method(app, *args, **kwargs)
-        return coroutine if there is None else _across(coroutine, there)
+        return coroutine if there is None else _carried(app, coroutine, there)
 
     async def awaited(app: Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Made before there was an event loop: which one it is shows where it is awaited."""
         return await call(app, *args, **kwargs)
 
     return call
+
+
+class BridgedCall(Generic[T]):
+    """A call of an app that is to run in an event loop which may end, and whether it has begun: one
+    that has may be done, or not.
+    """
+
+    def __init__(self, app: InLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.app = app
+        self.coroutine = coroutine
+        self.has_begun = False
+
+    async def run(self) -> T:
+        """Run it, once the app is in use."""
+        await self.app._ready()
+        self.has_begun = True
+        return await self.coroutine
+
+    def pauses(self, loop: asyncio.AbstractEventLoop) -> Iterator[float]:
+        """Seconds to wait, again and again, until an event loop that has ended is left."""
+        self.app._loop_has_ended()
+        ends = time.monotonic() + LEFT_WITHIN
+        while not self.has_begun and self.is_bound_to(loop) and time.monotonic() < ends:
+            yield LEFT_INTERVAL
+
+    def is_bound_to(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it cannot run in another event loop."""
+        return self.has_begun or self.app._loop_in_use() is loop
+
+
+async def _carried(
+    app: InLoop, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop
+) -> T:
+    """Await a call in the event loop of the app; where that ends before the call has begun, in the
+    one in which the app is in use then.
+    """
+    call = BridgedCall(app, coroutine)
+    try:
+        for _ in range(MOST_LOOPS):
+            try:
+                return await _across(call.run(), loop)
+            except AppClosed:
+                for seconds in call.pauses(loop):
+                    await asyncio.sleep(seconds)
+                if call.is_bound_to(loop):
+                    raise
+            there = app._loop_elsewhere()
+            if there is None:
+                call.has_begun = True
+                return await coroutine
+            loop = there
+        raise _closed()
+    finally:
+        if not call.has_begun:
+            with suppress(ValueError):  # it begins just now
+                coroutine.close()
 
 
 async def _across(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:

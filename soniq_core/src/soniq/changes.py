@@ -34,10 +34,18 @@ class Changes:
         """The parts of the app, started if need be."""
         raise NotImplementedError
 
+    def _loop_in_use(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop in which the app is in use, or being started; None where there is none."""
+        raise NotImplementedError
+
     def _loop_elsewhere(self) -> asyncio.AbstractEventLoop | None:
-        """The running event loop of another thread in which the app is in use, where there is one
-        here, too.
+        """The running event loop of another thread in which the app is in use, or is to be used,
+        where there is one here, too.
         """
+        raise NotImplementedError
+
+    def _loop_has_ended(self) -> None:
+        """The event loop in which it was in use has ended while calls from others ran in it."""
         raise NotImplementedError
 
     @bridged

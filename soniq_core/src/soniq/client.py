@@ -1,6 +1,5 @@
 """What callers ask of an app: to enqueue jobs, and to read those that exist."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, overload
@@ -26,10 +25,6 @@ class Client(Changes):
 
     async def close(self) -> None:
         """Close the app."""
-        raise NotImplementedError
-
-    def _loop_in_use(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop in which the app is in use, or being started; None where there is none."""
         raise NotImplementedError
 
     # --- enqueueing ------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ class Life:
         self._starter: asyncio.Task[Any] | None = None
         self._closer: asyncio.Task[Any] | None = None
         self._changed = False
+        self._loops_end = False  # whether loops in which it was in use ended with others' calls
         self.closed = False
         """Whether it was closed, and not used since."""
         self._workers: set[Worker] = set()
@@ -52,6 +53,10 @@ class Life:
 
     def _is_of_sync(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether the event loop is that of the thread of `app.sync`."""
+        raise NotImplementedError
+
+    def _loop_of_sync(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the thread of `app.sync`, which is started for it."""
         raise NotImplementedError
 
     async def start(self, *, setup: bool | None = None) -> None:
@@ -312,14 +317,22 @@ class Life:
         return None if loop is None or loop.is_closed() or self._process != os.getpid() else loop
 
     def _loop_elsewhere(self) -> asyncio.AbstractEventLoop | None:
-        """The running event loop of another thread in which the app is in use, where there is one
-        here, too.
+        """The running event loop of another thread in which the app is in use, or is to be used,
+        where there is one here, too.
         """
         here, runtime = asyncio._get_running_loop(), self._runtime
         if here is None or (runtime is not None and runtime.loop is here):
             return None
         in_use = self._loop_in_use()
-        return in_use if in_use is not None and in_use is not here and in_use.is_running() else None
+        if in_use is None:
+            return self._loop_of_sync() if self._loops_end else None
+        return in_use if in_use is not here and in_use.is_running() else None
+
+    def _loop_has_ended(self) -> None:
+        """The event loop in which it was in use has ended while calls from others ran in it: the
+        next of them is not to have it.
+        """
+        self._loops_end = True
 
     def _leave_dead_loop(self) -> None:
         """Forget the parts in use if their event loop is closed. Raises `WrongEventLoop` if it is
@@ -354,5 +367,6 @@ class Life:
         )
         self._runtime = self._announced = self._starting = None
         self._starter = self._closer = None
+        self._loops_end = False
         self._workers = set()
         self._process = os.getpid()

@@ -19,6 +19,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
+from soniq.bridge import BridgedCall
 from soniq.client import Client
 from soniq.errors import AppClosed, WrongEventLoop
 from soniq.ids import JobId
@@ -157,12 +158,20 @@ class Sync:
             )
         if self._process != os.getpid():  # a method that was looked up before a fork
             return self._here().run(coroutine)
+        call = BridgedCall(self.app, coroutine)
         try:
-            loop, future = self._submit(coroutine)
+            loop, future = self._submit(call)
         except Exception:  # it was not submitted
             coroutine.close()
             raise
-        answer = _waited(loop, future)
+        try:
+            answer = _waited(loop, future)
+        except AppClosed:
+            for seconds in call.pauses(loop):
+                time.sleep(seconds)
+            if call.is_bound_to(loop):
+                raise
+            return self.run(coroutine)  # where the app is in use then
         if self._first and loop is self.loop:
             # At the exit, the app is closed before what its plugins registered while it started
             self._first = False
@@ -183,20 +192,26 @@ class Sync:
         else:
             self._close()
 
-    def _submit(
-        self, coroutine: Coroutine[Any, Any, T]
-    ) -> tuple[asyncio.AbstractEventLoop, "Future[T]"]:
-        """Have a coroutine run in the loop that the app is in use in; in one of its own, if that is
+    def _submit(self, call: BridgedCall[T]) -> tuple[asyncio.AbstractEventLoop, "Future[T]"]:
+        """Have a call run in the loop that the app is in use in; in one of its own, if that is
         none.
         """
         with self._lock:
             loop = self.app._loop_in_use()
             # In one that does not run now, the app itself says so.
             if loop is None or not loop.is_running():
-                loop = (
-                    self.loop if self.loop is not None and self.loop.is_running() else self._start()
-                )
+                loop = self._own_loop()
+            call.has_begun = loop is self.loop  # which ends only where it is closed
+            coroutine = call.coroutine if call.has_begun else call.run()
             return loop, asyncio.run_coroutine_threadsafe(coroutine, loop)
+
+    def own_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of its own thread, which is started where it does not run."""
+        with self._lock:
+            return self._own_loop()
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop:
+        return self.loop if self.loop is not None and self.loop.is_running() else self._start()
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
