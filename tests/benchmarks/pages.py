@@ -20,7 +20,7 @@ import httpx
 from soniq import Search, Soniq
 from soniq_dashboard import Dashboard
 from soniq_dashboard.web import PERMISSIONS, anyone
-from soniq_dashboard.web.app import Dashboard as Pages
+from soniq_dashboard.web.app import Site
 from soniq_dashboard.web.serve import listening, serve
 from tests.benchmarks.reading import FINISHED, LIVE, SCHEMA, begin, end, fill
 from tests.benchmarks.server import server
@@ -68,7 +68,7 @@ async def pages(url: str, live: int, finished: int, times: int, keep: bool) -> N
         await connection.execute(f"vacuum analyze {SCHEMA}_dashboard.series")
         (dead,) = (await app.search(Search(statuses=["dead"]), limit=1)).jobs
 
-        shown = Pages(app, anyone(*PERMISSIONS))
+        shown = Site(app, anyone(*PERMISSIONS))
         transport = httpx.ASGITransport(shown.application)
         gc.freeze()  # as where it is served
         print(f"{live:,} live and {finished:,} finished jobs, 54 series, {times} requests each")

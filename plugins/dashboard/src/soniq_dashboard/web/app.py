@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from starlette.applications import Starlette
@@ -85,10 +85,10 @@ def dashboard(app: Soniq, *, authorize: Authorize) -> ASGIApp:
     dashboard; `anyone(...)` lets everybody in who reaches it. The app is started with the first
     request, if need be, and not closed.
     """
-    return Dashboard(app, authorize).application
+    return Site(app, authorize).application
 
 
-class Dashboard:
+class Site:
     """Answers requests for pages and actions."""
 
     def __init__(self, app: Soniq, authorize: Authorize) -> None:
@@ -97,6 +97,7 @@ class Dashboard:
         self._extensions = Extensions(app, self._shared)
         self._assets = Assets()
         self._templates = environment()
+
         inside = Starlette(
             routes=[
                 *(Route(each.path, partial(self._page, each), name=each.path) for each in PAGES),
@@ -110,6 +111,7 @@ class Dashboard:
             exception_handlers={HTTPException: self._refused},
         )
         inside.router.redirect_slashes = False  # it would name the host, as the request has it
+
         routes = [
             Route("/static/{hash}/{name}", self._assets.answer),
             Mount("", Gate(inside, authorize)),
@@ -119,22 +121,25 @@ class Dashboard:
     def _view(self, request: Request) -> View:
         return View(request, self._app, self._shared, self._extensions)
 
+    # --- one for each kind of route --------------------------------------------------------------
+
     async def _page(self, page: Page, request: Request) -> Response:
-        view = self._view(request)
-        return await self._guarded(view, self._read(page, view))
+        return await self._guarded(request, partial(self._read, page))
 
     async def _file(self, what: File, request: Request) -> Response:
-        view = self._view(request)
-        return await self._guarded(view, download(view, what))
+        return await self._guarded(request, partial(download, what))
 
     async def _words(self, request: Request) -> Response:
-        view = self._view(request)
+        return await self._guarded(request, self._complete)
 
-        async def found() -> Response:
-            await self._app.start()
-            return await completion(view)
+    async def _action(self, act: Action, request: Request) -> Response:
+        return await self._guarded(request, partial(self._act, act))
 
-        return await self._guarded(view, found())
+    # --- what they answer ------------------------------------------------------------------------
+
+    async def _complete(self, view: View) -> Response:
+        await self._app.start()
+        return await completion(view)
 
     async def _read(self, page: Page, view: View) -> Response:
         await self._app.start()
@@ -144,22 +149,22 @@ class Dashboard:
             return RedirectResponse(str(goto), 303)
         return self._rendered(view, page.template, page, shown)
 
-    async def _action(self, act: Action, request: Request) -> Response:
+    async def _act(self, act: Action, view: View) -> Response:
+        await self._app.start()
+        then = await act(view)
+        self._shared.forget()
+        return RedirectResponse(then, 303)
+
+    # --- what goes wrong -------------------------------------------------------------------------
+
+    async def _guarded(
+        self, request: Request, answer: Callable[[View], Awaitable[Response]]
+    ) -> Response:
+        """The answer to a request, or a page that says what went wrong."""
         view = self._view(request)
-
-        async def acted() -> Response:
-            await self._app.start()
-            then = await act(view)
-            self._shared.forget()
-            return RedirectResponse(then, 303)
-
-        return await self._guarded(view, acted())
-
-    async def _guarded(self, view: View, answer: Awaitable[Response]) -> Response:
-        """An answer, or a page that says what went wrong and what it is called in the log."""
         try:
             async with asyncio.timeout(LONGEST):
-                return await answer
+                return await answer(view)
         except BadRequest as error:
             return self._error(view, 400, str(error))
         except InvalidJobId:
@@ -177,7 +182,7 @@ class Dashboard:
             return self._failed(view, error)
 
     def _failed(self, view: View, error: Exception) -> Response:
-        """The answer where something failed, whose cause is in the log."""
+        """A page that says what failed, and by which number the log has the cause."""
         path, number = view.request.url.path, secrets.token_hex(4)
         if lacks_right(error):
             log.warning("page %s: the database refused (%s): %s", path, number, error)
@@ -217,6 +222,7 @@ class Dashboard:
             page=page,
             menu=[*(each for each in PAGES if each.key), *view.plugin_pages],
         )
+
         name = tag(html)
         if status == 200 and view.request.headers.get("if-none-match") == name:
             return Response(status_code=304)  # it is shown there already

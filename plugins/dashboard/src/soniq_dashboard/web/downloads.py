@@ -18,7 +18,7 @@ LARGEST = 20_000_000
 """Bytes that are read for a file: what is larger is for the application to fetch."""
 
 
-async def download(view: View, what: File) -> Response:
+async def download(what: File, view: View) -> Response:
     """The arguments or the result of a job as indented JSON, as they may be shown; 403 for who may
     not see them, 404 where there are none. Raises `InvalidJobId`.
     """

@@ -62,9 +62,11 @@ def moment(at: datetime | None, now: datetime | None = None) -> str:
 
 
 def tag(html: str) -> str:
-    """What a page is called, of all that it shows but how long ago it was."""
-    lasting = AGO.sub("", html).encode()
-    return f'"{blake2b(lasting, digest_size=12).hexdigest()}"'
+    """The ETag of a page: the same as long as nothing on it changes but how long ago things were,
+    which a script of the page lets go on.
+    """
+    without_ages = AGO.sub("", html).encode()
+    return f'"{blake2b(without_ages, digest_size=12).hexdigest()}"'
 
 
 def lasting(at: datetime | None, now: datetime | None = None) -> str:

@@ -10,8 +10,8 @@ T = TypeVar("T")
 FRESH = 1.0
 """Seconds for which what was read is shown again."""
 SHARE = 0.02
-"""The share of the time that one reading takes at most, as the database has other work; what takes
-longer is shown for longer.
+"""The most of the time that is spent with one reading, as the database has other work: what took
+long to read is shown for longer.
 """
 LONGEST_FRESH = 5.0
 """Seconds for which it is shown at most for that reason."""
@@ -26,8 +26,8 @@ class Shared:
     async def get(
         self, what: object, read: Callable[[], Awaitable[T]], fresh: float | None = None
     ) -> T:
-        """What `read` finds, or has found within the last `fresh` seconds; `what` tells readings
-        apart.
+        """What `read` finds, or has found within the last `fresh` seconds (`FRESH`, if none are
+        given); `what` tells readings apart. Raises what `read` does.
         """
         now = monotonic()
         self._readings = {
@@ -35,11 +35,11 @@ class Shared:
         }
         if what not in self._readings:
             self._readings[what] = _Reading(read, FRESH if fresh is None else fresh)
-        # Who goes away takes it from nobody
+        # Where one request is cancelled, the others still get it
         return await asyncio.shield(self._readings[what].task)
 
     def forget(self) -> None:
-        """Let all be read again, as somebody has changed it."""
+        """Have everything read again: somebody has made a change."""
         self._readings = {}
 
 

@@ -13,7 +13,7 @@ class Page:
     path: str
     template: str
     read: Callable[[View], Awaitable[Mapping[str, object]]]
-    """What the template shows."""
+    """What the template shows; where it has `goto`, an address, the answer leads there instead."""
     title: str
     key: str | None = None
     """The letter that leads there, after a `g`; None: it is not in the menu."""
