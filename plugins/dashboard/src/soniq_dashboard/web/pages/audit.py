@@ -23,6 +23,7 @@ async def read(view: View) -> Mapping[str, object]:
                 view.app, before=before, by=by or None, action=action or None, most=LIMIT + 1
             ),
         )
+
     shown = found[:LIMIT]
     labels: Mapping[str, str] = {str(act): label for act, label in LABELS.items()}
     older = view.url("/audit", by=by, action=action, before=shown[-1].id if shown else None)

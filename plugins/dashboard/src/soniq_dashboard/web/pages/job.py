@@ -79,6 +79,7 @@ async def read(view: View) -> Mapping[str, object]:
         raise HTTPException(404) from None
     if job is None:
         raise HTTPException(404)
+
     belongs = await belongings(view.app, job) if may_see else None
     seen, offers = _as_seen(job, belongs), _offers(view, job)
     return {
@@ -156,11 +157,9 @@ async def _waits(view: View, job: JobDetail) -> str:
         return ""
     queue, name = job["queue"], job["job_name"]
 
-    async def found() -> Sequence[WhoRuns]:
-        return [await who_runs(view.app, queue, name)]
-
-    one, _ = await counted(view, ("who_runs", queue, name), found, SOON)
-    return _why(one[0], queue, name) if one else ""
+    key = ("who_runs", queue, name)
+    who, _ = await counted(view, key, lambda: who_runs(view.app, queue, name), None, SOON)
+    return _why(who, queue, name) if who else ""
 
 
 def _why(who: WhoRuns, queue: str, name: str) -> str:

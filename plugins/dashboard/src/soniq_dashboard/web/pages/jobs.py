@@ -49,6 +49,7 @@ async def read(view: View) -> Mapping[str, object]:
     if view.text("fields"):
         fields = {each: view.text(each) for each in FIELDS if each in view.request.query_params}
         return {"goto": view.url("/jobs", q=filtered(text, fields))}
+
     page, query = EMPTY, Query()
     try:
         query = parsed(text)
@@ -62,6 +63,7 @@ async def read(view: View) -> Mapping[str, object]:
         wrong = in_words(error)
     if query.job_id is not None:
         return {"goto": view.url(f"/jobs/{query.job_id}")}
+
     acts = _possible(query)
     return {
         **page,

@@ -14,7 +14,7 @@ from soniq_dashboard.web.view import View
 
 from . import Page
 from .jobs import messages
-from .series import WINDOWS, charts, chosen, collector, counted
+from .series import WINDOWS, charts, chosen, collector, counted, windows
 
 RECENT, LOOKED_AT = 10, 10_000
 """The newest jobs of a name that are shown, and how many jobs are looked at for them."""
@@ -25,13 +25,15 @@ async def read(view: View) -> Mapping[str, object]:
     names: Sequence[Name] = ()
     missing = ""
     if counts is not None:
-        names, missing = await counted(view, ("names", window), lambda: _names(counts, window))
+        key = ("names", window)
+        names, missing = await counted(view, key, lambda: _names(counts, window), names)
+
     return {
         "names": names,
         "counted": counts is not None,
         "missing": missing,
         "window": window,
-        "windows": [(each, view.url("/names", window=each)) for each in WINDOWS],
+        "windows": windows(view, "/names"),
     }
 
 
@@ -60,11 +62,8 @@ async def _known(view: View, name: str) -> tuple[int, int] | None:
     if collector(view) is None:
         return None
 
-    async def read() -> Sequence[tuple[int, int]]:
-        return [await read_known(view.app, name)]
-
-    found, _ = await counted(view, ("known", name), read)
-    return found[0] if found else None
+    known, _ = await counted(view, ("known", name), lambda: read_known(view.app, name), None)
+    return known
 
 
 async def _recent(view: View, name: str) -> Found | None:

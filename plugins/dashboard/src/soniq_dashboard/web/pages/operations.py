@@ -55,6 +55,7 @@ async def read(view: View) -> Mapping[str, object]:
         found = await view.shared.get(
             ("operations", before), lambda: operations(view.app, before=before, most=LIMIT + 1)
         )
+
     shown = found[:LIMIT]
     return {
         "operations": shown,
@@ -74,6 +75,7 @@ async def read_one(view: View) -> Mapping[str, object]:
     )
     if not found:
         raise HTTPException(404)
+
     (operation,) = found
     text = await _text(view, operation)
     return {
@@ -154,6 +156,7 @@ async def read_new(view: View) -> Mapping[str, object]:
         return _form(action, text, at, wrong or str(error))
     except (InvalidOption, InvalidJobId) as error:
         return _form(action, text, at, wrong or in_words(error))
+
     return {
         **_form(action, text, at, wrong),
         "goto": None if query.job_id is None else view.url(f"/jobs/{query.job_id}"),

@@ -32,6 +32,7 @@ async def read(view: View) -> Mapping[str, object]:
         charts(view, "/"),
         silent_of(view),
     )
+
     ours = [
         {"level": each.level, "text": each.text, "url": _link(view, each)}
         for each in attention(now, dead)
@@ -43,6 +44,7 @@ async def read(view: View) -> Mapping[str, object]:
         {"level": each.level, "text": each.text, "url": view.address(each.to)}
         for each in of_plugins
     ]
+
     queues = queues_of(now)
     return {
         **drawn,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from soniq_dashboard.collector import Collector
 from soniq_dashboard.extending import dashboard_queue_panels
-from soniq_dashboard.reading import Step, read_gauges
+from soniq_dashboard.reading import Gauge, Step, read_gauges
 from soniq_dashboard.standing import Queue, queues_of
 from soniq_dashboard.trend import MINUTES, trend
 from soniq_dashboard.web.sparks import Spark, spark
@@ -15,7 +15,7 @@ from soniq_dashboard.web.view import View
 
 from . import Page
 from .overview import overview_of
-from .series import WINDOWS, charts, chosen, collector, counted, times_of
+from .series import WINDOWS, charts, chosen, collector, counted, times_of, windows
 
 BARS: Mapping[str, tuple[Step, int, str]] = {
     "1h": (1, 1, "a minute"),
@@ -58,13 +58,13 @@ async def _finished(view: View) -> Mapping[str, object]:
     missing = ""
     if counts is not None:
         key = ("finished", window)
-        sparks, missing = await counted(view, key, lambda: _sparks(counts, window))
+        sparks, missing = await counted(view, key, lambda: _sparks(counts, window), sparks)
     return {
         "sparks": dict(sparks),
         "missing": missing,
         "counted": counts is not None and not missing,
         "window": window,
-        "windows": [(each, view.url("/queues", window=each)) for each in WINDOWS],
+        "windows": windows(view, "/queues"),
     }
 
 
@@ -90,8 +90,9 @@ async def _trend(view: View, name: str, queues: Sequence[Queue]) -> str:
     if collector(view) is None or not queues:
         return ""
     since = datetime.now(UTC) - timedelta(minutes=MINUTES)
+    none: Sequence[Gauge] = ()
     samples, _ = await counted(
-        view, ("trend", name), lambda: read_gauges(view.app, since, None, name, 1, empty=True)
+        view, ("trend", name), lambda: read_gauges(view.app, since, None, name, 1, empty=True), none
     )
     return trend(samples, queues[0].waiting)
 

@@ -47,7 +47,9 @@ async def read(view: View) -> Mapping[str, object]:
         "more": more,
         "progress": await _progress(view, found.jobs, more),
         "usual": of_names,
-        "is_long": {job.job_id for job in found.jobs if _is_long(job, of_names)},
+        "is_long": {
+            job.job_id for job in found.jobs if is_long(job.job_name, job.started_at, of_names)
+        },
         "missing": missing or untold,
         "done": _done(view),
     }
@@ -70,11 +72,8 @@ async def usual(view: View, names: set[str]) -> tuple[Mapping[str, Usual], str]:
     if not names or collector(view) is None:
         return {}, ""
 
-    async def found() -> Sequence[Mapping[str, Usual]]:
-        return [await now.usual(view.app, names)]
-
-    one, missing = await counted(view, ("usual", frozenset(names)), found)
-    return (one[0] if one else {}), missing
+    key = ("usual", frozenset(names))
+    return await counted(view, key, lambda: now.usual(view.app, names), {})
 
 
 def lasts(started_at: datetime | None) -> float:
@@ -82,9 +81,10 @@ def lasts(started_at: datetime | None) -> float:
     return (datetime.now(UTC) - started_at).total_seconds() if started_at else 0.0
 
 
-def _is_long(job: FoundJob, of_names: Mapping[str, Usual]) -> bool:
-    found = of_names.get(job.job_name)
-    return found is not None and found.is_passed(lasts(job.started_at))
+def is_long(name: str, started_at: datetime | None, of_names: Mapping[str, Usual]) -> bool:
+    """Whether a job of this name has run for longer than its attempts usually take."""
+    known = of_names.get(name)
+    return known is not None and known.is_passed(lasts(started_at))
 
 
 async def _more(view: View, jobs: Sequence[FoundJob]) -> tuple[Mapping[str, Running], str]:
@@ -92,12 +92,8 @@ async def _more(view: View, jobs: Sequence[FoundJob]) -> tuple[Mapping[str, Runn
     if not jobs or collector(view) is None:
         return {}, ""
     ids = [job.job_id for job in jobs]
-
-    async def found() -> Sequence[Mapping[str, Running]]:
-        return [await now.running(view.app, ids)]
-
-    one, missing = await counted(view, ("running", *ids), found, SOON)
-    return (one[0] if one else {}), missing
+    key = ("running", *ids)
+    return await counted(view, key, lambda: now.running(view.app, ids), {}, SOON)
 
 
 async def _progress(

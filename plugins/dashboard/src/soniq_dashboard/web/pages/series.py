@@ -33,14 +33,15 @@ LONGEST = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A time up to now; the minutes of one of its points, of one that says how long jobs took, as
-    that costs more, and of the rows of which the sums of all of it are made.
-    """
+    """A time up to now, of which a page shows what jobs did."""
 
     length: timedelta
     step: Step
+    """The minutes of a point."""
     slow: Step
+    """The minutes of a point that says how long jobs took: to read that costs more."""
     coarse: int
+    """The minutes of the rows that are added up for the whole window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +78,30 @@ def chosen(view: View) -> str:
     return view.choice("window", WINDOWS, "1h")
 
 
+def windows(view: View, path: str, **parameters: object) -> Sequence[tuple[str, str]]:
+    """The windows that a page can show: the name of each, and its address."""
+    return [(each, view.url(path, window=each, **parameters)) for each in WINDOWS]
+
+
 async def counted(
-    view: View, what: object, read: Callable[[], Awaitable[Sequence[T]]], fresh: float = FRESH
-) -> tuple[Sequence[T], str]:
-    """What was counted, shared by all who look; where it cannot be read, or not in time, it is
-    empty, and why.
+    view: View, what: object, read: Callable[[], Awaitable[T]], otherwise: T, fresh: float = FRESH
+) -> tuple[T, str]:
+    """What was counted, shared by all who look, and an empty text; where it cannot be read, or not
+    in time, `otherwise`, and why.
+
+    `what` tells readings apart. It is shown again for `fresh` seconds.
     """
 
-    async def in_time() -> Sequence[T]:
+    async def in_time() -> T:
         async with asyncio.timeout(LONGEST):
             return await read()
 
     try:
         return await view.shared.get(what, in_time, fresh), ""
     except TimeoutError:
-        return (), f"What was counted could not be read within {LONGEST:g} seconds"
+        return otherwise, f"What was counted could not be read within {LONGEST:g} seconds"
     except CannotRead as error:
-        return (), str(error)
+        return otherwise, str(error)
 
 
 async def charts(
@@ -103,14 +111,13 @@ async def charts(
     windows.
     """
     counts, window = collector(view), chosen(view)
-    drawn: Sequence[Drawn] = ()
-    missing = ""
+    shown, missing = Drawn(()), ""
     if counts is not None:
         key = ("charts", window, queue, name)
-        drawn, missing = await counted(
-            view, key, lambda: _drawn(view, counts, WINDOWS[window], queue, name)
+        shown, missing = await counted(
+            view, key, lambda: _drawn(view, counts, WINDOWS[window], queue, name), shown
         )
-    shown = drawn[0] if drawn else Drawn(())
+
     return {
         "charts": shown.charts,
         "of_name": shown.of_name,
@@ -118,15 +125,14 @@ async def charts(
         "names": shown.names,
         "missing": missing,
         "window": window,
-        "windows": [
-            (each, view.url(path, window=each, queue=queue, name=name)) for each in WINDOWS
-        ],
+        "windows": windows(view, path, queue=queue, name=name),
     }
 
 
 async def _drawn(
     view: View, counts: Collector, window: Window, queue: str | None, name: str | None
-) -> Sequence[Drawn]:
+) -> Drawn:
+    """The charts of a window, of a queue, of a name, or of all jobs. Raises `CannotRead`."""
     until = datetime.now(UTC)
     since, step, slow = until - window.length, window.step, window.slow
     names: Sequence[Point] = ()
@@ -149,8 +155,8 @@ async def _drawn(
 
     drawn = _charts(plot(points, step), plot(of_slow, slow), gauges, of_name=bool(name))
     if name:
-        return [Drawn(drawn, name_of(name, of_slow))]
-    return [Drawn(drawn, since=names[0].at if names else None, names=names_of(names))]
+        return Drawn(drawn, name_of(name, of_slow))
+    return Drawn(drawn, since=names[0].at if names else None, names=names_of(names))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ async def silent_of(
     if collector(view) is None:
         return (), ""
     key = ("silent", worker_id)
-    return await counted(view, key, lambda: silent.read(view.app, worker_id), SOON)
+    return await counted(view, key, lambda: silent.read(view.app, worker_id), (), SOON)
 
 
 def in_words(gone: Sequence[WorkerStatus]) -> str:

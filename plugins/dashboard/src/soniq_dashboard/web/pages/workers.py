@@ -12,7 +12,7 @@ from soniq_dashboard.web.view import View
 
 from . import Page
 from .overview import overview_of
-from .running import lasts, usual
+from .running import is_long, usual
 from .series import collector, counted
 from .silent import silent_of
 
@@ -52,10 +52,7 @@ async def read_one(view: View) -> Mapping[str, object]:
         "jobs": jobs,
         "usual": of_names,
         "is_long": {
-            job["job_id"]
-            for job in jobs
-            if (known := of_names.get(job["job_name"]))
-            and known.is_passed(lasts(job["started_at"]))
+            job["job_id"] for job in jobs if is_long(job["job_name"], job["started_at"], of_names)
         },
         "memory": taken.get(worker["worker_id"]),
         "missing": missing or untold,
@@ -69,12 +66,9 @@ async def memory_of(
     if collector(view) is None or not (live or silent):
         return {}, ""
 
-    async def found() -> Sequence[Mapping[str, int]]:
-        return [await memory.read(view.app, live, silent)]
-
     ids = frozenset(each["worker_id"] for each in (*live, *silent))
-    one, missing = await counted(view, ("memory", ids), found)
-    return (one[0] if one else {}), missing
+    key = ("memory", ids)
+    return await counted(view, key, lambda: memory.read(view.app, live, silent), {})
 
 
 PAGE = Page("/workers", "workers.html", read, "Workers", "w")
