@@ -60,7 +60,7 @@ class Batcher:
         """Whether the latest INSERT was of one job."""
 
     async def add(self, job: NewJob) -> None:
-        """Wait until the job is committed, or why it cannot be is raised."""
+        """Wait until the job is committed. Raises `DatabaseError` where it cannot be."""
         future = asyncio.get_running_loop().create_future()
         try:
             if self._lonely and not (self._waiting or self._flushers or self._in_caller):
@@ -73,8 +73,8 @@ class Batcher:
             del future  # breaks the cycle: error, traceback, this frame, future, error
 
     async def _write_here(self, each: Waiting) -> None:
-        """Write a job that has nothing to share an INSERT with in its caller's task, which spares
-        the way to another one and back.
+        """Write a job in its caller's task, as no other is there to share an INSERT with: that
+        spares the way to another task and back.
         """
         self._in_caller = True
         try:

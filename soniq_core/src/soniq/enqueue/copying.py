@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 YIELD_EVERY = 500
 """Jobs of one call that are prepared before the event loop may do something else."""
 YIELD_BYTES = 1_000_000
-"""Bytes of arguments after which it may, too, and sees whether the connection is lost: the driver
-would go on writing to it, and asyncio would log that.
+"""Bytes of arguments after which it may do so, too. It is also seen then whether the connection is
+lost: the driver would go on writing to it, and asyncio would log that.
 """
 
 COLUMNS = (
@@ -63,8 +63,10 @@ async def copy(
     most: float = math.inf,
     takes: float = math.inf,
 ) -> None:
-    """Write jobs without dedup keys and `extra` in one COPY, within `limit` seconds. It takes one
-    of them, then more, up to about `most` bytes of arguments, for `takes` seconds.
+    """Write jobs without dedup keys and `extra` in one COPY, within `limit` seconds.
+
+    It takes at least one of them, and no more after about `most` bytes of arguments, or `takes`
+    seconds.
     """
     timer = asyncio.timeout(limit)
     try:
@@ -78,7 +80,7 @@ async def copy(
                     columns=COLUMNS,
                     timeout=limit + CLEANUP_TIMEOUT,
                 )
-    except AttributeError as error:  # so the driver fails where the connection was ended meanwhile
+    except AttributeError as error:  # what the driver raises if the connection ended meanwhile
         if not _is_closed(connection):
             raise
         raise _why_ended(timer) from error

@@ -61,8 +61,10 @@ class Insert:
 
     async def as_made(self, connection: "Connection", made: Iterator[NewJob]) -> datetime:
         """Insert jobs without dedup keys and `extra`, all or none, on a connection of Soniq's own.
-        PostgreSQL takes in the first of them while the others are made. When the first is due, at
-        the earliest: workers may have passed that meanwhile.
+        PostgreSQL takes in the first of them while the others are made.
+
+        Returns the earliest time at which one of them is due: until the commit, workers may have
+        looked for jobs beyond it.
         """
         settings = self._database.settings
         limit, takes = settings.command_timeout, settings.command_timeout * SHARE_OF_TIMEOUT
@@ -107,7 +109,11 @@ class Insert:
     async def keyed(
         self, connection: TransactionConnection, jobs: Sequence[NewJob], lock_timeout: str | None
     ) -> None:
-        """Insert jobs with dedup keys in one statement, which waits so long for a key's lock."""
+        """Insert jobs with dedup keys in one statement, and set the ids that they come to.
+
+        `lock_timeout`: how long it waits for a key that another transaction holds, in PostgreSQL's
+        words; None: as long as the session's setting says.
+        """
         dedups = [job.dedup for job in jobs if job.dedup is not None]
         rows = await connection.fetch(
             self._database.sql["insert_keyed"],

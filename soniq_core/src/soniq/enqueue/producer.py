@@ -29,12 +29,7 @@ from soniq.hooks.values import EnqueueBatch, Serializer, bound
 from soniq.ids import IdFactory, JobId
 from soniq.job.job import INCLUDE, App, Call, Job
 from soniq.job.new import NewJob
-from soniq.job.options import (
-    OPTION_NAMES,
-    EffectiveOptions,
-    EnqueueOptions,
-    enqueue_options,
-)
+from soniq.job.options import OPTION_NAMES, EffectiveOptions, EnqueueOptions, enqueue_options
 from soniq.registry import CompiledJob, Registry
 from soniq.settings import Settings
 from soniq.transaction import TransactionConnection
@@ -110,21 +105,21 @@ class Producer:
         given: Mapping[str, object],
         later: list[NewJob] | None = None,
     ) -> JobId:
-        call = enqueue_options(given)
-        if call.args is not None and (args or arguments):
+        options = enqueue_options(given)
+        if options.args is not None and (args or arguments):
             raise InvalidArguments(
                 f"{name}: give the arguments in args= or directly, not both", job=name
             )
 
-        named = bind(name, job, args, call.args if call.args is not None else arguments)
-        new = self._new_jobs(name, job, given, call).of(self._new_id(), named)
-        if later is not None and call.connection is not None:
+        named = bind(name, job, args, options.args if options.args is not None else arguments)
+        new = self._new_jobs(name, job, given, options).of(self._new_id(), named)
+        if later is not None and options.connection is not None:
             raise InvalidOption(
                 "a child belongs to the transaction of its parent; leave connection= out",
                 option="connection",
             )
 
-        await self._enqueue([new], call, bulk=False, later=later)
+        await self._enqueue([new], options, bulk=False, later=later)
         return new.id
 
     def _new_jobs(
@@ -132,17 +127,17 @@ class Producer:
         name: str,
         job: CompiledJob | None,
         given: Mapping[str, object],
-        call: EnqueueOptions,
+        options: EnqueueOptions,
     ) -> NewJobs:
-        """What makes the jobs of a call; the same one for all of a job that name no options."""
+        """What makes the jobs of a call; the same one for all calls of a job without options."""
         if given or job is None:
-            return NewJobs(name, job, given, call, self._defaults)
+            return NewJobs(name, job, given, options, self._defaults)
         if name not in self._without_options:
-            self._without_options[name] = NewJobs(name, job, given, call, self._defaults)
+            self._without_options[name] = NewJobs(name, job, given, options, self._defaults)
         return self._without_options[name]
 
     async def enqueue_many(
-        self, target: Target, calls: Sequence[Mapping[str, object]], keywords: Mapping[str, object]
+        self, target: Target, many: Sequence[Mapping[str, object]], keywords: Mapping[str, object]
     ) -> list[JobId]:
         """Enqueue one job for each mapping of arguments, all or none; their ids, in order."""
         name, job = self._found(target)
@@ -154,29 +149,29 @@ class Producer:
                 option=(unknown or ["args"])[0],
             )
 
-        call = enqueue_options(keywords)
-        jobs = self._new_jobs(name, job, keywords, call)
-        if len(calls) >= MANY and self._is_plain(job, jobs, call):
+        options = enqueue_options(keywords)
+        jobs = self._new_jobs(name, job, keywords, options)
+        if len(many) >= MANY and self._is_plain(job, jobs, options):
             ids: list[JobId] = []
-            made = self._made(name, job, jobs, calls, ids)
-            await self._outbox.insert_as_made(made, jobs.lane, notify=call.notify)
+            made = self._made(name, job, jobs, many, ids)
+            await self._outbox.insert_as_made(made, jobs.lane, notify=options.notify)
             return ids
 
         new = []
-        for arguments in calls:
+        for arguments in many:
             new.append(jobs.of(self._new_id(), bind(name, job, (), arguments)))
             if len(new) % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
         if new:
-            await self._enqueue(new, call, bulk=True)
+            await self._enqueue(new, options, bulk=True)
         return [each.id for each in new]
 
-    def _is_plain(self, job: CompiledJob | None, jobs: NewJobs, call: EnqueueOptions) -> bool:
+    def _is_plain(self, job: CompiledJob | None, jobs: NewJobs, options: EnqueueOptions) -> bool:
         """Whether the jobs of a call may be written while they are made: nobody sees them first."""
         keys = job.dedup_key if job is not None else self._dedup_key
         asked = any(plugin != OWN_KEYS for plugin, _ in keys.calls)
-        seen = self._around or asked or call.connection is not None or self._outbox.enqueue_tx
+        seen = self._around or asked or options.connection is not None or self._outbox.enqueue_tx
         return jobs.plain and not seen and self._outbox.spares_connection
 
     def _made(
@@ -184,11 +179,11 @@ class Producer:
         name: str,
         job: CompiledJob | None,
         jobs: NewJobs,
-        calls: Sequence[Mapping[str, object]],
+        many: Sequence[Mapping[str, object]],
         ids: list[JobId],
     ) -> Iterator[NewJob]:
         """The jobs of a call, each made when its turn comes, and its id added to `ids`."""
-        for arguments in calls:
+        for arguments in many:
             new = jobs.of(self._new_id(), bind(name, job, (), arguments))
             self._finish(job, new)
             ids.append(new.id)
@@ -315,6 +310,15 @@ class Producer:
         bulk: bool,
         later: list[NewJob] | None,
     ) -> None:
+        """Insert jobs, or add them to `later`, ready to be inserted."""
+        await self._prepare(jobs)
+        if later is not None:
+            later += jobs
+        else:
+            await self._outbox.insert(jobs, options.connection, notify=options.notify, atomic=bulk)
+
+    async def _prepare(self, jobs: Sequence[NewJob]) -> None:
+        """Ask for the dedup keys of jobs, and encode what is stored of them."""
         for number, job in enumerate(jobs, 1):
             if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
@@ -322,11 +326,6 @@ class Producer:
             if job.dedup is None:
                 job.dedup = await self._ask_dedup_key(known, job)
             self._finish(known, job)
-
-        if later is not None:
-            later += jobs
-        else:
-            await self._outbox.insert(jobs, options.connection, notify=options.notify, atomic=bulk)
 
     def _finish(self, known: CompiledJob | None, job: NewJob) -> None:
         """Set what is stored of a job in an encoded form. Raises for what cannot be."""

@@ -9,7 +9,9 @@ from soniq.job.new import NewJob
 
 
 def check_untyped(serializer: Serializer, job: NewJob, payload: bytes) -> None:
-    """Refuse what would be nothing where another app reads it: JSON has no NaN."""
+    """Refuse an argument that another app would read as nothing, such as NaN, which JSON does not
+    have. Raises `InvalidArguments`.
+    """
     found = difference(job.args, serializer.loads(payload, Any), loose=True)
     if found is not None:
         raise InvalidArguments(
