@@ -37,7 +37,7 @@ def make_environment(folder: Path, *requirements: str) -> None:
     link_dependencies(site, "pip", *requirements)
 
 
-@pytest.mark.timeout(600)  # it builds six times, and makes two environments
+@pytest.mark.timeout(600)  # it builds seven times, and makes two environments
 def test_a_plugin_is_made_tested_and_built_with_a_checkout(
     tmp_path: Path, database_url: str
 ) -> None:
@@ -52,6 +52,7 @@ def test_a_plugin_is_made_tested_and_built_with_a_checkout(
         **outside, "PATH": f"{bin_}:{os.environ['PATH']}", "SONIQ_TEST_DATABASE_URL": database_url,
         "PIP_CONSTRAINT": (ROOT / "constraints.txt").as_uri(), "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_COMPILE": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels),
+        "PIP_NO_BUILD_ISOLATION": "0",  # for pip: there is none, as `build` has it anyway
     }  # fmt: skip
 
     def run(line: str, folder: Path) -> str:
@@ -72,11 +73,11 @@ def test_a_plugin_is_made_tested_and_built_with_a_checkout(
     run(f"{shlex.quote(sys.executable)} -m soniq new-plugin obituary", tmp_path)
     folder = tmp_path / "soniq-obituary"
     project = tomllib.loads((folder / "pyproject.toml").read_text())
-    make_environment(
-        tmp_path / "venv", *project["project"]["optional-dependencies"]["test"], "build", "twine"
-    )
+    backend = project["build-system"]["requires"]
+    test = project["project"]["optional-dependencies"]["test"]
+    make_environment(tmp_path / "venv", *test, *backend, "editables", "build", "twine")
     wheels.mkdir()
-    pack_dependencies(wheels, *project["build-system"]["requires"], "editables", "soniq-core")
+    pack_dependencies(wheels, *backend, "soniq-core")
 
     (install,) = indented("## A package")
     run(install, folder)
@@ -84,8 +85,15 @@ def test_a_plugin_is_made_tested_and_built_with_a_checkout(
 
     tools, *build, try_it, upload = indented("## Publish it")
     assert "upload" in upload
-    for line in (tools, *build, try_it.replace("pip install", f"pip install {ROOT}/soniq_core")):
-        said = run(line, folder)
+    for line in (tools, *build):
+        run(line, folder)
+
+    make, _, line = try_it.partition(" && ")
+    assert make == "python -m venv try-it"
+    make_environment(folder / "try-it", *backend)
+    said = run(
+        line.replace("bin/pip install", f"bin/python -m pip install {ROOT}/soniq_core"), folder
+    )
     assert "soniq-obituary" in said
     assert "loaded" in said
 
