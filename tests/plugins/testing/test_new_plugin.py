@@ -20,15 +20,18 @@ from tests.support.processes import PYTEST
 Run = Callable[[Sequence[str], Path], str]
 
 
-@pytest.fixture
-def run(database_url: str) -> Run:
-    """Runs a program in a folder; what it printed. It succeeds."""
+@pytest.fixture(scope="module")
+def run(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs a program in a folder; what it printed. It succeeds. What mypy has found of the libraries
+    stays for its next run.
+    """
+    cache = str(tmp_path_factory.mktemp("mypy"))
 
     def run(words: Sequence[str], folder: Path) -> str:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("SONIQ_")
         }
-        environment["SONIQ_TEST_DATABASE_URL"] = database_url
+        environment |= {"SONIQ_TEST_DATABASE_URL": database_url, "MYPY_CACHE_DIR": cache}
         done = subprocess.run(
             words, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT
         )
