@@ -4,6 +4,7 @@ SONIQ_PLUGINS blocks it.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -52,9 +53,11 @@ for project in sys.argv[2:]:
 
 
 class Environment:
-    """A fresh virtual environment, and a folder to which results go."""
+    """A fresh virtual environment, or a copy of another one, and a folder to which results go."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str], like: "Environment | None" = None
+    ) -> None:
         self.results = folder / "results"
         self.results.mkdir()
         self._folder = folder
@@ -63,10 +66,21 @@ class Environment:
             "SONIQ_RESULTS_URL": self.results.as_uri(),
             "SONIQ_RESULTS_THRESHOLD": "0",
         }
-        venv.create(folder / "venv")
+        if like is None:
+            venv.create(folder / "venv")
+        else:
+            self._copy(like)
         paths = {"base": str(folder / "venv"), "platbase": str(folder / "venv")}
         self.site = Path(sysconfig.get_path("purelib", "venv", paths))
         (folder / "program.py").write_text(PROGRAM)
+
+    def _copy(self, other: "Environment") -> None:
+        """Have what is installed in another one; commands name the interpreter that runs them."""
+        shutil.copytree(other._folder / "venv", self._folder / "venv", symlinks=True)
+        command = self._folder / "venv" / "bin" / "soniq"
+        text = command.read_text()
+        assert str(other._folder) in text
+        command.write_text(text.replace(str(other._folder), str(self._folder)))
 
     def run(self, *arguments: str, **settings: str) -> str:
         """What a command of the environment prints, which succeeds."""
@@ -135,16 +149,21 @@ def install(environment: Environment, wheels: Mapping[str, Path], names: Sequenc
     environment.pip("install", "--constraint", str(ROOT / "constraints.txt"), *paths)
 
 
-@pytest.fixture
-def environment(
-    tmp_path: Path, wheels: Mapping[str, Path], database_url: str, schema: str
-) -> Environment:
-    """A fresh environment with the core."""
-    environment = Environment(
-        tmp_path, {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
-    )
+@pytest.fixture(scope="module")
+def with_core(tmp_path_factory: pytest.TempPathFactory, wheels: Mapping[str, Path]) -> Environment:
+    """An environment with the core, of which tests have copies."""
+    environment = Environment(tmp_path_factory.mktemp("core"), {})
     install(environment, wheels, ["core"])
     return environment
+
+
+@pytest.fixture
+def environment(
+    tmp_path: Path, with_core: Environment, database_url: str, schema: str
+) -> Environment:
+    """A fresh environment with the core."""
+    settings = {"SONIQ_DATABASE_URL": database_url, "SONIQ_SCHEMA": schema}
+    return Environment(tmp_path, settings, with_core)
 
 
 def test_installing_switches_a_plugin_on_and_uninstalling_off(
