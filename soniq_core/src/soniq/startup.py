@@ -1,6 +1,5 @@
 """Starting an app: settings, plugins, the URL, the plugins' lifespans, the pool, the tables."""
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -9,7 +8,7 @@ from typing import Protocol
 
 from soniq import settings as settings_
 from soniq.errors import ConfigurationError, PluginError
-from soniq.hooks.dispatch import Manager, answer, being_cancelled, leave, within_limit
+from soniq.hooks.dispatch import Manager, answer, cancels_task, leave, within_limit
 from soniq.hooks.hooks import Hooks
 from soniq.job.job import App
 from soniq.postgres.database import Database
@@ -112,9 +111,7 @@ async def _enter_lifespan(stack: AsyncExitStack, manager: Manager, app: App) -> 
     try:
         leaving = await within_limit(manager.enter(app), START_LIMIT, "")
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or (
-            isinstance(error, asyncio.CancelledError) and being_cancelled()
-        ):
+        if isinstance(error, KeyboardInterrupt) or cancels_task(error):
             raise
         text = text_of(error) or type(error).__name__
         raise PluginError(
@@ -127,7 +124,7 @@ async def _enter_lifespan(stack: AsyncExitStack, manager: Manager, app: App) -> 
         try:
             await within_limit(leave(leaving, error), START_LIMIT, "")
         except BaseException as failure:
-            if isinstance(failure, asyncio.CancelledError) and being_cancelled():
+            if cancels_task(failure):
                 raise
             if failure is not error:
                 log.error(

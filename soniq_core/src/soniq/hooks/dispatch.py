@@ -72,7 +72,7 @@ class Observers:
                 elif first is None:
                     first = without_traceback(signal)
             except BaseException as error:
-                if isinstance(error, asyncio.CancelledError) and being_cancelled():
+                if cancels_task(error):
                     raise
                 log.error(
                     "%s of %s failed: %s",
@@ -126,7 +126,7 @@ async def answer(
             return result
         return await within_limit(result, seconds, setting)
     except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and being_cancelled():
+        if cancels_task(error):
             raise
         if isinstance(error, HookTimeout):
             text = f"{hook} of {each.plugin} failed: {error}"
@@ -218,11 +218,7 @@ class Around:
             try:
                 await within_limit(leave(leaving, error), self._limit)
             except BaseException as failure:
-                if (
-                    isinstance(failure, asyncio.CancelledError)
-                    and being_cancelled()
-                    and failure is not error
-                ):
+                if cancels_task(failure) and failure is not error:
                     raise
                 if failure is not error:
                     log.error(
@@ -244,10 +240,12 @@ async def resolved(value: object) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-def being_cancelled() -> bool:
-    """Whether someone has asked the current task to end, so that a CancelledError is not the hook's
-    own.
+def cancels_task(error: BaseException) -> bool:
+    """Whether an error is the `CancelledError` with which somebody ends the current task, and not a
+    plugin's own.
     """
+    if not isinstance(error, asyncio.CancelledError):
+        return False
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

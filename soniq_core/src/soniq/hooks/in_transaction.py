@@ -1,11 +1,10 @@
 """Hooks that write in a transaction of the core's, or of the caller's."""
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from soniq.errors import PluginError
-from soniq.hooks.dispatch import being_cancelled, within_limit
+from soniq.hooks.dispatch import cancels_task, within_limit
 from soniq.hooks.implementation import Implementation
 from soniq.tracebacks import text_of
 from soniq.transaction import is_asyncpg
@@ -13,6 +12,11 @@ from soniq.transaction import is_asyncpg
 
 def _nothing(_plugin: str) -> Sequence[object]:
     return ()
+
+
+def _hears(each: Implementation, value: Any) -> bool:
+    """Whether an implementation is told of a value: of all, or of those with its plugin's mark."""
+    return not each.marked or each.plugin in value.marks
 
 
 class InTransaction:
@@ -45,10 +49,7 @@ class InTransaction:
 
     def hears(self, plugin: str, value: Any) -> bool:
         """Whether a plugin is told of a value."""
-        return any(
-            each.plugin == plugin and (not each.marked or plugin in value.marks)
-            for each in self._calls
-        )
+        return any(each.plugin == plugin and _hears(each, value) for each in self._calls)
 
     async def __call__(
         self,
@@ -62,9 +63,7 @@ class InTransaction:
         for each in self._calls:
             plugin, call = each.plugin, each.call
             values = [
-                value
-                for value, without in told
-                if plugin not in without and (not each.marked or plugin in value.marks)
+                value for value, without in told if plugin not in without and _hears(each, value)
             ]
             if not values:
                 continue
@@ -74,7 +73,7 @@ class InTransaction:
                 if waiting is not None:
                     await within_limit(waiting, self._limit)
             except BaseException as error:
-                if isinstance(error, asyncio.CancelledError) and being_cancelled():
+                if cancels_task(error):
                     raise
                 text = f"{self._hook} of {plugin} failed: {type(error).__name__}: {text_of(error)}"
                 raise PluginError(text, plugin=plugin) from error

@@ -1,6 +1,5 @@
 """What plugins add to what a command shows: fields of their own, under their names."""
 
-import asyncio
 import inspect
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from soniq.hooks.dispatch import being_cancelled, within_limit
+from soniq.hooks.dispatch import cancels_task, within_limit
 from soniq.hooks.hooks import Hooks
 from soniq.secret import Secret
 from soniq.tracebacks import shown
@@ -34,7 +33,7 @@ async def report(hooks: Hooks, hook: str, limit: float, *values: object) -> Repo
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and being_cancelled():
+            if cancels_task(error):
                 raise
             found.warnings.append(f"{hook} of {each.plugin} failed: {shown(error)}")
     return found

@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
-from soniq.hooks.dispatch import being_cancelled
+from soniq.hooks.dispatch import cancels_task
 
 log = logging.getLogger("soniq.worker")
 
@@ -103,7 +103,7 @@ class BackgroundLoop:
         try:
             return await self.turn()
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and being_cancelled():
+            if cancels_task(error):
                 raise
             return self.failed(error)
 

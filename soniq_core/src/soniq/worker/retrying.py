@@ -2,7 +2,6 @@
 the default.
 """
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from soniq.backoff import DEFAULT, Backoff
-from soniq.hooks.dispatch import being_cancelled, within_limit
+from soniq.hooks.dispatch import cancels_task, within_limit
 from soniq.signals import Cancel, Retry, signal_of
 from soniq.tracebacks import shown
 from soniq.worker.record import AttemptRecord
@@ -64,7 +63,7 @@ async def _answer(
             return answer if answer.delay is not None else None
         return Retry(answer)
     except BaseException as failure:
-        if isinstance(failure, asyncio.CancelledError) and being_cancelled():
+        if cancels_task(failure):
             raise
         log.error(
             "retry_delay of %s failed for %s: %s",
