@@ -13,6 +13,7 @@ from soniq.plugin import JobDefinition
 from soniq_testing import travel
 from tests.conftest import MakeApp
 from tests.support.jobs import run_job
+from tests.support.waiting import in_time
 
 
 @pytest.fixture
@@ -144,3 +145,22 @@ def test_a_job_may_be_defined_while_another_thread_enqueues(make_app: MakeApp) -
         app.sync.enqueue("three")
     finally:
         app.sync.close()
+
+
+async def test_a_contended_dedup_key_holds_up_no_other_enqueue(
+    make_app: MakeApp, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    app = make_app(pool_size=3, connect_timeout=2)
+
+    @app.job()
+    async def work(number: int) -> None: ...
+
+    await app.start()
+    async with connection.transaction():
+        first = await app.enqueue(work, 0, dedup_key="k", connection=connection)
+        contended = [asyncio.create_task(app.enqueue(work, n, dedup_key="k")) for n in range(1, 20)]
+        await asyncio.sleep(0.5)
+        await in_time(app.enqueue(work, 100))
+        await in_time(app.enqueue(work, 101, dedup_key="other"))
+        assert not any(task.done() for task in contended)
+    assert {str(job_id) for job_id in await asyncio.gather(*contended)} == {str(first)}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 HAND_ON = (
-    "test_bulk", "test_claims", "test_delete", "test_hold", "test_many", "test_races",
+    "test_bulk", "test_claims", "test_delete", "test_hold", "test_many_by_id", "test_races",
     "test_sql_enqueue", "test_survey", "test_unreadable",
 )  # fmt: skip
 """The files whose tests depend on nothing but rows."""

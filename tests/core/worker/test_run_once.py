@@ -294,3 +294,14 @@ async def test_what_was_committed_late_is_run_as_well(make_app: MakeApp) -> None
     await app.enqueue(parent)
     await app.run_worker(run_once=True)
     assert ran.count("child") == 1
+
+
+async def test_run_once_returns_when_the_row_of_its_worker_is_taken(
+    app: Soniq, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    @app.job()
+    async def bury() -> None:
+        await connection.execute(f'delete from "{app.settings.schema}".worker')
+
+    await app.enqueue(bury)
+    await in_time(app.run_worker(run_once=True))

@@ -5,14 +5,12 @@ waits for a slot.
 import asyncio
 import time
 
-import asyncpg
 import pytest
 
 from soniq import JobCancelled, Soniq
 from soniq.errors import AttemptTimeout
 from soniq.job import JobContext
 from soniq.plugin import Outcome
-from tests.conftest import MakeApp
 from tests.support.jobs import status_of, working
 from tests.support.waiting import in_time
 
@@ -100,33 +98,3 @@ async def test_a_cancelled_attempt_that_fails_ends_at_once_whatever_its_backoff(
             await app.wait_for(job_id, timeout=20)
         app.stop_workers()
     assert (await status_of(app, job_id))["status"] == "cancelled"
-
-
-async def test_run_once_returns_when_the_row_of_its_worker_is_taken(
-    app: Soniq, connection: "asyncpg.Connection[asyncpg.Record]"
-) -> None:
-    @app.job()
-    async def bury() -> None:
-        await connection.execute(f'delete from "{app.settings.schema}".worker')
-
-    await app.enqueue(bury)
-    await in_time(app.run_worker(run_once=True))
-
-
-async def test_a_contended_dedup_key_holds_up_no_other_enqueue(
-    make_app: MakeApp, connection: "asyncpg.Connection[asyncpg.Record]"
-) -> None:
-    app = make_app(pool_size=3, connect_timeout=2)
-
-    @app.job()
-    async def work(number: int) -> None: ...
-
-    await app.start()
-    async with connection.transaction():
-        first = await app.enqueue(work, 0, dedup_key="k", connection=connection)
-        contended = [asyncio.create_task(app.enqueue(work, n, dedup_key="k")) for n in range(1, 20)]
-        await asyncio.sleep(0.5)
-        await in_time(app.enqueue(work, 100))
-        await in_time(app.enqueue(work, 101, dedup_key="other"))
-        assert not any(task.done() for task in contended)
-    assert {str(job_id) for job_id in await asyncio.gather(*contended)} == {str(first)}
