@@ -44,11 +44,12 @@ class Outbox:
         self._keyed = Batcher(database, self._statements, keyed=True)
         self.enqueue_tx = InTransaction("enqueue_tx", (), limit=0.0)
         """Tells plugins of jobs in the transaction that inserts them."""
-        self._making = 0
-        """How many insertions of jobs run that are made meanwhile."""
         self._inserting = 0
+        """How many insertions run."""
+        self._making = 0
+        """In how many of these the jobs are made meanwhile."""
         self._idle = asyncio.Event()
-        self._made: str | None = None
+        self._tables_made: str | None = None
         """When the app's tables were made, once it has been asked."""
 
     async def insert(
@@ -71,15 +72,17 @@ class Outbox:
 
     @property
     def spares_connection(self) -> bool:
-        """Whether the pool has a connection to spare for as long as the jobs of a call take to be
-        made; others wait for it meanwhile.
+        """Whether the pool can do without a connection for as long as the jobs of a call take to be
+        made.
         """
         return self._making < self._database.settings.pool_size // SMALL_POOL
 
     async def insert_as_made(
         self, made: Iterator[NewJob], lane: tuple[str, int], *, notify: bool
     ) -> None:
-        """Insert plain jobs of one lane, all or none, which are made meanwhile."""
+        """Insert plain jobs of one lane, all or none, which are made while the first of them are
+        written.
+        """
         self._inserting += 1
         self._making += 1
         try:
@@ -177,13 +180,13 @@ class Outbox:
         sql, text = self._database.sql["notify_waiting"], payload(due)
         async with command_timeout(self._database, NOT_WRITTEN):
             rows = await connection.fetch(sql, self._notifier.channel, text, OWED in due)
-        if not rows or rows[0][0] == self._made:
+        if not rows or rows[0][0] == self._tables_made:
             return
 
         # The first of all, or the tables were made anew; the pool may have no other connection.
         async with self._database.apart() as own:
-            self._made = await self._database.guard(own.fetchval(self._database.sql["made"]))
-        if rows[0][0] != self._made:
+            self._tables_made = await self._database.guard(own.fetchval(self._database.sql["made"]))
+        if rows[0][0] != self._tables_made:
             raise elsewhere(self._database, "another database")
 
 
