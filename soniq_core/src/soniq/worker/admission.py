@@ -36,8 +36,8 @@ class Admission:
         self._warned: dict[str, float] = {}  # when a name was last told to be unknown
 
     def refuse(self, claimed: Claimed, job: CompiledJob | None) -> Settlement | None:
-        """What is settled instead where the job may not start; `job`: as it runs here, if it
-        does.
+        """What is settled where the job may not start; None where it may. `job`: as it runs here,
+        None where its name is not known.
         """
         if claimed.attempt >= claimed.max_attempts:
             # Its end could not be written before; its error is in the row
@@ -59,7 +59,7 @@ class Admission:
         """What becomes of a job of a name that is not known here; told once a minute for each
         name.
         """
-        if (claimed.unknown_for or 0.0) > UNKNOWN_FOR:
+        if (claimed.deferred_for or 0.0) > UNKNOWN_FOR:
             reason = f"for a day no worker knew a job named {claimed.name!r}"
             return self._finish(claimed, "dead", reason)
 
@@ -72,7 +72,7 @@ class Admission:
                 one_line(claimed.name),
                 extra=log_fields(claimed.ref, self._state.id),
             )
-        return requeued(claimed, RequeueKind.UNKNOWN)
+        return requeued(claimed, RequeueKind.DEFERRED)
 
     def _without(self, claimed: Claimed, job: CompiledJob) -> Requeue | None:
         """What becomes of a job that came in without those who hold all of its name, or without

@@ -33,7 +33,8 @@ class Claimed(NamedTuple):
     scheduled_at: datetime
     queued_for: float
     timeout: float | None
-    unknown_for: float | None
+    deferred_for: float | None
+    """Seconds since it was first deferred, where its last attempts could not begin; else None."""
     expires_in: float | None
     holders: list[str] | None
     """Who holds it each time that it comes in."""

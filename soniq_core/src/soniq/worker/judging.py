@@ -95,12 +95,12 @@ def _raised_a_signal(record: AttemptRecord, error: BaseException) -> bool:
 
 
 def _needs_other_code(record: AttemptRecord, error: BaseException) -> bool:
-    deferred_for = record.claimed.unknown_for or 0.0
+    deferred_for = record.claimed.deferred_for or 0.0
     return isinstance(error, UnknownArguments) and deferred_for <= UNKNOWN_FOR
 
 
 def _lost_its_database(record: AttemptRecord, error: BaseException) -> bool:
-    deferred_for = record.claimed.unknown_for or 0.0
+    deferred_for = record.claimed.deferred_for or 0.0
     return bool(record.put_off) and record.cause != "timeout" and deferred_for <= record.put_off
 
 
@@ -265,7 +265,7 @@ def _deferred(record: AttemptRecord, error: BaseException, why: str) -> Requeue:
         id=record.claimed.id,
         claim=record.claimed.claim,
         ref=record.claimed.ref,
-        kind=RequeueKind.UNKNOWN,
+        kind=RequeueKind.DEFERRED,
         error=failure_json(error, traceback=False),
         age=0.0,
     )

@@ -37,7 +37,7 @@ class RequeueKind(IntEnum):
     NOT_STARTED = 0
     SNOOZED = 1
     FAILED = 2
-    UNKNOWN = 3
+    DEFERRED = 3
     """Its name or its arguments are not known here, or its database is away: it is deferred,
     without a charge, for longer each time.
     """
