@@ -80,8 +80,9 @@ class Changes:
         One that waits is cancelled first, so that plugins hear of it. `status`: only if the job has
         this status at the moment of the change, or raises `JobChanged`; of those that wait,
         "queued" and "held" are the same here. Raises `JobRunning` for one that runs: cancel it, and
-        delete it when it has ended; or `InvalidJobId`. If its store cannot delete the result, the
-        error is raised and nothing is forgotten.
+        delete it when it has ended; `ResultNotDeleted` where no plugin here provides the store of
+        its result; or `InvalidJobId`. If the store fails to delete the result, its error is raised
+        and nothing is forgotten.
         """
         return await (await self._ready()).operations.delete(job_id, status, by)
 

@@ -176,8 +176,8 @@ async def _changed_meanwhile(
     status: Status | None,
     left: dict[str, str],
 ) -> list[str]:
-    """Add to `left` those of some jobs that were not changed that cannot be; the others, whose
-    status changed in between, so that they are to be tried again.
+    """Why some jobs were not changed: those that cannot be are added to `left`, with the reason.
+    The others are returned, to be tried again: their status has changed in between.
     """
     again = []
     states = await operations.lookup.states(ids) if ids else {}
@@ -186,6 +186,7 @@ async def _changed_meanwhile(
         if id_ in states:
             other = differs(states[id_]["status"], status)
             reason = _as_it_is(states[id_]) if other else why(states[id_])
+
         if reason is None:
             again.append(id_)
         else:
@@ -269,6 +270,7 @@ async def delete_all(
             "delete_all takes at least one of status=, name=, queue= and tag=", option="status"
         )
     check_by(by)
+
     done: Deleted = {"deleted": 0, "left": {}}
     async for ids in _batches(operations, which, limit, on_batch):
         deleted = await operations.delete_those(ids, which.status, by)
@@ -313,8 +315,8 @@ async def _retry_each(
     *,
     told: bool,
 ) -> int:
-    """Retry jobs one by one; how many changed. Those whose key is taken are added to `left`, and,
-    `told`, those that cannot be retried.
+    """Retry jobs one by one; how many changed. Those whose key is taken are added to `left`, and
+    with `told` those that cannot be retried for another reason, too.
     """
     queued = 0
     for id_ in ids:

@@ -173,8 +173,8 @@ class Operations:
         return {outcome.job_id for outcome in cancelled}
 
     async def delete(self, job_id: object, status: Status | None, by: str | None) -> bool:
-        """Forget a job, its result too, as long as it is of a status, where one is given. False: it
-        does not exist. Raises `JobRunning`, `JobChanged`, or what a store raises.
+        """Forget a job and its result; with `status`, only if it has this one. False: it does not
+        exist. Raises `JobRunning`, `JobChanged`, `ResultNotDeleted`, or what a store raises.
         """
         id_ = parse_id(job_id)
         check_by(by)
