@@ -219,6 +219,7 @@ class Hooks:
                 returned = list(getattr(plugin, attribute)() or ())
             except BaseException as error:
                 fail("hookspecs", name, error)
+
             owners = {hook: owner for hook, (owner, _) in self.own.items()}
             checked = check_specs(name, returned, owners)
             if checked:  # pluggy takes none for a mistake

@@ -36,6 +36,7 @@ class InTransaction:
         """Who implements it."""
         self.hears_all = any(not each.marked for each in implementations)
         """Whether somebody hears of jobs without a mark."""
+
         names = [each.plugin for each in implementations]
         self.functions: Mapping[str, str] = {
             each.plugin: each.sql_function

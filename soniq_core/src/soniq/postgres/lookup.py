@@ -68,6 +68,7 @@ class Lookup:
         rows = await self._database.fetch("detail", parse_id(job_id), largest)
         if not rows:
             return None
+
         row = rows[0]
         in_row = row["result_store"] == ROW
         return {
@@ -112,8 +113,8 @@ class Lookup:
         return None if row is None else self._loads(row, row["args"], Any, "arguments")
 
     async def wait_for(self, job_id: object, timeout: float | timedelta | None) -> Any:
-        """The result once the job is done. Raises `JobFailed`, `JobCancelled`, `JobNotFound` or
-        `WaitTimeout`.
+        """The result once the job is done. Raises `JobFailed`, `JobCancelled`, `JobNotFound`,
+        `WaitTimeout` or `InvalidOption`.
         """
         timeout = _limit(timeout)
         hung = asyncio.timeout(None if timeout is None else max(timeout, LOOKUP_TIMEOUT))
@@ -136,6 +137,7 @@ class Lookup:
                 return await self._result(row)
             if row["status"] in FINISHED:
                 raise _no_result(row)
+
             remaining = float("inf") if timeout is None else started + timeout - loop.time()
             if timeout is not None and remaining <= 0:
                 raise WaitTimeout(parse_id(job_id), timeout)
@@ -223,6 +225,7 @@ class Lookup:
                 " provides",
                 job=name,
             )
+
         try:
             return bound(known, name, row["id"], what).loads(data, kind)
         except Exception as error:

@@ -89,6 +89,7 @@ async def overview(reading: Reading) -> Overview:
         alive = await live(sql, connection)
         finished = await counting.finished(sql, connection)
         text = await connection.fetchval(sql["situation"], FEW, alive.held, alive.marked)
+
     situation = msgspec.json.decode(text, type=Situation)
     workers = [_worker(each) for each in situation.workers]
     backlog = _backlog(alive.queues)

@@ -94,6 +94,7 @@ class Slots:
                 for each in claimed:
                     self._claims.pending.add(requeued(each, RequeueKind.NOT_STARTED))
                 return ()
+
             if claimed:
                 size = sum([len(c.args) + len(c.headers or "") for c in claimed]) / len(claimed)
                 self._bytes = max(size, self._bytes + (size - self._bytes) * 0.25)
