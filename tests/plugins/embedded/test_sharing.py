@@ -158,8 +158,9 @@ def test_a_forked_child_that_lives_on_does_not_keep_the_server(
     parent.start()
     child = int(
         parent.do(
-            "import os, time; child = os.fork(); child or (time.sleep(30), os._exit(0));"
-            " print(child)"
+            "import os, time; ready, tell = os.pipe(); child = os.fork();"
+            " child or (os.write(tell, b'.'), time.sleep(30), os._exit(0));"
+            " os.read(ready, 1); print(child)"
         )
     )
     parent.kill()
