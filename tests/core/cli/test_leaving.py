@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -355,3 +356,26 @@ async def test_a_worker_under_nohup_goes_on(slow: Project, producer: Soniq) -> N
     job_id = await producer.enqueue("done")
     await finished(producer, job_id)
     assert running.process.poll() is None
+
+
+def test_the_end_needs_no_new_thread(tmp_path: Path) -> None:
+    program = tmp_path / "ending.py"
+    program.write_text(
+        """
+import threading, time
+from soniq.cli.leaving import Leaving
+
+leaving = Leaving(1.0, lambda seconds: print("handed back", flush=True))
+
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+threading.Thread.start = refuse  # as Python 3.12 does where the process ends
+leaving.within(0.0)
+time.sleep(60)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=40
+    )
+    assert (done.returncode, done.stdout) == (0, "handed back\n"), done.stderr

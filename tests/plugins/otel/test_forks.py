@@ -39,14 +39,27 @@ def in_child(number):
 """
 
 
+NO_THREADS = """
+    import atexit, threading
+
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    # As Python 3.12 does where the process ends
+    atexit.register(lambda: setattr(threading.Thread, "start", refuse))
+"""
+"""Goes on in `in_child`."""
+
+
+@pytest.mark.parametrize("at_the_end", ["", NO_THREADS])
 @pytest.mark.usefixtures("app")
 async def test_spans_and_metrics_of_forked_children_arrive_and_none_twice(
-    tmp_path: Path, database_url: str, schema: str
+    tmp_path: Path, database_url: str, schema: str, at_the_end: str
 ) -> None:
     with receiving("http") as (receiver, endpoint):
         run_forking(
             tmp_path,
-            PROGRAM,
+            PROGRAM + at_the_end,
             ENDPOINT=endpoint,
             SONIQ_DATABASE_URL=database_url,
             SONIQ_SCHEMA=schema,

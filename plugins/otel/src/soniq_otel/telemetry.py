@@ -143,7 +143,11 @@ class Telemetry:
         with harmless("counting"):
             self.add_tallies()
         thread = threading.Thread(target=self._flush, name="soniq otel flush", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # Python 3.12 starts none where the process ends
+            self._flush()
+            return
 
         ends = time.monotonic() + FLUSH
         while thread.is_alive():

@@ -45,6 +45,8 @@ class Leaving:
         self._at_exit = False
         # Its put may interrupt itself, as in a signal handler
         self._times: SimpleQueue[float] = SimpleQueue()
+        # Started now: where the process ends, Python 3.12 starts no thread any more
+        self._helpers = [Helper() for _ in range(3)]
         atexit.register(self._exiting)
         threading.Thread(target=self._wait, name="soniq leaving", daemon=True).start()
 
@@ -89,10 +91,11 @@ class Leaving:
             ", ".join(left) or "its exit functions",
         )
 
-        _bounded(self._hand_back, REQUEUE_TIMEOUT)
+        hand_back, run_exit_functions, flush = self._helpers
+        hand_back.call(self._hand_back, REQUEUE_TIMEOUT)
         if not self._at_exit:
-            _bounded(lambda _: atexit._run_exitfuncs(), EXIT_TIMEOUT)
-        _bounded(_flush, 1.0)
+            run_exit_functions.call(lambda _: atexit._run_exitfuncs(), EXIT_TIMEOUT)
+        flush.call(_flush, 1.0)
         os._exit(0 if failure is None else Failure.exit_code)
 
 
@@ -104,11 +107,25 @@ LIBRARIES = (
 """Where the code is that is not the app's."""
 
 
-def _bounded(call: Callable[[float], object], seconds: float) -> None:
-    """Call a function that may hang, with its limit in seconds; its thread is left behind then."""
-    thread = threading.Thread(target=call, args=(seconds,), daemon=True)
-    thread.start()
-    thread.join(seconds + 0.5)
+class Helper:
+    """A thread for one call that may hang, and is left behind then."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Callable[[float], object], float]] = SimpleQueue()
+        self._done = threading.Event()
+        threading.Thread(target=self._run, name="soniq leaving", daemon=True).start()
+
+    def call(self, function: Callable[[float], object], seconds: float) -> None:
+        """Call a function with its limit in seconds, and wait little longer."""
+        self._calls.put((function, seconds))
+        self._done.wait(seconds + 0.5)
+
+    def _run(self) -> None:
+        function, seconds = self._calls.get()
+        try:
+            function(seconds)
+        finally:
+            self._done.set()
 
 
 def _flush(_: float) -> None:
