@@ -12,7 +12,7 @@ from soniq import Search, Soniq
 from soniq_dashboard import Dashboard
 from soniq_dashboard.operations import ACTS, begin, frozen, time_of
 from soniq_dashboard.running import run_batch
-from soniq_dashboard.web import anyone
+from soniq_dashboard.web import anyone, shared
 from soniq_dashboard.web.serve import listening
 from tests.conftest import MakeApp, apps
 from tests.plugins.dashboard.web.browser import AXE, examine, opened, served, window
@@ -598,6 +598,7 @@ async def test_windows_that_look_all_the_time_ask_the_database_once(
         return await overview()
 
     monkeypatch.setattr(app, "overview", counted)
+    monkeypatch.setattr(shared, "SHARE", 1.0)  # also where a reading takes long
     async with served(app) as base:
         contexts = [await browser.new_context() for _ in range(6)]
         pages = [await each.new_page() for each in contexts]
