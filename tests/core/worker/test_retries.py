@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
 
-from soniq import Backoff, Cancel, Retry, Snooze, Soniq
+from soniq import Backoff, Cancel, Retry, Snooze, Soniq, hookimpl
 from soniq.job import JobContext
 from soniq.job.job import Job
+from soniq.plugin import Outcome
 from tests.conftest import MakeApp
 from tests.support.jobs import finished, run_job, status_of, working
 
@@ -178,6 +179,40 @@ async def test_a_failed_attempt_is_tried_again_when_its_time_has_come(make_app: 
         status = await finished(app, job_id)
     assert (status["status"], status["result"], status["attempt"]) == ("done", 3, 3)
     assert status["error"] is None
+
+
+class SlowToHear:
+    """Takes its time over jobs that are done; the next exchange waits for it."""
+
+    name = "slow-to-hear"
+
+    @hookimpl
+    async def settled(self, outcomes: Sequence[Outcome]) -> None:
+        if any(each.kind == "done" for each in outcomes):
+            await asyncio.sleep(0.5)
+
+
+async def test_a_retry_is_looked_for_when_it_is_due_however_late_it_was_written(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(plugins=[SlowToHear()], poll_interval=30)
+
+    @app.job(name="done")
+    async def done() -> None: ...
+
+    @app.job(retry=0.05)
+    async def second_time_lucky(ctx: JobContext) -> int:
+        await asyncio.sleep(0.1)  # until the worker tells that the other is done
+        if ctx.attempt < 2:
+            raise LookupError("not yet")
+        return ctx.attempt
+
+    async with working(app):
+        await asyncio.sleep(0.3)  # it says that it waits, and has looked for what is due later
+        lucky: Job[..., Any] = second_time_lucky
+        _, job_id = await app.enqueue_all([done.call(), lucky.call()])
+        status = await finished(app, job_id, 10)
+    assert (status["status"], status["result"]) == ("done", 2)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -50,6 +51,8 @@ class Outcomes:
         self._state = state
         self._claims = claims
         self._lanes = lanes
+        self._back_soon: dict[UUID, tuple[str, int]] = {}
+        """Jobs that go back for less than a poll interval, until that is written: their lanes."""
         debug = services.settings.log_jobs == "debug"
         self._job_level = logging.DEBUG if debug else logging.INFO
 
@@ -68,8 +71,7 @@ class Outcomes:
             and (settlement.kind in (RequeueKind.SNOOZED, RequeueKind.FAILED) or settlement.marks)
             and settlement.delay < self._services.settings.poll_interval
         ):
-            delay = settlement.delay + AFTER_DUE
-            asyncio.get_running_loop().call_later(delay, self._look_into, claimed.lane)
+            self._back_soon[settlement.id] = claimed.lane
 
         self._state.wake.set()
 
@@ -81,10 +83,23 @@ class Outcomes:
         """An exchange is over: keep what it left, fail what was refused, tell of the rest."""
         for left in exchange.left:
             self._claims.pending.add(left)
+        if self._back_soon:
+            self._look_in_time(settlements, exchange)
         for settlement, error in exchange.refused:
             await self._refused(settlement, error)
         if settlements:
             await self._tell(settlements, exchange)
+
+    def _look_in_time(self, settlements: Sequence[Settlement], exchange: Exchange) -> None:
+        """Look for jobs that went back once they are due: that is counted from when it was written,
+        however long that took.
+        """
+        loop, left = asyncio.get_running_loop(), {each.id for each in exchange.left}
+        for each in settlements:
+            if each.id in self._back_soon and each.id not in left:
+                lane = self._back_soon.pop(each.id)
+                if isinstance(each, Requeue):
+                    loop.call_later(each.delay + AFTER_DUE, self._look_into, lane)
 
     # --- telling ---------------------------------------------------------------------------------
 
