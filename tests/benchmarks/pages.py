@@ -117,7 +117,8 @@ def looking(port: int, open_tabs: Event) -> None:
                 status, *lines = head.split(b"\r\n")
                 assert status.split()[1] in {b"200", b"304"}, status
                 headers = dict(line.lower().split(b": ", 1) for line in lines)
-                shown = b"If-None-Match: " + headers[b"etag"]
+                if b"etag" in headers:  # not in an answer that nothing has changed
+                    shown = b"If-None-Match: " + headers[b"etag"]
             await asyncio.sleep(EVERY)
 
     async def all_tabs() -> None:
