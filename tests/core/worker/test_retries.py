@@ -215,6 +215,49 @@ async def test_a_retry_is_looked_for_when_it_is_due_however_late_it_was_written(
     assert (status["status"], status["result"]) == ("done", 2)
 
 
+class RefusesAtFirst(SlowToHear):
+    """Refuses a retry when it is told of it for the first time."""
+
+    name = "refuses-at-first"
+
+    def __init__(self) -> None:
+        self.refused: set[str] = set()
+
+    @hookimpl
+    async def settle_tx(self, tx: Any, outcomes: Sequence[Outcome]) -> None:
+        refused = {each.job_id for each in outcomes if each.kind == "retry"} - self.refused
+        if len(outcomes) == 1:
+            self.refused |= refused
+        if refused:
+            raise ValueError("not now")
+
+
+async def test_a_retry_that_was_refused_at_first_is_looked_for_when_it_is_due(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(plugins=[RefusesAtFirst()], poll_interval=30)
+    go = asyncio.Event()
+
+    @app.job(name="done")
+    async def done() -> None:
+        await go.wait()
+
+    @app.job(retry=0.05)
+    async def second_time_lucky(ctx: JobContext) -> int:
+        await go.wait()
+        if ctx.attempt < 2:
+            raise LookupError("not yet")
+        return ctx.attempt
+
+    async with working(app):
+        lucky: Job[..., Any] = second_time_lucky
+        _, job_id = await app.enqueue_all([done.call(), lucky.call()])
+        await asyncio.sleep(0.3)  # both run; it says that it waits
+        go.set()
+        status = await finished(app, job_id, 10)
+    assert (status["status"], status["result"]) == ("done", 2)
+
+
 @pytest.mark.parametrize(
     ("make", "attempts"),
     [

@@ -92,14 +92,17 @@ class Outcomes:
 
     def _look_in_time(self, settlements: Sequence[Settlement], exchange: Exchange) -> None:
         """Look for jobs that went back once they are due: that is counted from when it was written,
-        however long that took.
+        however long that took, and however often it was refused before.
         """
-        loop, left = asyncio.get_running_loop(), {each.id for each in exchange.left}
+        loop = asyncio.get_running_loop()
+        unwritten = {s.id for s in exchange.left} | {s.id for s, _ in exchange.refused}
         for each in settlements:
-            if each.id in self._back_soon and each.id not in left:
+            if each.id in self._back_soon and each.id not in unwritten:
                 lane = self._back_soon.pop(each.id)
                 if isinstance(each, Requeue):
                     loop.call_later(each.delay + AFTER_DUE, self._look_into, lane)
+        if not (self._claims.pending or exchange.refused):
+            self._back_soon.clear()  # those that were settled elsewhere
 
     # --- telling ---------------------------------------------------------------------------------
 
