@@ -82,6 +82,7 @@ class BridgedCall(Generic[T]):
         self.app = app
         self.coroutine = coroutine
         self.has_begun = False
+        self._ended = 0  # event loops in which it did not begin
 
     async def run(self) -> T:
         """Run it, once the app is in use."""
@@ -92,13 +93,21 @@ class BridgedCall(Generic[T]):
     def pauses(self, loop: asyncio.AbstractEventLoop) -> Iterator[float]:
         """Seconds to wait, again and again, until an event loop that has ended is left."""
         self.app._loop_has_ended()
+        self._ended += 1
         ends = time.monotonic() + LEFT_WITHIN
         while not self.has_begun and self.is_bound_to(loop) and time.monotonic() < ends:
             yield LEFT_INTERVAL
 
     def is_bound_to(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether it cannot run in another event loop."""
-        return self.has_begun or self.app._loop_in_use() is loop
+        in_use = self.app._loop_in_use() is loop
+        return self.has_begun or in_use or self._ended > MOST_LOOPS
+
+    def drop(self) -> None:
+        """Leave a call that has not begun: nobody awaits it any more."""
+        if not self.has_begun:
+            with suppress(ValueError):  # it begins just now
+                self.coroutine.close()
 
 
 async def _carried(
@@ -109,7 +118,7 @@ async def _carried(
     """
     call = BridgedCall(app, coroutine)
     try:
-        for _ in range(MOST_LOOPS):
+        while True:
             try:
                 return await _across(call.run(), loop)
             except AppClosed:
@@ -122,11 +131,8 @@ async def _carried(
                 call.has_begun = True
                 return await coroutine
             loop = there
-        raise _closed()
     finally:
-        if not call.has_begun:
-            with suppress(ValueError):  # it begins just now
-                coroutine.close()
+        call.drop()
 
 
 async def _across(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:

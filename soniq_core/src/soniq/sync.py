@@ -160,18 +160,9 @@ class Sync:
             return self._here().run(coroutine)
         call = BridgedCall(self.app, coroutine)
         try:
-            loop, future = self._submit(call)
-        except Exception:  # it was not submitted
-            coroutine.close()
-            raise
-        try:
-            answer = _waited(loop, future)
-        except AppClosed:
-            for seconds in call.pauses(loop):
-                time.sleep(seconds)
-            if call.is_bound_to(loop):
-                raise
-            return self.run(coroutine)  # where the app is in use then
+            loop, answer = self._answer(call)
+        finally:
+            call.drop()
         if self._first and loop is self.loop:
             # At the exit, the app is closed before what its plugins registered while it started
             self._first = False
@@ -191,6 +182,20 @@ class Sync:
             raise WrongEventLoop("app.sync cannot be closed by what runs in its own thread")
         else:
             self._close()
+
+    def _answer(self, call: BridgedCall[T]) -> tuple[asyncio.AbstractEventLoop, T]:
+        """Run a call; where its event loop ends before it has begun, in the one in which the app is
+        in use then. That loop, and what the call returns.
+        """
+        while True:
+            loop, future = self._submit(call)
+            try:
+                return loop, _waited(loop, future)
+            except AppClosed:
+                for seconds in call.pauses(loop):
+                    time.sleep(seconds)
+                if call.is_bound_to(loop):
+                    raise
 
     def _submit(self, call: BridgedCall[T]) -> tuple[asyncio.AbstractEventLoop, "Future[T]"]:
         """Have a call run in the loop that the app is in use in; in one of its own, if that is
